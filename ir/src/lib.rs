@@ -1,0 +1,1 @@
+//! What a graph is: the IR, its text, its laws, and a reference interpreter.

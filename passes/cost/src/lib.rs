@@ -1,0 +1,1 @@
+//! Runtimes that execute a graph: tract embedded, ONNX Runtime when it is there.

@@ -1,0 +1,1 @@
+//! How a graph changes: passes, pipelines, and the manager that runs them.

@@ -1,0 +1,1 @@
+//! What tests share: goldens, numeric checks, random graphs.
