@@ -1,1 +1,20 @@
 //! What a graph is: the IR, its text, its laws, and a reference interpreter.
+//!
+//! This crate does no I/O, knows no file format but its own text, and does not panic on any input text.
+
+pub mod attr;
+pub mod diagnostic;
+pub mod edit;
+pub mod graph;
+pub mod names;
+mod small_float;
+pub mod space;
+pub mod tensor;
+pub mod types;
+
+pub use attr::{Attr, Attrs};
+pub use diagnostic::{Diagnostic, Severity};
+pub use edit::{NewOp, Place};
+pub use graph::{Def, Function, Graph, Loc, MICROSOFT, ONNX, Op, OpId, OpName, Range, Region, RegionId, SPACE, User, Value, ValueId};
+pub use tensor::Tensor;
+pub use types::{Dim, Elem, Quant, Shape, Symbol, TensorType, Type};

@@ -1,0 +1,92 @@
+//! Diagnostics: where, what, what to do.
+
+use std::fmt;
+
+use crate::graph::Loc;
+
+/// How bad it is.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Severity {
+    /// Worth knowing.
+    Note,
+    /// The result may not be what was wanted.
+    Warning,
+    /// The input is rejected.
+    Error,
+}
+
+/// One finding about the input.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Diagnostic {
+    /// A name from [`CODES`], such as `quant-scale-mismatch`.
+    pub code: &'static str,
+    /// How bad it is.
+    pub severity: Severity,
+    /// Where.
+    pub loc: Loc,
+    /// What.
+    pub message: String,
+    /// What to do, or more about it; one line each.
+    pub notes: Vec<String>,
+}
+
+impl Diagnostic {
+    /// An error.
+    pub fn error(code: &'static str, loc: Loc, message: impl Into<String>) -> Self {
+        Diagnostic { code, severity: Severity::Error, loc, message: message.into(), notes: Vec::new() }
+    }
+
+    /// A warning.
+    pub fn warning(code: &'static str, loc: Loc, message: impl Into<String>) -> Self {
+        Diagnostic { severity: Severity::Warning, ..Diagnostic::error(code, loc, message) }
+    }
+
+    /// Adds a line that says what to do, or more about it.
+    pub fn note(mut self, note: impl Into<String>) -> Self {
+        self.notes.push(note.into());
+        self
+    }
+}
+
+impl fmt::Display for Loc {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Loc::Unknown => Ok(()),
+            Loc::Text { file, line, column } => write!(f, "{file}:{line}:{column}"),
+            Loc::Onnx { file, node } if node.is_empty() => write!(f, "{file}"),
+            Loc::Onnx { file, node } => write!(f, "{file}: node '{node}'"),
+            Loc::Made { by, from } => match from.iter().find(|l| **l != Loc::Unknown) {
+                Some(origin) => write!(f, "{origin} (made by {by})"),
+                None => write!(f, "made by {by}"),
+            },
+        }
+    }
+}
+
+impl fmt::Display for Diagnostic {
+    /// `error[code] at file:1:2: message`, then the notes, each on a line of its own.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let word = match self.severity {
+            Severity::Note => "note",
+            Severity::Warning => "warning",
+            Severity::Error => "error",
+        };
+        write!(f, "{word}[{}]", self.code)?;
+        if self.loc != Loc::Unknown {
+            write!(f, " at {}", self.loc)?;
+        }
+        write!(f, ": {}", self.message)?;
+        self.notes.iter().try_for_each(|note| write!(f, "\n  = {note}"))
+    }
+}
+
+impl std::error::Error for Diagnostic {}
+
+/// Every code with a sentence on what it means: what `spaceevo-opt explain` prints. One line each, sorted.
+pub const CODES: &[(&str, &str)] = &[
+];
+
+/// The sentence of a code.
+pub fn explain(code: &str) -> Option<&'static str> {
+    CODES.iter().find(|(name, _)| *name == code).map(|(_, text)| *text)
+}

@@ -1,0 +1,83 @@
+//! Search parameters: what makes a graph a *space*. A `param` has a domain, a `bind` chooses from it, an [`Expr`] uses it.
+
+use std::collections::BTreeMap;
+
+use crate::types::Symbol;
+
+/// Parameters of a space, in order of declaration, and the values bound so far.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct SpaceTable {
+    /// Declared parameters.
+    pub params: Vec<Param>,
+    /// Chosen values by parameter name.
+    pub binds: BTreeMap<Symbol, Item>,
+}
+
+impl SpaceTable {
+    /// The parameter of that name.
+    pub fn param(&self, name: &str) -> Option<&Param> {
+        self.params.iter().find(|p| &*p.name == name)
+    }
+}
+
+/// A search parameter (`param $w in 16..32 step 8`).
+#[derive(Clone, PartialEq, Debug)]
+pub struct Param {
+    /// Name without the `$`.
+    pub name: Symbol,
+    /// Values it may take.
+    pub domain: Domain,
+}
+
+/// Values that a parameter may take.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Domain {
+    /// `low..high step s`, both ends included.
+    Range {
+        /// First value.
+        low: i64,
+        /// Bound of the last value.
+        high: i64,
+        /// Positive step.
+        step: i64,
+    },
+    /// `{3, 5}` or `{plain, skip}`.
+    Set(Vec<Item>),
+}
+
+impl Domain {
+    /// True when the value may be chosen.
+    pub fn contains(&self, item: &Item) -> bool {
+        match (self, item) {
+            (Domain::Range { low, high, step }, Item::Int(n)) => low <= n && n <= high && (n - low) % step == 0,
+            (Domain::Range { .. }, _) => false,
+            (Domain::Set(items), item) => items.contains(item),
+        }
+    }
+}
+
+/// A value of a parameter.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Item {
+    /// An integer.
+    Int(i64),
+    /// A number with a point.
+    Float(f64),
+    /// A word, such as the name of an option.
+    Word(Symbol),
+}
+
+/// A small integer expression over parameters and named dims: `round8($e * c)`.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Expr {
+    /// A literal.
+    Int(i64),
+    /// A literal with a point.
+    Float(f64),
+    /// `$name`.
+    Param(Symbol),
+    /// A named dim.
+    Name(Symbol),
+    /// `+ - * /` (named `add sub mul div`) or a function such as `round8`, `min`, `max`.
+    Call(Symbol, Vec<Expr>),
+}
