@@ -1,1 +1,3 @@
 //! What a graph is: the IR, its text, its laws, and a reference interpreter.
+
+pub mod schema;
