@@ -6,11 +6,17 @@ pub mod attr;
 pub mod diagnostic;
 pub mod edit;
 pub mod graph;
+pub mod interp;
 pub mod names;
+pub mod schema;
 mod small_float;
+pub mod shape;
 pub mod space;
 pub mod tensor;
+pub mod text;
 pub mod types;
+pub mod verify;
+pub mod view;
 
 pub use attr::{Attr, Attrs};
 pub use diagnostic::{Diagnostic, Severity};

@@ -1,0 +1,1 @@
+//! petgraph view and DOT output.
