@@ -83,8 +83,7 @@ impl fmt::Display for Diagnostic {
 impl std::error::Error for Diagnostic {}
 
 /// Every code with a sentence on what it means: what `spaceevo-opt explain` prints. One line each, sorted.
-pub const CODES: &[(&str, &str)] = &[
-];
+pub const CODES: &[(&str, &str)] = &[];
 
 /// The sentence of a code.
 pub fn explain(code: &str) -> Option<&'static str> {

@@ -163,7 +163,13 @@ impl Graph {
     }
 
     /// Adds a constant whose type says more than the tensor does (quantization).
-    pub fn add_typed_const(&mut self, region: RegionId, name: impl Into<Symbol>, tensor: Tensor, ty: impl Into<Type>) -> ValueId {
+    pub fn add_typed_const(
+        &mut self,
+        region: RegionId,
+        name: impl Into<Symbol>,
+        tensor: Tensor,
+        ty: impl Into<Type>,
+    ) -> ValueId {
         let id = self.new_value(name.into(), ty.into(), Def::Const(region), Some(tensor));
         self.region_mut(region).consts.push(id);
         id
@@ -303,7 +309,18 @@ impl Graph {
             Place::Start(region) => (None, self.region(region).first),
         };
         let NewOp { name, operands, results, attrs, loc, meta } = new;
-        self.ops.push(Some(Op { name, operands, results: Vec::new(), attrs, regions: Vec::new(), loc, meta, region, prev, next }));
+        self.ops.push(Some(Op {
+            name,
+            operands,
+            results: Vec::new(),
+            attrs,
+            regions: Vec::new(),
+            loc,
+            meta,
+            region,
+            prev,
+            next,
+        }));
         self.link(id);
         for (index, operand) in self.op(id).operands.clone().into_iter().enumerate() {
             if let Some(value) = operand {

@@ -9,8 +9,8 @@ pub mod graph;
 pub mod interp;
 pub mod names;
 pub mod schema;
-mod small_float;
 pub mod shape;
+mod small_float;
 pub mod space;
 pub mod tensor;
 pub mod text;
@@ -21,6 +21,8 @@ pub mod view;
 pub use attr::{Attr, Attrs};
 pub use diagnostic::{Diagnostic, Severity};
 pub use edit::{NewOp, Place};
-pub use graph::{Def, Function, Graph, Loc, MICROSOFT, ONNX, Op, OpId, OpName, Range, Region, RegionId, SPACE, User, Value, ValueId};
+pub use graph::{
+    Def, Function, Graph, Loc, MICROSOFT, ONNX, Op, OpId, OpName, Range, Region, RegionId, SPACE, User, Value, ValueId,
+};
 pub use tensor::Tensor;
 pub use types::{Dim, Elem, Quant, Shape, Symbol, TensorType, Type};

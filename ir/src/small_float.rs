@@ -16,7 +16,9 @@ struct Layout {
 }
 
 fn layout(elem: Elem) -> Option<Layout> {
-    let make = |exponent, mantissa, bias, ieee, nan, unsigned_zero| Some(Layout { exponent, mantissa, bias, ieee, nan, unsigned_zero });
+    let make = |exponent, mantissa, bias, ieee, nan, unsigned_zero| {
+        Some(Layout { exponent, mantissa, bias, ieee, nan, unsigned_zero })
+    };
     match elem {
         Elem::F8E4M3FN => make(4, 3, 7, false, Some(0x7F), false),
         Elem::F8E4M3FNUZ => make(4, 3, 8, false, Some(0x80), true),

@@ -155,7 +155,11 @@ impl Tensor {
     /// Any numeric or boolean tensor as doubles (exact up to 2^53); `None` for strings and complex numbers.
     pub fn to_f64(&self) -> Option<Vec<f64>> {
         let bytes = self.bytes();
-        macro_rules! widen { ($t:ty) => { self.values::<$t>()?.iter().map(|&v| v as f64).collect() }; }
+        macro_rules! widen {
+            ($t:ty) => {
+                self.values::<$t>()?.iter().map(|&v| v as f64).collect()
+            };
+        }
         Some(match self.elem {
             Elem::F32 => widen!(f32),
             Elem::F64 => widen!(f64),
@@ -200,8 +204,16 @@ impl Tensor {
     pub fn from_f64(elem: Elem, dims: impl Into<Vec<usize>>, values: &[f64]) -> Option<Self> {
         let dims = dims.into();
         assert_eq!(count(&dims), Some(values.len()), "element count of shape {dims:?}");
-        macro_rules! narrow { ($t:ty) => { Tensor::new(dims, values.iter().map(|&v| v as $t).collect::<Vec<$t>>()) }; }
-        macro_rules! round { ($t:ty) => { Tensor::new(dims, values.iter().map(|&v| v.round_ties_even() as $t).collect::<Vec<$t>>()) }; }
+        macro_rules! narrow {
+            ($t:ty) => {
+                Tensor::new(dims, values.iter().map(|&v| v as $t).collect::<Vec<$t>>())
+            };
+        }
+        macro_rules! round {
+            ($t:ty) => {
+                Tensor::new(dims, values.iter().map(|&v| v.round_ties_even() as $t).collect::<Vec<$t>>())
+            };
+        }
         Some(match elem {
             Elem::F32 => narrow!(f32),
             Elem::F64 => narrow!(f64),

@@ -69,7 +69,10 @@ impl Elem {
     /// True for the floating-point types of every width.
     pub const fn is_float(self) -> bool {
         use Elem::*;
-        matches!(self, F32 | F16 | F64 | Bf16 | F8E4M3FN | F8E4M3FNUZ | F8E5M2 | F8E5M2FNUZ | F4E2M1 | F8E8M0 | F6E2M3 | F6E3M2)
+        matches!(
+            self,
+            F32 | F16 | F64 | Bf16 | F8E4M3FN | F8E4M3FNUZ | F8E5M2 | F8E5M2FNUZ | F4E2M1 | F8E8M0 | F6E2M3 | F6E3M2
+        )
     }
 
     /// True for signed and unsigned integers of every width; not for booleans.

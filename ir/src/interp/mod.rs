@@ -89,7 +89,10 @@ impl<'a> Call<'a> {
 /// The kernel of an operator, if it is claimed.
 pub fn kernel(domain: &str, op: &str) -> Option<Kernel> {
     static TABLE: OnceLock<HashMap<(&'static str, &'static str), Kernel>> = OnceLock::new();
-    TABLE.get_or_init(|| FAMILIES.iter().flat_map(|f| f.iter().map(|&(d, o, k)| ((d, o), k))).collect()).get(&(domain, op)).copied()
+    TABLE
+        .get_or_init(|| FAMILIES.iter().flat_map(|f| f.iter().map(|&(d, o, k)| ((d, o), k))).collect())
+        .get(&(domain, op))
+        .copied()
 }
 
 /// One line of a table of kernels: domain (`onnx` for ONNX's own), operator, kernel.
@@ -110,7 +113,12 @@ pub fn run(graph: &Graph, inputs: &[Datum]) -> Result<Vec<Datum>, Diagnostic> {
     run_region(graph, graph.body(), inputs.to_vec(), None)
 }
 
-fn run_region(graph: &Graph, region: RegionId, inputs: Vec<Datum>, outer: Option<&Env<'_>>) -> Result<Vec<Datum>, Diagnostic> {
+fn run_region(
+    graph: &Graph,
+    region: RegionId,
+    inputs: Vec<Datum>,
+    outer: Option<&Env<'_>>,
+) -> Result<Vec<Datum>, Diagnostic> {
     let _ = (graph, region, inputs, outer);
     Ok(Vec::new())
 }

@@ -56,10 +56,7 @@ impl ElementSet {
 
     /// The short names in the set, in the order of [`ELEMENTS`].
     pub fn iter(self) -> impl Iterator<Item = &'static str> {
-        (0..)
-            .zip(ELEMENTS)
-            .filter(move |(rank, _)| self.0 & (1 << rank) != 0)
-            .map(|(_, name)| name)
+        (0..).zip(ELEMENTS).filter(move |(rank, _)| self.0 & (1 << rank) != 0).map(|(_, name)| name)
     }
 
     /// Adds an element type; `false` if no element type has this name.
@@ -71,10 +68,7 @@ impl ElementSet {
 }
 
 fn bit(short: &str) -> Option<u32> {
-    ELEMENTS
-        .iter()
-        .position(|&name| name == short)
-        .map(|rank| 1 << rank)
+    ELEMENTS.iter().position(|&name| name == short).map(|rank| 1 << rank)
 }
 
 impl fmt::Display for ElementSet {
@@ -117,18 +111,8 @@ impl TypeSet {
 
     /// Whether only dense tensors are allowed.
     pub fn is_tensor_only(&self) -> bool {
-        let TypeSet {
-            tensor: _,
-            sequence,
-            optional,
-            optional_sequence,
-            sparse,
-            other,
-        } = self;
-        [sequence, optional, optional_sequence, sparse]
-            .iter()
-            .all(|set| set.is_empty())
-            && other.is_empty()
+        let TypeSet { tensor: _, sequence, optional, optional_sequence, sparse, other } = self;
+        [sequence, optional, optional_sequence, sparse].iter().all(|set| set.is_empty()) && other.is_empty()
     }
 
     /// The element types of one wrapper as the table spells it, `""` for dense tensors.
@@ -146,22 +130,13 @@ impl TypeSet {
 
 impl fmt::Display for TypeSet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let wrapped = [
-            ("seq", self.sequence),
-            ("opt", self.optional),
-            ("optseq", self.optional_sequence),
-            ("sparse", self.sparse),
-        ];
+        let wrapped =
+            [("seq", self.sequence), ("opt", self.optional), ("optseq", self.optional_sequence), ("sparse", self.sparse)];
         let mut words = Vec::new();
         if !self.tensor.is_empty() {
             words.push(self.tensor.to_string());
         }
-        words.extend(
-            wrapped
-                .iter()
-                .filter(|(_, set)| !set.is_empty())
-                .map(|(name, set)| format!("{name}({set})")),
-        );
+        words.extend(wrapped.iter().filter(|(_, set)| !set.is_empty()).map(|(name, set)| format!("{name}({set})")));
         words.extend(self.other.iter().map(ToString::to_string));
         f.write_str(&words.join(" "))
     }

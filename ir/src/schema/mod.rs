@@ -41,9 +41,5 @@ pub fn operators() -> impl Iterator<Item = &'static OpSchema> {
 /// The newest version of a domain that the table knows; 0 if it does not know the domain.
 pub fn latest_opset(domain: &str) -> u64 {
     let wanted = canonical(domain);
-    table()
-        .domains
-        .iter()
-        .find(|(name, _)| *name == wanted)
-        .map_or(0, |&(_, version)| version)
+    table().domains.iter().find(|(name, _)| *name == wanted).map_or(0, |&(_, version)| version)
 }

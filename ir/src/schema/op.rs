@@ -170,10 +170,7 @@ impl OpSchema {
 
     /// What the type variable of this name may stand for.
     pub fn type_variable(&self, name: &str) -> Option<&TypeSet> {
-        self.types
-            .iter()
-            .find(|constraint| constraint.name == name)
-            .map(|constraint| &constraint.allowed)
+        self.types.iter().find(|constraint| constraint.name == name).map(|constraint| &constraint.allowed)
     }
 
     /// The types that a port of this operator takes; `None` only for a port of another operator.
@@ -212,7 +209,5 @@ fn most(ports: &[Port]) -> Option<usize> {
 }
 
 fn at(ports: &[Port], index: usize) -> Option<&Port> {
-    ports
-        .get(index)
-        .or_else(|| ports.last().filter(|last| last.is_variadic()))
+    ports.get(index).or_else(|| ports.last().filter(|last| last.is_variadic()))
 }

@@ -28,66 +28,30 @@ pub(super) fn head(text: &'static str) -> Option<Head> {
         Some("deprecated") => true,
         Some(_) => return None,
     };
-    words.next().is_none().then_some(Head {
-        name,
-        since,
-        deprecated,
-    })
+    words.next().is_none().then_some(Head { name, since, deprecated })
 }
 
 /// Reads the lines below a block's head.
-pub(super) fn block(
-    domain: &'static str,
-    head: &Head,
-    body: &'static str,
-    sets: &NamedSets,
-) -> Result<OpSchema, Fault> {
-    let &Head {
-        name,
-        since,
-        deprecated,
-    } = head;
+pub(super) fn block(domain: &'static str, head: &Head, body: &'static str, sets: &NamedSets) -> Result<OpSchema, Fault> {
+    let &Head { name, since, deprecated } = head;
     let (inputs, outputs, attrs, types) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-    let mut op = OpSchema {
-        domain,
-        name,
-        since,
-        deprecated,
-        inputs,
-        outputs,
-        attrs,
-        types,
-    };
+    let mut op = OpSchema { domain, name, since, deprecated, inputs, outputs, attrs, types };
     for line in body.lines().filter(|line| !line.is_empty()) {
         let fault = |reason| Fault { line, reason };
-        let (word, rest) = line
-            .trim_start()
-            .split_once(' ')
-            .ok_or(fault("nothing after the first word"))?;
+        let (word, rest) = line.trim_start().split_once(' ').ok_or(fault("nothing after the first word"))?;
         match word {
             "in" => op.inputs = ports(rest).map_err(fault)?,
             "out" => op.outputs = ports(rest).map_err(fault)?,
-            "attr" => {
-                op.attrs = rest
-                    .split(' ')
-                    .map(attr)
-                    .collect::<Option<_>>()
-                    .ok_or(fault("bad attribute"))?
-            }
+            "attr" => op.attrs = rest.split(' ').map(attr).collect::<Option<_>>().ok_or(fault("bad attribute"))?,
             "type" => {
-                let (name, types) = rest
-                    .split_once(" = ")
-                    .ok_or(fault("`type` without ` = `"))?;
+                let (name, types) = rest.split_once(" = ").ok_or(fault("`type` without ` = `"))?;
                 let allowed = type_set(types, sets).ok_or(fault("bad type set"))?;
                 op.types.push(TypeConstraint { name, allowed });
             }
             _ => return Err(fault("unknown first word")),
         }
     }
-    resolve(&mut op).map_err(|reason| Fault {
-        line: body.lines().next().unwrap_or(name),
-        reason,
-    })?;
+    resolve(&mut op).map_err(|reason| Fault { line: body.lines().next().unwrap_or(name), reason })?;
     Ok(op)
 }
 
@@ -97,8 +61,7 @@ fn resolve(op: &mut OpSchema) -> Result<(), &'static str> {
         if let PortType::Variable(name) = port.types
             && !op.types.iter().any(|constraint| constraint.name == name)
         {
-            let types = type_set(name, &Vec::new())
-                .ok_or("a port's type is neither a variable nor a type")?;
+            let types = type_set(name, &Vec::new()).ok_or("a port's type is neither a variable nor a type")?;
             port.types = PortType::Concrete(types);
         }
     }
@@ -106,15 +69,9 @@ fn resolve(op: &mut OpSchema) -> Result<(), &'static str> {
 }
 
 fn ports(text: &'static str) -> Result<Vec<Port>, &'static str> {
-    let ports = text
-        .split(' ')
-        .map(port)
-        .collect::<Option<Vec<_>>>()
-        .ok_or("bad port")?;
+    let ports = text.split(' ').map(port).collect::<Option<Vec<_>>>().ok_or("bad port")?;
     match ports.split_last() {
-        Some((_, first)) if first.iter().any(Port::is_variadic) => {
-            Err("a variadic port before the last")
-        }
+        Some((_, first)) if first.iter().any(Port::is_variadic) => Err("a variadic port before the last"),
         _ => Ok(ports),
     }
 }
@@ -126,12 +83,7 @@ fn port(word: &'static str) -> Option<Port> {
         None => (formal, true),
     };
     let (name, arity) = if let Some((name, min)) = formal.split_once('*') {
-        (
-            name,
-            Arity::Variadic {
-                min: min.parse().ok()?,
-            },
-        )
+        (name, Arity::Variadic { min: min.parse().ok()? })
     } else if let Some(name) = formal.strip_suffix('?') {
         (name, Arity::Optional)
     } else {
@@ -139,12 +91,7 @@ fn port(word: &'static str) -> Option<Port> {
     };
     let mixed_single = !homogeneous && !matches!(arity, Arity::Variadic { .. });
     let bad = name.is_empty() || types.is_empty() || mixed_single;
-    (!bad).then_some(Port {
-        name,
-        arity,
-        homogeneous,
-        types: PortType::Variable(types),
-    })
+    (!bad).then_some(Port { name, arity, homogeneous, types: PortType::Variable(types) })
 }
 
 fn attr(word: &'static str) -> Option<AttrSpec> {
@@ -163,12 +110,7 @@ fn attr(word: &'static str) -> Option<AttrSpec> {
         Some("?") => AttrDefault::Unrecorded,
         Some(text) => attr_default(kind, text)?,
     };
-    (!name.is_empty()).then_some(AttrSpec {
-        name,
-        kind,
-        required,
-        default,
-    })
+    (!name.is_empty()).then_some(AttrSpec { name, kind, required, default })
 }
 
 fn attr_kind(word: &str) -> Option<AttrKind> {
@@ -209,11 +151,7 @@ fn quoted(text: &'static str) -> Option<&'static str> {
 
 fn listed<T>(text: &'static str, item: impl Fn(&'static str) -> Option<T>) -> Option<Vec<T>> {
     let inner = text.strip_prefix('[')?.strip_suffix(']')?;
-    if inner.is_empty() {
-        Some(Vec::new())
-    } else {
-        inner.split(',').map(item).collect()
-    }
+    if inner.is_empty() { Some(Vec::new()) } else { inner.split(',').map(item).collect() }
 }
 
 /// Reads `@NAME`, or words such as `f32 i8 seq(f32 str) map(i64,f32)`.
@@ -252,17 +190,8 @@ pub(super) fn type_set(text: &'static str, sets: &NamedSets) -> Option<TypeSet> 
 }
 
 fn is_map(word: &str) -> bool {
-    let word = word
-        .strip_prefix("seq(")
-        .and_then(|inner| inner.strip_suffix(')'))
-        .unwrap_or(word);
-    let pair = word
-        .strip_prefix("map(")
-        .and_then(|inner| inner.strip_suffix(')'));
+    let word = word.strip_prefix("seq(").and_then(|inner| inner.strip_suffix(')')).unwrap_or(word);
+    let pair = word.strip_prefix("map(").and_then(|inner| inner.strip_suffix(')'));
     pair.and_then(|pair| pair.split_once(','))
-        .is_some_and(|(key, value)| {
-            [key, value]
-                .iter()
-                .all(|name| super::elements::ELEMENTS.contains(name))
-        })
+        .is_some_and(|(key, value)| [key, value].iter().all(|name| super::elements::ELEMENTS.contains(name)))
 }

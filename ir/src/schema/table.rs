@@ -36,13 +36,8 @@ struct Entry {
 impl Table {
     /// Finds the blocks of a table without reading them. Lines that mean nothing become faults.
     pub(super) fn index(text: &'static str) -> Table {
-        let mut table = Table {
-            entries: Vec::new(),
-            sets: Vec::new(),
-            domains: Vec::new(),
-            count: None,
-            faults: Vec::new(),
-        };
+        let mut table =
+            Table { entries: Vec::new(), sets: Vec::new(), domains: Vec::new(), count: None, faults: Vec::new() };
         let mut rest = text;
         while !rest.is_empty() {
             let (line, below) = rest.split_once('\n').unwrap_or((rest, ""));
@@ -70,27 +65,17 @@ impl Table {
             "set" => {
                 let (name, types) = rest.split_once(" = ").ok_or("`set` without ` = `")?;
                 let types = parse::type_set(types, &self.sets).ok_or("bad type set")?;
-                let place = self
-                    .sets
-                    .binary_search_by_key(&name, |(name, _)| name)
-                    .err();
-                self.sets
-                    .insert(place.ok_or("a second set of this name")?, (name, types));
+                let place = self.sets.binary_search_by_key(&name, |(name, _)| name).err();
+                self.sets.insert(place.ok_or("a second set of this name")?, (name, types));
             }
             "domain" => {
                 let (name, version) = rest.split_once(' ').ok_or("`domain` without a version")?;
-                self.domains
-                    .push((canonical(name), version.parse().map_err(|_| "bad version")?));
+                self.domains.push((canonical(name), version.parse().map_err(|_| "bad version")?));
             }
             "op" => {
                 let &(domain, _) = self.domains.last().ok_or("`op` before any `domain`")?;
                 let head = parse::head(rest).ok_or("bad operator head")?;
-                self.entries.push(Entry {
-                    domain,
-                    head,
-                    body,
-                    schema: OnceLock::new(),
-                });
+                self.entries.push(Entry { domain, head, body, schema: OnceLock::new() });
             }
             _ => return Err("unknown first word"),
         }
@@ -100,11 +85,8 @@ impl Table {
     /// All versions of one operator, oldest first.
     fn versions(&self, domain: &str, name: &str) -> &[Entry] {
         let wanted = (canonical(domain), name);
-        let start = self
-            .entries
-            .partition_point(|entry| (entry.domain, entry.head.name) < wanted);
-        let count = self.entries[start..]
-            .partition_point(|entry| (entry.domain, entry.head.name) == wanted);
+        let start = self.entries.partition_point(|entry| (entry.domain, entry.head.name) < wanted);
+        let count = self.entries[start..].partition_point(|entry| (entry.domain, entry.head.name) == wanted);
         &self.entries[start..start + count]
     }
 
@@ -117,10 +99,7 @@ impl Table {
 
     /// The versions at which an operator changed, oldest first.
     pub(super) fn since_versions(&self, domain: &str, name: &str) -> Vec<u64> {
-        self.versions(domain, name)
-            .iter()
-            .map(|entry| entry.head.since)
-            .collect()
+        self.versions(domain, name).iter().map(|entry| entry.head.since).collect()
     }
 
     /// Every operator version, or why its block cannot be read.
@@ -129,9 +108,7 @@ impl Table {
     }
 
     fn read<'a>(&'a self, entry: &'a Entry) -> &'a Result<OpSchema, Fault> {
-        entry
-            .schema
-            .get_or_init(|| parse::block(entry.domain, &entry.head, entry.body, &self.sets))
+        entry.schema.get_or_init(|| parse::block(entry.domain, &entry.head, entry.body, &self.sets))
     }
 }
 
@@ -145,9 +122,7 @@ impl Entry {
 fn body_len(text: &str) -> usize {
     let mut len = 0;
     while text[len..].starts_with(' ') {
-        len = text[len..]
-            .find('\n')
-            .map_or(text.len(), |end| len + end + 1);
+        len = text[len..].find('\n').map_or(text.len(), |end| len + end + 1);
     }
     len
 }
@@ -181,8 +156,7 @@ mod tests {
             "  ",
             "set @s = f32\nset @s = i8",
         ] {
-            let table =
-                Table::index(format!("domain ai.onnx 1\n{bad}\nop B 1\n in X:f32\n").leak());
+            let table = Table::index(format!("domain ai.onnx 1\n{bad}\nop B 1\n in X:f32\n").leak());
             assert_eq!(table.faults.len(), 1, "{bad}");
             assert!(table.lookup("", "B", 1).is_some(), "{bad}");
         }
@@ -215,28 +189,17 @@ mod tests {
             "type T = ()",
             "what is this",
         ] {
-            let table = Table::index(
-                format!("domain ai.onnx 1\nop A 1\n {bad}\nop B 1\n in X:f32\n").leak(),
-            );
+            let table = Table::index(format!("domain ai.onnx 1\nop A 1\n {bad}\nop B 1\n in X:f32\n").leak());
             assert!(table.lookup("", "A", 1).is_none(), "{bad}");
             assert!(table.lookup("", "B", 1).is_some(), "{bad}");
-            assert_eq!(
-                table.all().filter(|schema| schema.is_err()).count(),
-                1,
-                "{bad}"
-            );
+            assert_eq!(table.all().filter(|schema| schema.is_err()).count(), 1, "{bad}");
         }
     }
 
     #[test]
     fn line_ends_do_not_matter() {
-        let table = Table::index(
-            "# x\r\n#\r\n\r\ncount 1\r\ndomain ai.onnx 1\r\nop A 1\r\n in X:f32\r\n attr a:int=1\r\n",
-        );
+        let table = Table::index("# x\r\n#\r\n\r\ncount 1\r\ndomain ai.onnx 1\r\nop A 1\r\n in X:f32\r\n attr a:int=1\r\n");
         assert_eq!((table.faults.len(), table.count), (0, Some(1)));
-        assert_eq!(
-            table.lookup("", "A", 1).unwrap().attrs[0].default,
-            AttrDefault::Int(1)
-        );
+        assert_eq!(table.lookup("", "A", 1).unwrap().attrs[0].default, AttrDefault::Int(1));
     }
 }
