@@ -1,10 +1,12 @@
 //! How a graph changes: passes, pipelines, and the manager that runs them.
 
 pub mod analysis;
+pub mod calibrate;
 pub mod manager;
 pub mod pass;
 pub mod passes;
 pub mod pipeline;
+pub mod quantize;
 pub mod registry;
 pub mod target;
 

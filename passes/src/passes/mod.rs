@@ -4,11 +4,23 @@ use std::sync::Arc;
 
 use crate::pass::Pass;
 
+mod calibrate;
 mod drop_dead;
+mod fold_clip;
+mod lower_qdq;
+mod lower_qoperator;
+mod quantize;
 
 /// Every pass that ships, alphabetical.
 pub(crate) fn all() -> Vec<Arc<dyn Pass>> {
-    vec![Arc::new(drop_dead::DropDead)]
+    vec![
+        Arc::new(calibrate::Calibrate),
+        Arc::new(drop_dead::DropDead),
+        Arc::new(fold_clip::FoldClip),
+        Arc::new(lower_qdq::LowerQdq),
+        Arc::new(lower_qoperator::LowerQoperator),
+        Arc::new(quantize::Quantize),
+    ]
 }
 
 /// Named pipelines: the files of `passes/pipelines`.
