@@ -56,3 +56,25 @@ fn write_png(path: &Path, rgb: &[u8]) -> io::Result<()> {
     encoder.write_header()?.write_image_data(rgb)?;
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::BufReader;
+
+    /// A change to the drawing must come with new pictures, or the networks and the program part.
+    #[test]
+    fn shipped_pictures_are_those_the_program_draws() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/pictures/held-out");
+        for (place, index) in HELD_OUT.enumerate() {
+            let path = folder.join(format!("{place:03}.png"));
+            let file = File::open(&path).expect("the picture is shipped");
+            let mut reader = png::Decoder::new(BufReader::new(file))
+                .read_info()
+                .expect("the picture is a PNG");
+            let mut rgb = vec![0; 3 * SIDE * SIDE];
+            reader.next_frame(&mut rgb).expect("the picture is whole");
+            assert_eq!(rgb, picture(SEED, index).rgb, "{}", path.display());
+        }
+    }
+}
