@@ -71,3 +71,50 @@ pub(crate) struct Arguments {
     #[arg(long)]
     force: bool,
 }
+
+/// Runs the command.
+pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
+    let Some(calibrate) = &arguments.calibrate else {
+        return Err(Failure::Usage(
+            usage("no-samples", "convert needs samples to calibrate on, and none were given")
+                .note("pass --calibrate with a folder of images, an .npy (N x input shape without batch) or an .npz file")
+                .note("64 samples like those the model will see are enough; random numbers are not"),
+        ));
+    };
+    let target = find_target(&arguments.target)?;
+    let runtime = find_runtime(&arguments.runtime)?;
+    let options = Options {
+        writing: arguments.form.as_deref().and_then(Writing::from_word),
+        method: arguments.method.clone(),
+        share: arguments.share,
+        exclude: arguments.exclude.clone(),
+        allow: Effect::from_word(&arguments.allow).unwrap_or(Effect::Rounding),
+        samples: arguments.samples,
+        threads: arguments.threads,
+        min_agreement: arguments.min_agreement,
+        min_sqnr: arguments.min_sqnr,
+        force: arguments.force,
+        ..Options::new(target)
+    };
+    if arguments.samples == Some(0) {
+        return Err(Failure::Usage(usage("no-samples", "--samples is 0").note("calibrate on at least one sample")));
+    }
+    let spec = samples::spec_for(&arguments.input, arguments.preprocess.as_deref())?;
+    let ports = samples::ports(&arguments.input)?;
+    let source = samples::open(calibrate, &ports, spec.as_ref())?;
+    let labelled = arguments.evaluate.as_ref().map(|path| samples::open(path, &ports, spec.as_ref())).transpose()?;
+    let job = Job {
+        source: &arguments.input,
+        output: &arguments.output,
+        samples: &*source,
+        evaluate: labelled.as_deref(),
+        registry: &Registry::standard(),
+        runtime: &*runtime,
+    };
+    let report = convert(&job, &options, &mut Bar::new(arguments.json))?;
+    if let Some(path) = &arguments.report {
+        save_text(path, &spaceevo::convert::html(&report), arguments.force)?;
+    }
+    print(&if arguments.json { serde_json::to_string_pretty(&report).unwrap_or_default() } else { report.to_string() });
+    Ok(())
+}
