@@ -4,9 +4,22 @@
 //! family of operators, say which operators are claimed. [`engine`] walks the regions and calls them; [`quantized`] wraps
 //! them where types say that numbers are stored as integers.
 
+mod binary;
 mod call;
+mod cast;
+mod control;
+mod element;
 mod engine;
+mod generate;
+mod layout;
+mod matmul;
 mod quantized;
+mod reduce;
+mod sequence;
+mod softmax;
+mod sort;
+mod strings;
+mod unary;
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -69,7 +82,20 @@ pub type Kernel = fn(&Call<'_>) -> Result<Vec<Datum>, Fault>;
 pub type Entry = (&'static str, &'static str, Kernel);
 
 /// Tables of kernels, one per family of operators.
-const FAMILIES: &[&[Entry]] = &[];
+#[rustfmt::skip]
+const FAMILIES: &[&[Entry]] = &[
+    binary::KERNELS,
+    cast::KERNELS,
+    control::KERNELS,
+    generate::KERNELS,
+    matmul::KERNELS,
+    reduce::KERNELS,
+    sequence::KERNELS,
+    softmax::KERNELS,
+    sort::KERNELS,
+    strings::KERNELS,
+    unary::KERNELS,
+];
 
 /// The kernel of an operator, if it is claimed.
 pub fn kernel(domain: &str, op: &str) -> Option<Kernel> {
