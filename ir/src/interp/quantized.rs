@@ -110,16 +110,20 @@ impl<'a> Product<'a> {
             _ => return None,
         };
         let bias = quant(2);
-        let at_product_scale = bias.is_none_or(|b| {
-            b.zero.iter().all(|&z| z == 0)
-                && (0..b.scale.len().max(w.scale.len()))
-                    .all(|i| (b.at(i).0 - x.at(0).0 * w.at(i).0).abs() <= b.at(i).0 * 1e-6)
-        });
-        let fits = |q: &Quant| [1, w.scale.len()].contains(&q.scale.len());
+        let channels = w.scale.len();
+        let fits = |list: usize| list == 1 || list == channels;
         let exact = x.axis.is_none()
-            && w.axis.is_none_or(|axis| axis == weight_axis)
-            && (op.operand(2).is_none() || bias.is_some_and(fits))
-            && at_product_scale;
+            && x.scale.len() == 1
+            && w.axis.map_or(channels == 1, |axis| axis == weight_axis)
+            && bias.is_none_or(|b| fits(b.scale.len()) && b.zero == [0])
+            && op.operand(2).is_some() == bias.is_some();
+        if !exact {
+            return None;
+        }
+        let at_product_scale = |b: &Quant| {
+            (0..channels).all(|i| (b.at(i).0 - x.at(0).0 * w.at(i).0).abs() <= b.at(i).0 * 1e-6)
+        };
+        let exact = bias.is_none_or(at_product_scale);
         exact.then_some(Product { x, w, bias, axis, result })
     }
 
