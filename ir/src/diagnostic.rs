@@ -85,6 +85,9 @@ impl std::error::Error for Diagnostic {}
 /// Every code with a sentence on what it means: what `spaceevo-opt explain` prints. One line each, sorted.
 pub const CODES: &[(&str, &str)] = &[
     ("file-io", "A file cannot be read or written: it is missing, no regular file, not permitted, or the disk is full."),
+    ("interp-failed", "The reference interpreter could not run an op: its operands do not fit the operator"),
+    ("interp-limit", "The reference interpreter stopped: the model needs more memory or steps than allowed"),
+    ("interp-unsupported", "The reference interpreter has no kernel for an operator"),
     ("onnx-cycle", "Nodes of an ONNX graph read each other's results in a circle, so none of them can run first."),
     ("onnx-duplicate-name", "Two values of one ONNX graph, or two functions of a model, have the same name."),
     ("onnx-external-data", "Tensor data in another file is missing, too short, or outside of the model's folder."),
