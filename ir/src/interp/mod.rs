@@ -3,6 +3,14 @@
 //! A kernel is a function from operand values to result values of one operator; the tables of kernels, one file per
 //! family of operators, say which operators are claimed.
 
+mod conv;
+mod pool;
+mod quantize;
+mod real;
+#[cfg(test)]
+mod trial;
+mod window;
+
 use std::collections::HashMap;
 use std::sync::OnceLock;
 
@@ -99,7 +107,7 @@ pub fn kernel(domain: &str, op: &str) -> Option<Kernel> {
 pub type Entry = (&'static str, &'static str, Kernel);
 
 /// Tables of kernels, one per family of operators.
-const FAMILIES: &[&[Entry]] = &[];
+const FAMILIES: &[&[Entry]] = &[conv::KERNELS, pool::KERNELS, quantize::KERNELS];
 
 /// Every claimed operator as (domain, operator), sorted.
 pub fn claimed() -> Vec<(&'static str, &'static str)> {
