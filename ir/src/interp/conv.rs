@@ -50,7 +50,6 @@ pub(super) struct Plan {
 impl Plan {
     /// Reads and checks what `Conv`, `ConvInteger` and `QLinearConv` have in common.
     pub(super) fn of_conv(call: &Call<'_>, x: &Tensor, w: &Tensor) -> Result<Plan, Fault> {
-        let op = call.graph.op(call.op);
         let (batch, channels, spatial) = batch_channels(x)?;
         let (maps, inputs, kernel) = batch_channels(w)?;
         let groups = groups(call, channels, maps)?;
@@ -58,7 +57,7 @@ impl Plan {
             format!("weights {:?} in {groups} groups do not fit the input {:?}", w.dims(), x.dims())
         })?;
         check_kernel_shape(call, kernel)?;
-        let windows = Windows::new(op, spatial, kernel, Rounding::Floor)?;
+        let windows = Windows::new(call, spatial, kernel, Rounding::Floor)?;
         Ok(Plan { windows, batch, groups, inputs, outputs: maps / groups })
     }
 
@@ -144,7 +143,7 @@ fn start<T: Copy>(dims: &[usize], bias: Option<&[T]>, zero: T) -> Result<Vec<T>,
 }
 
 fn groups(call: &Call<'_>, channels: usize, maps: usize) -> Result<usize, Fault> {
-    let group = call.graph.op(call.op).int("group", 1);
+    let group = call.int("group", 1);
     usize::try_from(group)
         .ok()
         .filter(|&g| g > 0 && channels % g == 0 && maps % g == 0)
@@ -152,7 +151,7 @@ fn groups(call: &Call<'_>, channels: usize, maps: usize) -> Result<usize, Fault>
 }
 
 fn check_kernel_shape(call: &Call<'_>, kernel: &[usize]) -> Result<(), Fault> {
-    let Some(stated) = call.graph.op(call.op).ints("kernel_shape").filter(|k| !k.is_empty()) else { return Ok(()) };
+    let Some(stated) = call.ints("kernel_shape").filter(|k| !k.is_empty()) else { return Ok(()) };
     ensure(stated.len() == kernel.len() && stated.iter().zip(kernel).all(|(&a, &b)| a == b as i64), || {
         format!("kernel_shape {stated:?} contradicts weights of {kernel:?}")
     })
@@ -188,7 +187,7 @@ fn conv_transpose(call: &Call<'_>) -> Result<Vec<Datum>, Fault> {
     let groups = groups(call, channels, channels)?;
     ensure(rows == channels, || format!("weights {:?} do not fit the input {:?}", w.dims(), x.dims()))?;
     check_kernel_shape(call, kernel)?;
-    let windows = Windows::transposed(call.graph.op(call.op), spatial, kernel)?;
+    let windows = Windows::transposed(call, spatial, kernel)?;
     let plan = Plan { windows, batch, groups, inputs, outputs: channels / groups };
     let dims = [&[batch, groups * inputs], &plan.windows.input[..]].concat();
     in_precision_of!(x, w, call.get(2), &dims, |x, w, bias| plan.scatter(x, w, bias, 0.0))

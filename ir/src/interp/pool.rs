@@ -18,12 +18,11 @@ pub(super) const KERNELS: &[Entry] = &[
 
 /// The windows of a pooling op over a tensor of shape `[N, C, ...]`, and the shape of its result.
 pub(super) fn windows(call: &Call<'_>, x: &Tensor) -> Result<(Windows, Vec<usize>), Fault> {
-    let op = call.graph.op(call.op);
     let (batch, channels, spatial) = batch_channels(x)?;
-    let kernel = op.ints("kernel_shape").ok_or("kernel_shape is missing")?;
+    let kernel = call.ints("kernel_shape").ok_or("kernel_shape is missing")?;
     let kernel: Option<Vec<usize>> = kernel.iter().map(|&k| usize::try_from(k).ok()).collect();
-    let rounding = if op.int("ceil_mode", 0) != 0 { Rounding::Ceil } else { Rounding::Floor };
-    let windows = Windows::new(op, spatial, &kernel.ok_or("kernel_shape is negative")?, rounding)?;
+    let rounding = if call.int("ceil_mode", 0) != 0 { Rounding::Ceil } else { Rounding::Floor };
+    let windows = Windows::new(call, spatial, &kernel.ok_or("kernel_shape is negative")?, rounding)?;
     let dims = [&[batch, channels], &windows.output[..]].concat();
     volume(&dims)?;
     Ok((windows, dims))
@@ -70,8 +69,8 @@ fn largest<T: Number + PartialOrd>(call: &Call<'_>, x: &Tensor, lowest: T) -> Re
         }
     });
     let mut results = vec![Tensor::new(dims.clone(), y).into()];
-    if call.graph.op(call.op).results().len() > 1 {
-        let column_major = call.graph.op(call.op).int("storage_order", 0) == 1;
+    if call.results() > 1 {
+        let column_major = call.int("storage_order", 0) == 1;
         let index = |&at: &usize| match (at, column_major) {
             (usize::MAX, _) => -1,
             (at, false) => at as i64,
@@ -100,7 +99,7 @@ fn average_pool(call: &Call<'_>) -> Result<Vec<Datum>, Fault> {
     let mut y = vec![0f64; volume(&dims)?];
     each_tap(&windows, dims[0] * dims[1], |to, at| y[to] += values[at]);
     // Padding counts where asked for, but what a last window sticks out beyond the padding never does.
-    let counts = windows.tap_counts(call.graph.op(call.op).int("count_include_pad", 0) != 0);
+    let counts = windows.tap_counts(call.int("count_include_pad", 0) != 0);
     for (i, y) in y.iter_mut().enumerate() {
         *y /= counts[i % counts.len()] as f64;
     }
@@ -110,7 +109,7 @@ fn average_pool(call: &Call<'_>) -> Result<Vec<Datum>, Fault> {
 fn lp_pool(call: &Call<'_>) -> Result<Vec<Datum>, Fault> {
     let x = call.tensor(0)?;
     let (windows, dims) = windows(call, x)?;
-    let p = f64::from(call.graph.op(call.op).float("p", 2.0));
+    let p = f64::from(call.float("p", 2.0));
     let values = read(x)?;
     let mut y = vec![0f64; volume(&dims)?];
     each_tap(&windows, dims[0] * dims[1], |to, at| y[to] += values[at].abs().powf(p));
@@ -138,18 +137,18 @@ fn global_max_pool(call: &Call<'_>) -> Result<Vec<Datum>, Fault> {
 }
 
 fn global_lp_pool(call: &Call<'_>) -> Result<Vec<Datum>, Fault> {
-    let p = f64::from(call.graph.op(call.op).float("p", 2.0));
+    let p = f64::from(call.float("p", 2.0));
     global(call, |plane| plane.iter().map(|v| v.abs().powf(p)).sum::<f64>().powf(1.0 / p))
 }
 
 /// Puts each number where `MaxPool` found it. The positions count in the shape that the window geometry gives; a larger
 /// `output_shape` appends zeros at the end of the axes.
 fn max_unpool(call: &Call<'_>) -> Result<Vec<Datum>, Fault> {
-    let (op, x, positions) = (call.graph.op(call.op), call.tensor(0)?, read_i64(call.tensor(1)?)?);
+    let (x, positions) = (call.tensor(0)?, read_i64(call.tensor(1)?)?);
     let (batch, channels, spatial) = batch_channels(x)?;
     let kernel: Option<Vec<usize>> =
-        op.ints("kernel_shape").unwrap_or(&[]).iter().map(|&k| usize::try_from(k).ok()).collect();
-    let windows = Windows::transposed(op, spatial, &kernel.ok_or("kernel_shape is negative")?)?;
+        call.ints("kernel_shape").unwrap_or(&[]).iter().map(|&k| usize::try_from(k).ok()).collect();
+    let windows = Windows::transposed(call, spatial, &kernel.ok_or("kernel_shape is negative")?)?;
     let dims = [&[batch, channels], &windows.input[..]].concat();
     let values = read(x)?;
     ensure(positions.len() == values.len(), || "as many positions as numbers are needed".to_string())?;

@@ -78,13 +78,12 @@ struct Spread {
 
 impl Spread {
     fn of(call: &Call<'_>, dims: &[usize], scale: &Tensor) -> Result<Self, Fault> {
-        let op = call.graph.op(call.op);
         let one = Spread { inner: 1, extent: 1, block: 1, blocks: 1, blocked: false };
-        let block = op.int("block_size", 0);
+        let block = call.int("block_size", 0);
         if scale.len() == 1 && block == 0 {
             return Ok(one);
         }
-        let axis = super::real::axis(op.int("axis", 1), dims.len())?;
+        let axis = super::call::axis_in(call.int("axis", 1), dims.len())?;
         let (inner, extent) = (dims[axis + 1..].iter().product::<usize>(), dims[axis]);
         let wrong = || format!("scales of shape {:?} do not fit {dims:?} along axis {axis}", scale.dims());
         if block == 0 {
@@ -121,7 +120,7 @@ fn zeros(tensor: Option<&Tensor>, scales: usize) -> Result<Vec<f64>, Fault> {
 
 /// The element type that an attribute names by ONNX's number; `None` when it is absent or 0.
 fn elem_attr(call: &Call<'_>, name: &str) -> Result<Option<Elem>, Fault> {
-    match call.graph.op(call.op).attrs().get(name).and_then(Attr::as_int) {
+    match call.attr(name).and_then(Attr::as_int) {
         None | Some(0) => Ok(None),
         Some(code) => {
             let elem = i32::try_from(code).ok().and_then(Elem::from_onnx_code);
@@ -167,7 +166,7 @@ fn quantize_linear(call: &Call<'_>) -> Result<Vec<Datum>, Fault> {
         let values: Vec<f64> = steps.map(|(steps, zero)| f64::from(steps) + zero).collect();
         return Ok(vec![super::real::write(elem, &dims, &values)?]);
     }
-    let saturate = call.graph.op(call.op).int("saturate", 1) != 0;
+    let saturate = call.int("saturate", 1) != 0;
     let codes: Vec<u8> = steps.map(|(steps, _)| encode_with(elem, f64::from(steps), saturate)).collect();
     Tensor::from_bytes(elem, dims, codes).map(|t| vec![t.into()]).ok_or_else(|| "codes do not fill the shape".into())
 }

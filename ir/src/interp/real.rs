@@ -53,14 +53,6 @@ pub(super) fn write_f32(elem: Elem, dims: &[usize], values: Vec<f32>) -> Result<
     write(elem, dims, &values.into_iter().map(f64::from).collect::<Vec<_>>())
 }
 
-/// An axis counted from the front; negative ones count from the back.
-pub(super) fn axis(axis: i64, rank: usize) -> Result<usize, Fault> {
-    let at = if axis < 0 { axis.checked_add(rank as i64) } else { Some(axis) };
-    at.and_then(|a| usize::try_from(a).ok())
-        .filter(|&a| a < rank)
-        .ok_or_else(|| format!("axis {axis} is outside of rank {rank}"))
-}
-
 /// Fails with `message` unless `holds`.
 pub(super) fn ensure(holds: bool, message: impl FnOnce() -> String) -> Result<(), Fault> {
     if holds { Ok(()) } else { Err(message()) }

@@ -1,16 +1,15 @@
-//! Runs one kernel on given operands: what the unit tests of all kernels stand on.
+//! Runs one op on given operands: what the unit tests of all kernels stand on.
 
-use std::collections::HashMap;
-
-use super::{Call, Datum, Env, Fault, kernel};
+use super::{Datum, run_all};
 use crate::attr::Attr;
+use crate::diagnostic::Diagnostic;
 use crate::edit::{NewOp, Place};
 use crate::graph::{Graph, ONNX, OpName};
 use crate::tensor::Tensor;
 use crate::types::Type;
 
-/// Runs an operator of ONNX's domain with as many results as its kernel gives, up to four.
-pub(super) fn trial(op: &str, opset: u64, attrs: &[(&str, Attr)], operands: &[Tensor]) -> Result<Vec<Tensor>, Fault> {
+/// Runs an operator of ONNX's domain; returns the results that its kernel gives, up to four.
+pub(super) fn trial(op: &str, opset: u64, attrs: &[(&str, Attr)], operands: &[Tensor]) -> Result<Vec<Tensor>, Diagnostic> {
     let operands: Vec<_> = operands.iter().cloned().map(Some).collect();
     trial_in(ONNX, op, opset, attrs, &operands)
 }
@@ -22,8 +21,9 @@ pub(super) fn trial_in(
     opset: u64,
     attrs: &[(&str, Attr)],
     operands: &[Option<Tensor>],
-) -> Result<Vec<Tensor>, Fault> {
+) -> Result<Vec<Tensor>, Diagnostic> {
     let mut graph = Graph::new("trial");
+    graph.meta.opsets.insert(domain.into(), opset);
     let body = graph.body();
     let values: Vec<_> =
         operands.iter().map(|t| t.as_ref().map(|t| graph.add_input(body, "", Type::from(t.ty())))).collect();
@@ -31,14 +31,12 @@ pub(super) fn trial_in(
     for (name, attr) in attrs {
         new = new.attr(name, attr.clone());
     }
-    for _ in 0..4 {
-        new = new.result("", Type::Unknown);
+    for name in ["y0", "y1", "y2", "y3"] {
+        new = new.result(name, Type::Unknown);
     }
-    let op_id = graph.insert(Place::End(body), new);
-    let env = Env { values: HashMap::new(), outer: None };
-    let operands = operands.iter().map(|t| t.clone().map(Datum::Tensor)).collect();
-    let call = Call { graph: &graph, op: op_id, opset, operands, env: &env };
-    let run = kernel(domain, op).ok_or_else(|| format!("{domain}.{op} has no kernel"))?;
-    let results = run(&call)?;
-    Ok(results.iter().filter_map(|d| d.tensor().cloned()).collect())
+    let op = graph.insert(Place::End(body), new);
+    let results = graph.op(op).results().to_vec();
+    let inputs: Vec<_> = operands.iter().flatten().cloned().map(Datum::Tensor).collect();
+    let (_, made) = run_all(&graph, &inputs, &results)?;
+    Ok(made.iter().flatten().filter_map(|d| d.tensor().cloned()).collect())
 }

@@ -1,8 +1,7 @@
 //! The geometry of sliding windows: where the kernel of a convolution or a pooling meets its input.
 
-use super::Fault;
 use super::real::{ensure, volume};
-use crate::graph::Op;
+use super::{Call, Fault};
 
 /// Windows over the spatial axes; all lists have one entry per axis.
 pub(super) struct Windows {
@@ -40,10 +39,10 @@ pub(super) enum Rounding {
 }
 
 impl Windows {
-    /// Windows of `Conv` or of a pooling: `strides`, `dilations`, `pads` and `auto_pad` are read from the op.
-    pub(super) fn new(op: &Op, input: &[usize], kernel: &[usize], rounding: Rounding) -> Result<Self, Fault> {
-        let mut windows = Windows::attributes(op, input, kernel)?;
-        let auto = AutoPad::of(op)?;
+    /// Windows of `Conv` or of a pooling: `strides`, `dilations`, `pads` and `auto_pad` are read from the call.
+    pub(super) fn new(call: &Call<'_>, input: &[usize], kernel: &[usize], rounding: Rounding) -> Result<Self, Fault> {
+        let mut windows = Windows::attributes(call, input, kernel)?;
+        let auto = AutoPad::of(call)?;
         for d in 0..input.len() {
             let (n, extent, stride) = (input[d] as i64, windows.extent(d), windows.stride[d] as i64);
             let windows_along = match auto {
@@ -74,11 +73,11 @@ impl Windows {
 
     /// Windows of `ConvTranspose`, seen from its result: `small` is what it reads, and becomes [`Windows::output`];
     /// what it writes becomes [`Windows::input`].
-    pub(super) fn transposed(op: &Op, small: &[usize], kernel: &[usize]) -> Result<Self, Fault> {
-        let mut windows = Windows::attributes(op, small, kernel)?;
-        let (rank, auto) = (small.len(), AutoPad::of(op)?);
-        let extra = list(op, "output_padding", rank, 0, 0)?;
-        let wanted = match op.ints("output_shape") {
+    pub(super) fn transposed(call: &Call<'_>, small: &[usize], kernel: &[usize]) -> Result<Self, Fault> {
+        let mut windows = Windows::attributes(call, small, kernel)?;
+        let (rank, auto) = (small.len(), AutoPad::of(call)?);
+        let extra = list(call, "output_padding", rank, 0, 0)?;
+        let wanted = match call.ints("output_shape") {
             Some(dims) if dims.len() >= rank => Some(&dims[dims.len() - rank..]),
             Some(dims) if !dims.is_empty() => return Err(format!("output_shape {dims:?} has too few extents")),
             _ => None,
@@ -103,7 +102,7 @@ impl Windows {
         Ok(windows)
     }
 
-    fn attributes(op: &Op, input: &[usize], kernel: &[usize]) -> Result<Self, Fault> {
+    fn attributes(call: &Call<'_>, input: &[usize], kernel: &[usize]) -> Result<Self, Fault> {
         let rank = input.len();
         ensure(rank > 0 && kernel.len() == rank, || {
             format!("a kernel of shape {kernel:?} does not slide over spatial shape {input:?}")
@@ -113,9 +112,9 @@ impl Windows {
         })?;
         volume(kernel)?;
         let positive = |name| -> Result<Vec<usize>, Fault> {
-            Ok(list(op, name, rank, 1, 1)?.into_iter().map(|n| n as usize).collect())
+            Ok(list(call, name, rank, 1, 1)?.into_iter().map(|n| n as usize).collect())
         };
-        let pads = list(op, "pads", 2 * rank, 0, -LARGEST)?;
+        let pads = list(call, "pads", 2 * rank, 0, -LARGEST)?;
         Ok(Windows {
             input: input.to_vec(),
             output: Vec::new(),
@@ -210,8 +209,8 @@ impl Windows {
 const LARGEST: i64 = 1 << 30;
 
 /// An attribute of `len` integers of at least `least`.
-fn list(op: &Op, name: &str, len: usize, default: i64, least: i64) -> Result<Vec<i64>, Fault> {
-    match op.ints(name) {
+fn list(call: &Call<'_>, name: &str, len: usize, default: i64, least: i64) -> Result<Vec<i64>, Fault> {
+    match call.ints(name) {
         None | Some([]) => Ok(vec![default; len]),
         Some(list) if list.len() == len && list.iter().all(|n| (least..=LARGEST).contains(n)) => Ok(list.to_vec()),
         Some(list) => Err(format!("{name} = {list:?}: expected {len} numbers of at least {least}")),
@@ -233,8 +232,8 @@ enum AutoPad {
 }
 
 impl AutoPad {
-    fn of(op: &Op) -> Result<Self, Fault> {
-        match op.str("auto_pad", "NOTSET") {
+    fn of(call: &Call<'_>) -> Result<Self, Fault> {
+        match call.str("auto_pad", "NOTSET") {
             "NOTSET" | "" => Ok(AutoPad::Explicit),
             "VALID" => Ok(AutoPad::Valid),
             "SAME_UPPER" => Ok(AutoPad::Same(true)),
