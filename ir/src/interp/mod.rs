@@ -20,6 +20,15 @@ mod softmax;
 mod sort;
 mod strings;
 mod unary;
+mod conv;
+mod engine;
+mod pool;
+mod quantize;
+mod quantized;
+mod real;
+#[cfg(test)]
+mod trial;
+mod window;
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -96,6 +105,7 @@ const FAMILIES: &[&[Entry]] = &[
     strings::KERNELS,
     unary::KERNELS,
 ];
+const FAMILIES: &[&[Entry]] = &[conv::KERNELS, pool::KERNELS, quantize::KERNELS];
 
 /// The kernel of an operator, if it is claimed.
 pub fn kernel(domain: &str, op: &str) -> Option<Kernel> {
