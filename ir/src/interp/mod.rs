@@ -8,27 +8,25 @@ mod binary;
 mod call;
 mod cast;
 mod control;
+mod conv;
 mod element;
 mod engine;
 mod generate;
 mod layout;
 mod matmul;
+mod pool;
+mod quantize;
 mod quantized;
+mod real;
 mod reduce;
 mod sequence;
 mod softmax;
 mod sort;
 mod strings;
 mod unary;
-mod conv;
-mod engine;
-mod pool;
-mod quantize;
-mod quantized;
-mod real;
+mod window;
 #[cfg(test)]
 mod trial;
-mod window;
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -96,8 +94,11 @@ const FAMILIES: &[&[Entry]] = &[
     binary::KERNELS,
     cast::KERNELS,
     control::KERNELS,
+    conv::KERNELS,
     generate::KERNELS,
     matmul::KERNELS,
+    pool::KERNELS,
+    quantize::KERNELS,
     reduce::KERNELS,
     sequence::KERNELS,
     softmax::KERNELS,
@@ -105,7 +106,6 @@ const FAMILIES: &[&[Entry]] = &[
     strings::KERNELS,
     unary::KERNELS,
 ];
-const FAMILIES: &[&[Entry]] = &[conv::KERNELS, pool::KERNELS, quantize::KERNELS];
 
 /// The kernel of an operator, if it is claimed.
 pub fn kernel(domain: &str, op: &str) -> Option<Kernel> {
