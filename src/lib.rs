@@ -1,1 +1,3 @@
 //! spaceevo.
+
+pub mod samples;

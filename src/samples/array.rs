@@ -139,8 +139,7 @@ impl Reader {
                     *at = 0;
                 }
                 let Some(decoder) = inflate else { return Err(io::ErrorKind::UnexpectedEof.into()) };
-                let done = io::copy(&mut decoder.take(from - *at), &mut io::sink())
-                    .and_then(|_| decoder.read_exact(into));
+                let done = io::copy(&mut decoder.take(from - *at), &mut io::sink()).and_then(|_| decoder.read_exact(into));
                 // After an error nobody knows where the decoder stands.
                 if done.is_err() {
                     *inflate = None;

@@ -52,11 +52,7 @@ pub trait SampleSource: Send + Sync {
 /// array per input name, or a folder of ONNX test data (`test_data_set_*/input_*.pb`).
 /// Errors: `samples-unreadable`, `samples-empty`, `samples-unsupported`, `samples-shape`, `samples-missing-input`,
 /// `samples-no-preprocess`.
-pub fn open(
-    path: &Path,
-    inputs: &[Port],
-    preprocess: Option<&Preprocess>,
-) -> Result<Box<dyn SampleSource>, Diagnostic> {
+pub fn open(path: &Path, inputs: &[Port], preprocess: Option<&Preprocess>) -> Result<Box<dyn SampleSource>, Diagnostic> {
     let data = std::fs::metadata(path).map_err(|e| unreadable(path, e))?;
     if data.is_dir() {
         return if test_data::is_test_data(path) {
