@@ -19,6 +19,8 @@ mod sequence;
 mod softmax;
 mod sort;
 mod strings;
+#[cfg(test)]
+mod tests;
 mod unary;
 
 use std::cell::RefCell;
