@@ -23,6 +23,8 @@ mod sequence;
 mod softmax;
 mod sort;
 mod strings;
+#[cfg(test)]
+mod tests;
 mod unary;
 mod window;
 #[cfg(test)]
