@@ -6,11 +6,17 @@
 
 mod call;
 mod conv;
+mod detect;
 mod engine;
+mod fused;
+mod microsoft;
+mod norm;
 mod pool;
 mod quantize;
 mod quantized;
 mod real;
+mod resize;
+mod rnn;
 #[cfg(test)]
 mod trial;
 mod window;
@@ -76,7 +82,17 @@ pub type Kernel = fn(&Call<'_>) -> Result<Vec<Datum>, Fault>;
 pub type Entry = (&'static str, &'static str, Kernel);
 
 /// Tables of kernels, one per family of operators.
-const FAMILIES: &[&[Entry]] = &[conv::KERNELS, pool::KERNELS, quantize::KERNELS];
+const FAMILIES: &[&[Entry]] = &[
+    conv::KERNELS,
+    detect::KERNELS,
+    fused::KERNELS,
+    microsoft::KERNELS,
+    norm::KERNELS,
+    pool::KERNELS,
+    quantize::KERNELS,
+    resize::KERNELS,
+    rnn::KERNELS,
+];
 
 /// The kernel of an operator, if it is claimed.
 pub fn kernel(domain: &str, op: &str) -> Option<Kernel> {

@@ -75,25 +75,31 @@ pub(super) fn strides(dims: &[usize]) -> Vec<usize> {
     strides
 }
 
-/// Calls `visit` with every index of a shape in row-major order.
-pub(super) fn each_index(dims: &[usize], mut visit: impl FnMut(&[usize])) {
-    if dims.contains(&0) {
-        return;
+/// The shape that two shapes broadcast to.
+pub(super) fn broadcast(a: &[usize], b: &[usize]) -> Result<Vec<usize>, Fault> {
+    let rank = a.len().max(b.len());
+    let extent = |dims: &[usize], d: usize| (d + dims.len()).checked_sub(rank).map_or(1, |d| dims[d]);
+    (0..rank)
+        .map(|d| match (extent(a, d), extent(b, d)) {
+            (x, y) if x == y || y == 1 => Ok(x),
+            (1, y) => Ok(y),
+            _ => Err(format!("shapes {a:?} and {b:?} do not broadcast")),
+        })
+        .collect()
+}
+
+/// Maps flat indices of shape `dims` to those of a shape that broadcasts to it.
+pub(super) fn spread<'a>(own: &[usize], dims: &'a [usize]) -> Result<impl Fn(usize) -> usize + 'a, Fault> {
+    let fits =
+        own.len() <= dims.len() && own.iter().rev().zip(dims.iter().rev()).all(|(&from, &to)| from == to || from == 1);
+    ensure(fits, || format!("shape {own:?} does not broadcast to {dims:?}"))?;
+    let (skipped, whole, same) = (dims.len() - own.len(), strides(dims), own == dims);
+    let mut steps = vec![0; dims.len()];
+    for (d, stride) in strides(own).into_iter().enumerate() {
+        steps[skipped + d] = if own[d] == 1 { 0 } else { stride };
     }
-    let mut index = vec![0; dims.len()];
-    loop {
-        visit(&index);
-        let mut d = dims.len();
-        loop {
-            if d == 0 {
-                return;
-            }
-            d -= 1;
-            index[d] += 1;
-            if index[d] < dims[d] {
-                break;
-            }
-            index[d] = 0;
-        }
-    }
+    Ok(move |i: usize| match same {
+        true => i,
+        false => (0..dims.len()).map(|d| i / whole[d] % dims[d] * steps[d]).sum(),
+    })
 }
