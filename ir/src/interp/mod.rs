@@ -4,21 +4,34 @@
 //! family of operators, say which operators are claimed. [`engine`] walks the regions and calls them; [`quantized`] wraps
 //! them where types say that numbers are stored as integers.
 
+mod binary;
 mod call;
+mod cast;
+mod control;
 mod conv;
 mod detect;
+mod element;
 mod engine;
 mod fused;
+mod generate;
+mod layout;
+mod matmul;
 mod microsoft;
 mod norm;
 mod pool;
 mod quantize;
 mod quantized;
 mod real;
+mod reduce;
 mod resize;
 mod rnn;
+mod sequence;
+mod softmax;
+mod sort;
+mod strings;
 #[cfg(test)]
 mod trial;
+mod unary;
 mod window;
 
 use std::cell::RefCell;
@@ -83,15 +96,27 @@ pub type Entry = (&'static str, &'static str, Kernel);
 
 /// Tables of kernels, one per family of operators.
 const FAMILIES: &[&[Entry]] = &[
+    binary::KERNELS,
+    cast::KERNELS,
+    control::KERNELS,
     conv::KERNELS,
     detect::KERNELS,
     fused::KERNELS,
+    generate::KERNELS,
+    matmul::KERNELS,
     microsoft::KERNELS,
     norm::KERNELS,
     pool::KERNELS,
     quantize::KERNELS,
+    reduce::KERNELS,
     resize::KERNELS,
     rnn::KERNELS,
+    sequence::KERNELS,
+    softmax::KERNELS,
+    sort::KERNELS,
+    strings::KERNELS,
+    unary::KERNELS,
+];
 ];
 
 /// The kernel of an operator, if it is claimed.
