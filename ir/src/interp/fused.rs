@@ -1,6 +1,7 @@
 //! Float operators of ONNX Runtime's own domain that it makes by fusing: activations and convolutions with activation.
 
 use super::real::{ensure, read, write};
+use super::unary::{erf, sigmoid};
 use super::{Call, Datum, Entry, Fault, kernel};
 use crate::attr::Attr;
 
@@ -16,10 +17,6 @@ fn map(call: &Call<'_>, f: impl Fn(f64) -> f64) -> Result<Vec<Datum>, Fault> {
     Ok(vec![write(x.elem(), x.dims(), &read(x)?.into_iter().map(f).collect::<Vec<_>>())?])
 }
 
-fn sigmoid(v: f64) -> f64 {
-    1.0 / (1.0 + (-v).exp())
-}
-
 /// `x / 2 * (1 + erf(x / sqrt 2))`.
 fn gelu(call: &Call<'_>) -> Result<Vec<Datum>, Fault> {
     map(call, |v| 0.5 * v * (1.0 + erf(v / std::f64::consts::SQRT_2)))
@@ -29,21 +26,6 @@ fn gelu(call: &Call<'_>) -> Result<Vec<Datum>, Fault> {
 fn quick_gelu(call: &Call<'_>) -> Result<Vec<Datum>, Fault> {
     let alpha = f64::from(call.float("alpha", 1.702));
     map(call, |v| v * sigmoid(alpha * v))
-}
-
-/// The error function by its series near 0, by a continued fraction further out; about 15 digits.
-pub(super) fn erf(x: f64) -> f64 {
-    let t = x.abs();
-    if t < 2.5 {
-        let (mut term, mut sum) = (t, t);
-        for n in 1..80 {
-            term *= -t * t / f64::from(n);
-            sum += term / f64::from(2 * n + 1);
-        }
-        return (sum * std::f64::consts::FRAC_2_SQRT_PI).copysign(x);
-    }
-    let fraction = (1..60).rev().fold(t, |below, n| t + f64::from(n) / 2.0 / below);
-    (1.0 - (-t * t).exp() / (fraction * std::f64::consts::PI.sqrt())).copysign(x)
 }
 
 /// `activation(Conv(X, W, B) + Z)`.
@@ -79,15 +61,6 @@ mod tests {
     use crate::attr::Attr;
     use crate::interp::trial::trial_in;
     use crate::tensor::Tensor;
-
-    #[test]
-    fn erf_has_its_known_values() {
-        for (x, y) in
-            [(0.5, 0.5204998778130465), (2.0, 0.9953222650189527), (3.0, 0.9999779095030014), (-1.0, -0.8427007929497149)]
-        {
-            assert!((super::erf(x) - y).abs() < 1e-14, "{x}");
-        }
-    }
 
     #[test]
     fn activates_after_adding() {

@@ -5,9 +5,10 @@
 //! this.
 
 use super::call::axis_in;
+use super::layout::broadcast;
 use super::pool::{each_tap, windows};
 use super::quantize::{Product, range, requantize, round_saturating, scale, store, zero};
-use super::real::{broadcast, ensure, read_f32, read_i64, spread, volume};
+use super::real::{ensure, read_f32, read_i64, spread_to, volume};
 use super::{Call, Datum, Entry, Fault};
 use crate::tensor::Tensor;
 use crate::types::Elem;
@@ -39,13 +40,12 @@ fn to_i32(value: f32) -> i64 {
 /// Operands a, a_scale, a_zero, b, b_scale, b_zero, c_scale, c_zero; `combine` gets the stored numbers.
 fn elementwise(call: &Call<'_>, combine: impl Fn(i64, i64) -> f32) -> Result<Vec<Datum>, Fault> {
     let (a, b) = (call.tensor(0)?, call.tensor(3)?);
-    let dims = broadcast(a.dims(), b.dims())?;
+    let dims = broadcast(&[a.dims(), b.dims()])?;
     let (lo, hi) = range(a.elem())?;
-    let (at_a, at_b) = (spread(a.dims(), &dims)?, spread(b.dims(), &dims)?);
     let (a_values, b_values) = (read_i64(a)?, read_i64(b)?);
-    let stored = |i| to_i32(combine(a_values[at_a(i)], b_values[at_b(i)])).clamp(lo, hi);
-    let stored = (0..volume(&dims)?).map(stored).collect();
-    Ok(vec![store(a.elem(), &dims, stored)?])
+    let (left, right) = (spread_to(&a_values, a.dims(), &dims)?, spread_to(&b_values, b.dims(), &dims)?);
+    let stored = left.iter().zip(right.iter()).map(|(&a, &b)| to_i32(combine(a, b)).clamp(lo, hi));
+    Ok(vec![store(a.elem(), &dims, stored.collect())?])
 }
 
 /// True when rows of `a` meet single numbers of `b`'s shape from the last axis on: then the two change places.
@@ -222,12 +222,13 @@ fn qlinear_concat(call: &Call<'_>) -> Result<Vec<Datum>, Fault> {
 fn qlinear_where(call: &Call<'_>) -> Result<Vec<Datum>, Fault> {
     let (condition, x, y) = (call.tensor(0)?, call.tensor(1)?, call.tensor(4)?);
     let to = quant(call, 7)?;
-    let dims = broadcast(&broadcast(condition.dims(), x.dims())?, y.dims())?;
+    let dims = broadcast(&[condition.dims(), x.dims(), y.dims()])?;
     let chosen = condition.to_bools().ok_or("the condition must be boolean")?;
     let (x_values, y_values) = (rescale(x, quant(call, 2)?, to)?, rescale(y, quant(call, 5)?, to)?);
-    let (at_c, at_x, at_y) = (spread(condition.dims(), &dims)?, spread(x.dims(), &dims)?, spread(y.dims(), &dims)?);
-    let pick = |i| if chosen[at_c(i)] { x_values[at_x(i)] } else { y_values[at_y(i)] };
-    Ok(vec![store(x.elem(), &dims, (0..volume(&dims)?).map(pick).collect())?])
+    let chosen = spread_to(&chosen, condition.dims(), &dims)?;
+    let (left, right) = (spread_to(&x_values, x.dims(), &dims)?, spread_to(&y_values, y.dims(), &dims)?);
+    let z = chosen.iter().zip(left.iter().zip(right.iter())).map(|(&first, (&x, &y))| if first { x } else { y });
+    Ok(vec![store(x.elem(), &dims, z.collect())?])
 }
 
 /// Exponentials come from a table in which the largest number of each row stands last, shifted so that sums do not overflow.
@@ -280,8 +281,9 @@ fn qgemm(call: &Call<'_>) -> Result<Vec<Datum>, Fault> {
     let (a, b) = (turned(0, "transA")?, turned(3, "transB")?);
     let mut product = Product::of(&a, call.get(2), &b, call.get(5))?;
     if let Some(bias) = call.get(6) {
-        let (values, at) = (read_i64(bias)?, spread(bias.dims(), &product.dims)?);
-        product.sums.iter_mut().enumerate().for_each(|(i, sum)| *sum = sum.wrapping_add(values[at(i)] as i32));
+        let values = read_i64(bias)?;
+        let values = spread_to(&values, bias.dims(), &product.dims)?;
+        product.sums.iter_mut().zip(values.iter()).for_each(|(sum, &b)| *sum = sum.wrapping_add(b as i32));
     }
     let (alpha, a_scale, b_scales) = (call.float("alpha", 1.0), scale(call, 1)?, read_f32(call.tensor(4)?)?);
     ensure([1, product.columns].contains(&b_scales.len()), || format!("{} scales of columns", b_scales.len()))?;

@@ -117,7 +117,6 @@ const FAMILIES: &[&[Entry]] = &[
     strings::KERNELS,
     unary::KERNELS,
 ];
-];
 
 /// The kernel of an operator, if it is claimed.
 pub fn kernel(domain: &str, op: &str) -> Option<Kernel> {

@@ -1,7 +1,8 @@
 //! Normalizations, and `Dropout`: computed in double precision whatever the element type.
 
 use super::call::axis_in;
-use super::real::{batch_channels, ensure, read, single, spread, strides, write};
+use super::layout::Groups;
+use super::real::{batch_channels, ensure, read, single, spread_to, write};
 use super::{Call, Datum, Entry, Fault};
 use crate::tensor::Tensor;
 use crate::types::Elem;
@@ -121,11 +122,12 @@ fn over_last_axes(call: &Call<'_>, centre: bool) -> Result<Vec<Datum>, Fault> {
         means.push(mean);
         inverses.push(inverse);
     }
-    let (scale, at) = (read(call.tensor(1)?)?, spread(call.tensor(1)?.dims(), dims)?);
-    y.iter_mut().enumerate().for_each(|(i, v)| *v *= scale[at(i)]);
-    if let Some(bias) = call.get(2).filter(|_| centre) {
-        let (bias, at) = (read(bias)?, spread(bias.dims(), dims)?);
-        y.iter_mut().enumerate().for_each(|(i, v)| *v += bias[at(i)]);
+    let scale = read(call.tensor(1)?)?;
+    let scale = spread_to(&scale, call.tensor(1)?.dims(), dims)?;
+    y.iter_mut().zip(scale.iter()).for_each(|(v, scale)| *v *= scale);
+    if let Some(tensor) = call.get(2).filter(|_| centre) {
+        let bias = read(tensor)?;
+        y.iter_mut().zip(spread_to(&bias, tensor.dims(), dims)?.iter()).for_each(|(v, bias)| *v += bias);
     }
     let reduced = [&dims[..axis], &vec![1; dims.len() - axis]].concat();
     Ok(vec![write(x.elem(), dims, &y)?, write(Elem::F32, &reduced, &means)?, write(Elem::F32, &reduced, &inverses)?])
@@ -182,33 +184,13 @@ fn lp_normalization(call: &Call<'_>) -> Result<Vec<Datum>, Fault> {
 
 fn mean_variance_normalization(call: &Call<'_>) -> Result<Vec<Datum>, Fault> {
     let x = call.tensor(0)?;
-    let dims = x.dims();
-    let mut reduced = vec![false; dims.len()];
-    for &axis in call.ints("axes").unwrap_or(&[0, 2, 3]) {
-        reduced[axis_in(axis, dims.len())?] = true;
-    }
-    let (mut y, whole) = (read(x)?, strides(dims));
-    // The elements that share a mean: those equal in every axis that is kept.
-    let kept: Vec<usize> = (0..dims.len()).map(|d| if reduced[d] { 1 } else { dims[d] }).collect();
-    let kept_strides = strides(&kept);
-    let class = |i: usize| -> usize {
-        (0..dims.len()).filter(|&d| !reduced[d]).map(|d| i / whole[d] % dims[d] * kept_strides[d]).sum()
-    };
-    let classes: usize = kept.iter().product();
-    let mut sums = vec![(0usize, 0.0, 0.0); classes];
-    y.iter().enumerate().for_each(|(i, v)| {
-        let s = &mut sums[class(i)];
-        (s.0, s.1) = (s.0 + 1, s.1 + v);
+    let axes = call.ints("axes").unwrap_or(&[0, 2, 3]).iter().map(|&a| axis_in(a, x.dims().len()));
+    let groups = Groups::along(x.dims(), &axes.collect::<Result<Vec<_>, _>>()?);
+    let y = groups.map(&read(x)?, |values| {
+        let (mean, variance) = moments(values.iter().copied());
+        values.iter().map(|v| (v - mean) / (variance.sqrt() + 1e-9)).collect()
     });
-    y.iter().enumerate().for_each(|(i, v)| {
-        let s = &mut sums[class(i)];
-        s.2 += (v - s.1 / s.0 as f64).powi(2);
-    });
-    y.iter_mut().enumerate().for_each(|(i, v)| {
-        let (count, sum, squares) = sums[class(i)];
-        *v = (*v - sum / count as f64) / ((squares / count as f64).sqrt() + 1e-9);
-    });
-    Ok(vec![write(x.elem(), dims, &y)?])
+    Ok(vec![write(x.elem(), x.dims(), &y)?])
 }
 
 /// Inference, or training with ratio 0: the identity. Random masks are refused.

@@ -4,7 +4,8 @@
 //! saturation before the zero point is added.
 
 use super::conv::{Plan, centred};
-use super::real::{broadcast, ensure, read, read_f32, read_i64, spread, volume, write_f32};
+use super::layout::broadcast;
+use super::real::{ensure, read, read_f32, read_i64, spread_to, volume, write_f32};
 use super::{Call, Datum, Entry, Fault};
 use crate::attr::Attr;
 use crate::small_float::encode_with;
@@ -241,15 +242,17 @@ impl Product {
             return Err(wrong());
         };
         ensure(depth == b_depth, wrong)?;
-        let batch = broadcast(a_batch, b_batch)?;
+        let batch = broadcast(&[a_batch, b_batch])?;
         let full = [&batch[..], &[rows, columns]].concat();
         let mut sums = vec![0i32; volume(&full)?];
         let a = less_zero(a, a_zero, |i| i / depth.max(1) % rows.max(1), rows)?;
         let b = less_zero(b, b_zero, |i| i % columns.max(1), columns)?;
-        let (a_at, b_at) = (spread(a_batch, &batch)?, spread(b_batch, &batch)?);
+        let numbers = |dims: &[usize]| (0..dims.iter().product()).collect::<Vec<usize>>();
+        let (a_numbers, b_numbers) = (numbers(a_batch), numbers(b_batch));
+        let (a_at, b_at) = (spread_to(&a_numbers, a_batch, &batch)?, spread_to(&b_numbers, b_batch, &batch)?);
         for (matrix, sums) in sums.chunks_mut((rows * columns).max(1)).enumerate() {
-            let a = &a[a_at(matrix) * rows * depth..];
-            let b = &b[b_at(matrix) * depth * columns..];
+            let a = &a[a_at[matrix] * rows * depth..];
+            let b = &b[b_at[matrix] * depth * columns..];
             for (row, sums) in sums.chunks_mut(columns).enumerate() {
                 for k in 0..depth {
                     let factor = a[row * depth + k];

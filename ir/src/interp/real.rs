@@ -1,5 +1,8 @@
 //! Numbers in and out of tensors for kernels that compute in double precision, and the bound on what they may allocate.
 
+use std::borrow::Cow;
+
+use super::layout::{broadcast, spread};
 use super::{Datum, Fault};
 use crate::tensor::Tensor;
 use crate::types::Elem;
@@ -66,40 +69,9 @@ pub(super) fn batch_channels(tensor: &Tensor) -> Result<(usize, usize, &[usize])
     }
 }
 
-/// Row-major strides.
-pub(super) fn strides(dims: &[usize]) -> Vec<usize> {
-    let mut strides = vec![1; dims.len()];
-    for i in (1..dims.len()).rev() {
-        strides[i - 1] = strides[i] * dims[i].max(1);
-    }
-    strides
-}
-
-/// The shape that two shapes broadcast to.
-pub(super) fn broadcast(a: &[usize], b: &[usize]) -> Result<Vec<usize>, Fault> {
-    let rank = a.len().max(b.len());
-    let extent = |dims: &[usize], d: usize| (d + dims.len()).checked_sub(rank).map_or(1, |d| dims[d]);
-    (0..rank)
-        .map(|d| match (extent(a, d), extent(b, d)) {
-            (x, y) if x == y || y == 1 => Ok(x),
-            (1, y) => Ok(y),
-            _ => Err(format!("shapes {a:?} and {b:?} do not broadcast")),
-        })
-        .collect()
-}
-
-/// Maps flat indices of shape `dims` to those of a shape that broadcasts to it.
-pub(super) fn spread<'a>(own: &[usize], dims: &'a [usize]) -> Result<impl Fn(usize) -> usize + 'a, Fault> {
-    let fits =
-        own.len() <= dims.len() && own.iter().rev().zip(dims.iter().rev()).all(|(&from, &to)| from == to || from == 1);
-    ensure(fits, || format!("shape {own:?} does not broadcast to {dims:?}"))?;
-    let (skipped, whole, same) = (dims.len() - own.len(), strides(dims), own == dims);
-    let mut steps = vec![0; dims.len()];
-    for (d, stride) in strides(own).into_iter().enumerate() {
-        steps[skipped + d] = if own[d] == 1 { 0 } else { stride };
-    }
-    Ok(move |i: usize| match same {
-        true => i,
-        false => (0..dims.len()).map(|d| i / whole[d] % dims[d] * steps[d]).sum(),
-    })
+/// The values of a tensor of shape `from` as those of one of shape `to`, which it must broadcast to.
+pub(super) fn spread_to<'a, T: Clone>(values: &'a [T], from: &[usize], to: &[usize]) -> Result<Cow<'a, [T]>, Fault> {
+    volume(to)?;
+    ensure(broadcast(&[from, to])? == to, || format!("shape {from:?} does not broadcast to {to:?}"))?;
+    Ok(spread(values, from, to))
 }
