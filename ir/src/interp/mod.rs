@@ -14,11 +14,22 @@ mod engine;
 mod generate;
 mod layout;
 mod matmul;
+mod detect;
+mod element;
+mod engine;
+mod fused;
+mod generate;
+mod layout;
+mod matmul;
+mod microsoft;
+mod norm;
 mod pool;
 mod quantize;
 mod quantized;
 mod real;
 mod reduce;
+mod resize;
+mod rnn;
 mod sequence;
 mod softmax;
 mod sort;
@@ -29,6 +40,9 @@ mod unary;
 mod window;
 #[cfg(test)]
 mod trial;
+mod trial;
+mod unary;
+mod window;
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -99,9 +113,17 @@ const FAMILIES: &[&[Entry]] = &[
     conv::KERNELS,
     generate::KERNELS,
     matmul::KERNELS,
+    detect::KERNELS,
+    fused::KERNELS,
+    generate::KERNELS,
+    matmul::KERNELS,
+    microsoft::KERNELS,
+    norm::KERNELS,
     pool::KERNELS,
     quantize::KERNELS,
     reduce::KERNELS,
+    resize::KERNELS,
+    rnn::KERNELS,
     sequence::KERNELS,
     softmax::KERNELS,
     sort::KERNELS,
