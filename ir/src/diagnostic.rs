@@ -83,7 +83,13 @@ impl fmt::Display for Diagnostic {
 impl std::error::Error for Diagnostic {}
 
 /// Every code with a sentence on what it means: what `spaceevo-opt explain` prints. One line each, sorted.
-pub const CODES: &[(&str, &str)] = &[];
+pub const CODES: &[(&str, &str)] = &[
+    (
+        "shape-invalid",
+        "the operands and attributes of an op cannot go together: their shapes do not fit, or an attribute is out of range",
+    ),
+    ("shape-mismatch", "the type that the file declares for a value is not the one that its op makes"),
+];
 
 /// The sentence of a code.
 pub fn explain(code: &str) -> Option<&'static str> {
