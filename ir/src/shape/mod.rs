@@ -42,6 +42,7 @@ use engine::Engine;
 use site::Site;
 
 pub use merge::merge;
+pub(crate) use movement::taken;
 
 /// Tells the types of the results of one op; fewer than it has, or [`Type::Unknown`], where nothing can be told.
 type Rule = fn(&Site<'_>) -> Result<Vec<Type>, Fault>;

@@ -293,7 +293,7 @@ pub(super) fn cuts(site: &Site<'_>, rank: usize) -> Result<Option<Vec<Cut>>, Fau
 }
 
 /// First index and number of indices that a cut takes of an extent.
-pub(super) fn taken(extent: i64, start: i64, end: i64, step: i64) -> Result<(i64, i64), Fault> {
+pub(crate) fn taken(extent: i64, start: i64, end: i64, step: i64) -> Result<(i64, i64), Fault> {
     let wrap = |v: i64| if v < 0 { v.saturating_add(extent) } else { v };
     match step {
         0 => Err("a step of 0".to_string()),
