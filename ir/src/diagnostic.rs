@@ -84,9 +84,22 @@ impl std::error::Error for Diagnostic {}
 
 /// Every code with a sentence on what it means: what `spaceevo-opt explain` prints. One line each, sorted.
 pub const CODES: &[(&str, &str)] = &[
+    ("file-io", "A file cannot be read or written: it is missing, no regular file, not permitted, or the disk is full."),
     ("interp-failed", "The reference interpreter could not run an op: its operands do not fit the operator"),
     ("interp-limit", "The reference interpreter stopped: the model needs more memory or steps than allowed"),
     ("interp-unsupported", "The reference interpreter has no kernel for an operator"),
+    ("onnx-cycle", "Nodes of an ONNX graph read each other's results in a circle, so none of them can run first."),
+    ("onnx-duplicate-name", "Two values of one ONNX graph, or two functions of a model, have the same name."),
+    ("onnx-external-data", "Tensor data in another file is missing, too short, or outside of the model's folder."),
+    ("onnx-inexpressible", "The graph holds something that ONNX files have no word for: lower or specialize it first."),
+    ("onnx-ir-version", "The file is of a newer ONNX IR version than this program knows."),
+    ("onnx-malformed", "The bytes are not the protobuf message that they should be, or a field that must be there is not."),
+    ("onnx-opset", "An operator set is older or newer than the known ones, or a domain in use has no version at all."),
+    ("onnx-tensor", "A tensor's element type, shape and data do not fit together."),
+    ("onnx-too-large", "A file asks for more memory than the limits allow, or a model does not fit into one file."),
+    ("onnx-undefined-name", "A node or a graph result names a value that nothing makes."),
+    ("onnx-unknown-field", "A file holds protobuf fields of a newer schema; they are not written again."),
+    ("onnx-unsupported", "The file uses a rare part of ONNX that the IR has no place for."),
     (
         "shape-invalid",
         "The operands and attributes of an op cannot go together: their shapes do not fit, or an attribute is out of range",

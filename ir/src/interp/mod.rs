@@ -9,20 +9,27 @@ mod binary;
 mod call;
 mod cast;
 mod control;
+mod conv;
 mod element;
 mod engine;
 mod generate;
 mod layout;
 mod matmul;
 mod movement;
+mod pool;
+mod quantize;
 mod quantized;
+mod real;
 mod reduce;
 mod scatter;
 mod sequence;
 mod softmax;
 mod sort;
 mod strings;
+#[cfg(test)]
+mod trial;
 mod unary;
+mod window;
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -91,9 +98,12 @@ const FAMILIES: &[&[Entry]] = &[
     binary::KERNELS,
     cast::KERNELS,
     control::KERNELS,
+    conv::KERNELS,
     generate::KERNELS,
     matmul::KERNELS,
     movement::KERNELS,
+    pool::KERNELS,
+    quantize::KERNELS,
     reduce::KERNELS,
     scatter::KERNELS,
     sequence::KERNELS,

@@ -123,7 +123,7 @@ fn updated(x: &Tensor, places: &[usize], updates: &Tensor, reduction: &str) -> R
                 |a: f64, b: f64| a + b,
                 |a, b| a * b,
                 |a: f64, b: f64| if a < b || a.is_nan() { a } else { b },
-                |a, b| { if a > b || a.is_nan() { a } else { b } }
+                |a: f64, b: f64| { if a > b || a.is_nan() { a } else { b } }
             );
             from_floats(x.elem(), x.dims(), &data)
         }
