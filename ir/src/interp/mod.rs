@@ -4,6 +4,7 @@
 //! family of operators, say which operators are claimed. [`engine`] walks the regions and calls them; [`quantized`] wraps
 //! them where types say that numbers are stored as integers.
 
+mod axiswise;
 mod binary;
 mod call;
 mod cast;
@@ -23,6 +24,7 @@ mod layout;
 mod matmul;
 mod microsoft;
 mod norm;
+mod movement;
 mod pool;
 mod quantize;
 mod quantized;
@@ -30,6 +32,7 @@ mod real;
 mod reduce;
 mod resize;
 mod rnn;
+mod scatter;
 mod sequence;
 mod softmax;
 mod sort;
@@ -40,6 +43,8 @@ mod unary;
 mod window;
 #[cfg(test)]
 mod trial;
+mod trial;
+#[cfg(test)]
 mod trial;
 mod unary;
 mod window;
@@ -107,6 +112,7 @@ pub type Entry = (&'static str, &'static str, Kernel);
 /// Tables of kernels, one per family of operators.
 #[rustfmt::skip]
 const FAMILIES: &[&[Entry]] = &[
+    axiswise::KERNELS,
     binary::KERNELS,
     cast::KERNELS,
     control::KERNELS,
@@ -124,6 +130,11 @@ const FAMILIES: &[&[Entry]] = &[
     reduce::KERNELS,
     resize::KERNELS,
     rnn::KERNELS,
+    movement::KERNELS,
+    pool::KERNELS,
+    quantize::KERNELS,
+    reduce::KERNELS,
+    scatter::KERNELS,
     sequence::KERNELS,
     softmax::KERNELS,
     sort::KERNELS,
