@@ -1,11 +1,14 @@
 //! How a graph changes: passes, pipelines, and the manager that runs them.
 
+pub mod affine;
 pub mod analysis;
+pub mod linear;
 pub mod manager;
 pub mod pass;
 pub mod passes;
 pub mod pipeline;
 pub mod registry;
+pub mod rewrite;
 pub mod target;
 
 pub use manager::{Manager, Report, Watch};

@@ -5,10 +5,24 @@ use std::sync::Arc;
 use crate::pass::Pass;
 
 mod drop_dead;
+mod drop_identity;
+mod fold_constants;
+mod fold_conv_affine;
+mod fold_conv_bn;
+mod infer_shapes;
+mod merge_duplicates;
 
 /// Every pass that ships, alphabetical.
 pub(crate) fn all() -> Vec<Arc<dyn Pass>> {
-    vec![Arc::new(drop_dead::DropDead)]
+    vec![
+        Arc::new(drop_dead::DropDead),
+        Arc::new(drop_identity::DropIdentity),
+        Arc::new(fold_constants::FoldConstants),
+        Arc::new(fold_conv_affine::FoldConvAffine),
+        Arc::new(fold_conv_bn::FoldConvBn),
+        Arc::new(infer_shapes::InferShapes),
+        Arc::new(merge_duplicates::MergeDuplicates),
+    ]
 }
 
 /// Named pipelines: the files of `passes/pipelines`.
