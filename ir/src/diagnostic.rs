@@ -83,7 +83,11 @@ impl fmt::Display for Diagnostic {
 impl std::error::Error for Diagnostic {}
 
 /// Every code with a sentence on what it means: what `spaceevo-opt explain` prints. One line each, sorted.
-pub const CODES: &[(&str, &str)] = &[];
+pub const CODES: &[(&str, &str)] = &[
+    ("interp-failed", "The reference interpreter could not run an op: its operands do not fit the operator"),
+    ("interp-limit", "The reference interpreter stopped: the model needs more memory or steps than allowed"),
+    ("interp-unsupported", "The reference interpreter has no kernel for an operator"),
+];
 
 /// The sentence of a code.
 pub fn explain(code: &str) -> Option<&'static str> {

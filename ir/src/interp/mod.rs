@@ -1,14 +1,24 @@
 //! The reference interpreter: slow, obvious, float and integer. It is the judge of every runtime and every pass.
 //!
 //! A kernel is a function from operand values to result values of one operator; the tables of kernels, one file per
-//! family of operators, say which operators are claimed.
+//! family of operators, say which operators are claimed. [`engine`] walks the regions and calls them; [`quantized`] wraps
+//! them where types say that numbers are stored as integers.
 
+mod call;
+mod engine;
+mod quantized;
+
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::sync::OnceLock;
 
 use crate::diagnostic::Diagnostic;
-use crate::graph::{Graph, OpId, RegionId, ValueId};
+use crate::graph::{Graph, ValueId};
 use crate::tensor::Tensor;
+
+pub use call::Call;
+pub(crate) use engine::Env;
+pub use quantized::{dequantize, quantize};
 
 /// A run-time value.
 #[derive(Clone, PartialEq, Debug)]
@@ -29,6 +39,18 @@ impl Datum {
             _ => None,
         }
     }
+
+    /// Bytes that it holds, shared ones counted again.
+    pub fn byte_len(&self) -> usize {
+        match self {
+            Datum::Tensor(tensor) => match tensor.as_strings() {
+                Some(strings) => strings.iter().map(|s| s.len() + size_of_val(s)).sum(),
+                None => tensor.bytes().len(),
+            },
+            Datum::Sequence(items) => items.iter().map(Datum::byte_len).fold(0, usize::saturating_add),
+            Datum::Optional(item) => item.as_ref().map_or(0, |item| item.byte_len()),
+        }
+    }
 }
 
 impl From<Tensor> for Datum {
@@ -40,51 +62,14 @@ impl From<Tensor> for Datum {
 /// Why a kernel could not run: a sentence, which the interpreter wraps into a located diagnostic.
 pub type Fault = String;
 
-/// What a kernel sees: its op, the graph around it, its operands.
-pub struct Call<'a> {
-    /// The graph.
-    pub graph: &'a Graph,
-    /// The op to run.
-    pub op: OpId,
-    /// Version of the operator set of the op's domain.
-    pub opset: u64,
-    /// Operand values; `None` where absent. Never shorter than the op's operand list.
-    pub operands: Vec<Option<Datum>>,
-    /// Values visible to nested regions.
-    pub(crate) env: &'a Env<'a>,
-}
-
 /// Computes the results of one op.
 pub type Kernel = fn(&Call<'_>) -> Result<Vec<Datum>, Fault>;
 
-/// Values by id, with those of the enclosing regions behind them.
-pub(crate) struct Env<'a> {
-    values: HashMap<ValueId, Datum>,
-    outer: Option<&'a Env<'a>>,
-}
+/// One line of a table of kernels: domain (`onnx` for ONNX's own), operator, kernel.
+pub type Entry = (&'static str, &'static str, Kernel);
 
-impl Env<'_> {
-    fn get(&self, value: ValueId) -> Option<&Datum> {
-        self.values.get(&value).or_else(|| self.outer?.get(value))
-    }
-}
-
-impl<'a> Call<'a> {
-    /// Operand `index`, if present.
-    pub fn get(&self, index: usize) -> Option<&Tensor> {
-        self.operands.get(index)?.as_ref()?.tensor()
-    }
-
-    /// Operand `index`, which must be a tensor.
-    pub fn tensor(&self, index: usize) -> Result<&Tensor, Fault> {
-        self.get(index).ok_or_else(|| format!("operand {index} is absent or no tensor"))
-    }
-
-    /// Runs a region of the op with the given inputs.
-    pub fn run_region(&self, region: RegionId, inputs: Vec<Datum>) -> Result<Vec<Datum>, Fault> {
-        run_region(self.graph, region, inputs, Some(self.env)).map_err(|d| d.to_string())
-    }
-}
+/// Tables of kernels, one per family of operators.
+const FAMILIES: &[&[Entry]] = &[];
 
 /// The kernel of an operator, if it is claimed.
 pub fn kernel(domain: &str, op: &str) -> Option<Kernel> {
@@ -95,12 +80,6 @@ pub fn kernel(domain: &str, op: &str) -> Option<Kernel> {
         .copied()
 }
 
-/// One line of a table of kernels: domain (`onnx` for ONNX's own), operator, kernel.
-pub type Entry = (&'static str, &'static str, Kernel);
-
-/// Tables of kernels, one per family of operators.
-const FAMILIES: &[&[Entry]] = &[];
-
 /// Every claimed operator as (domain, operator), sorted.
 pub fn claimed() -> Vec<(&'static str, &'static str)> {
     let mut names: Vec<_> = FAMILIES.iter().flat_map(|f| f.iter().map(|&(d, o, _)| (d, o))).collect();
@@ -108,17 +87,53 @@ pub fn claimed() -> Vec<(&'static str, &'static str)> {
     names
 }
 
-/// Runs the graph: inputs in the order of the body's inputs (those with a default may be missing at the end).
-pub fn run(graph: &Graph, inputs: &[Datum]) -> Result<Vec<Datum>, Diagnostic> {
-    run_region(graph, graph.body(), inputs.to_vec(), None)
+/// Bounds of one run, so that no model can take the machine down.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Bytes of all values that are alive at one time, constants and kernels' scratch not counted.
+    pub bytes: usize,
+    /// Ops run and regions entered, each iteration of a loop counted.
+    pub steps: u64,
 }
 
-fn run_region(
+impl Default for Limits {
+    /// 4 GiB and 100 million steps.
+    fn default() -> Self {
+        Limits { bytes: 4 << 30, steps: 100_000_000 }
+    }
+}
+
+/// Runs the graph: inputs in the order of the body's inputs (those with a default may be missing at the end).
+///
+/// # Errors
+/// `interp-unsupported` for an operator that is not claimed, `interp-limit` beyond [`Limits::default`], `interp-failed`
+/// where operands do not fit their operator; each located at the op.
+pub fn run(graph: &Graph, inputs: &[Datum]) -> Result<Vec<Datum>, Diagnostic> {
+    observe(graph, inputs, Limits::default(), &mut |_, _| {})
+}
+
+/// As [`run`], and returns the values of `keep` too (those of nested regions: of the last time they were made; `None` where
+/// they were not). Values of quantized types are as they are stored.
+pub fn run_all(graph: &Graph, inputs: &[Datum], keep: &[ValueId]) -> Result<(Vec<Datum>, Vec<Option<Datum>>), Diagnostic> {
+    let places: HashMap<ValueId, usize> = keep.iter().enumerate().map(|(i, &v)| (v, i)).collect();
+    let mut kept: Vec<Option<Datum>> = keep.iter().map(|&v| graph.const_of(v).cloned().map(Datum::Tensor)).collect();
+    let results = observe(graph, inputs, Limits::default(), &mut |value, datum| {
+        if let Some(&place) = places.get(&value) {
+            kept[place] = Some(datum.clone());
+        }
+    })?;
+    let kept = keep.iter().map(|v| kept[places[v]].clone()).collect();
+    Ok((results, kept))
+}
+
+/// As [`run`] within given bounds, and shows every value to `observer` when it is made: calibration sees all of them
+/// without holding them.
+pub fn observe(
     graph: &Graph,
-    region: RegionId,
-    inputs: Vec<Datum>,
-    outer: Option<&Env<'_>>,
+    inputs: &[Datum],
+    limits: Limits,
+    observer: &mut dyn FnMut(ValueId, &Datum),
 ) -> Result<Vec<Datum>, Diagnostic> {
-    let _ = (graph, region, inputs, outer);
-    Ok(Vec::new())
+    let observer = RefCell::new(observer);
+    engine::run_body(graph, inputs, limits, &|value, datum| (observer.borrow_mut())(value, datum))
 }
