@@ -5,8 +5,15 @@
 //! them where types say that numbers are stored as integers.
 
 mod call;
+mod conv;
 mod engine;
+mod pool;
+mod quantize;
 mod quantized;
+mod real;
+#[cfg(test)]
+mod trial;
+mod window;
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -69,7 +76,7 @@ pub type Kernel = fn(&Call<'_>) -> Result<Vec<Datum>, Fault>;
 pub type Entry = (&'static str, &'static str, Kernel);
 
 /// Tables of kernels, one per family of operators.
-const FAMILIES: &[&[Entry]] = &[];
+const FAMILIES: &[&[Entry]] = &[conv::KERNELS, pool::KERNELS, quantize::KERNELS];
 
 /// The kernel of an operator, if it is claimed.
 pub fn kernel(domain: &str, op: &str) -> Option<Kernel> {
