@@ -87,6 +87,11 @@ pub const CODES: &[(&str, &str)] = &[
     ("interp-failed", "The reference interpreter could not run an op: its operands do not fit the operator"),
     ("interp-limit", "The reference interpreter stopped: the model needs more memory or steps than allowed"),
     ("interp-unsupported", "The reference interpreter has no kernel for an operator"),
+    (
+        "shape-invalid",
+        "the operands and attributes of an op cannot go together: their shapes do not fit, or an attribute is out of range",
+    ),
+    ("shape-mismatch", "the type that the file declares for a value is not the one that its op makes"),
 ];
 
 /// The sentence of a code.

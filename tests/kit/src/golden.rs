@@ -15,7 +15,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use spaceevo_ir::text::{self, NoBlobs};
+use spaceevo_ir::text::{self, BlobSource, NoBlobs, PrintOptions};
 use spaceevo_ir::verify::{Form, verify};
 use spaceevo_ir::{Graph, interp};
 use spaceevo_passes::{Effect, Manager, Pipeline, Registry, Report, Target};
@@ -215,18 +215,28 @@ impl Case {
 }
 
 fn parse(text: &str) -> Result<Graph, String> {
-    let parsed = text::parse(text, "-", &NoBlobs).into_result();
+    parse_with(text, &NoBlobs)
+}
+
+fn parse_with(text: &str, blobs: &dyn BlobSource) -> Result<Graph, String> {
+    let parsed = text::parse(text, "-", blobs).into_result();
     parsed.map_err(|list| list.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
 }
 
-/// The graph as text.
+/// The graph as text, with what its file carries beside.
 pub fn print(graph: &Graph) -> String {
-    text::print(graph)
+    text::print(graph, &options())
+}
+
+fn options() -> PrintOptions {
+    PrintOptions { meta: true, ..PrintOptions::default() }
 }
 
 /// Checks that the printed graph reads back and prints the same.
 pub fn round_trip(graph: &Graph) -> Result<(), String> {
-    let once = print(graph);
-    let twice = print(&parse(&once).map_err(|why| format!("its print does not parse: {why}"))?);
+    let mut blobs = BTreeMap::new();
+    let once = text::print_to(graph, &options(), &mut blobs);
+    let again = parse_with(&once, &blobs).map_err(|why| format!("its print does not parse: {why}"))?;
+    let twice = print(&again);
     if once == twice { Ok(()) } else { Err(format!("printing what was parsed differs:\n{once}\n{twice}")) }
 }
