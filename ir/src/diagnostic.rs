@@ -92,6 +92,22 @@ pub const CODES: &[(&str, &str)] = &[
         "the operands and attributes of an op cannot go together: their shapes do not fit, or an attribute is out of range",
     ),
     ("shape-mismatch", "the type that the file declares for a value is not the one that its op makes"),
+    (
+        "text-blob",
+        "A text names a constant by its content hash, and no store that was given holds those bytes, or they do not fit.",
+    ),
+    (
+        "text-duplicate",
+        "A name is given twice where it may stand once: a value, an attribute, a parameter, the graph of a file.",
+    ),
+    ("text-escape", "A quoted string holds an escape that means nothing, or a name that is not UTF-8."),
+    ("text-limit", "A text nests too deeply, asks for constants that are too large, or has too many errors."),
+    ("text-literal", "The numbers of a constant do not have the shape that their type says, or nest unevenly."),
+    ("text-number", "A number is malformed, or does not fit where it stands."),
+    ("text-reserved", "A word that is kept for later versions of the text format."),
+    ("text-syntax", "Something else was expected here."),
+    ("text-type", "A type, list or domain is not what its place demands."),
+    ("text-unknown-value", "An operand or result names a value that is not defined in reach."),
 ];
 
 /// The sentence of a code.
