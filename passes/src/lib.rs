@@ -2,11 +2,13 @@
 
 pub mod affine;
 pub mod analysis;
+pub mod clamp;
 pub mod linear;
 pub mod manager;
 pub mod pass;
 pub mod passes;
 pub mod pipeline;
+pub mod product;
 pub mod registry;
 pub mod rewrite;
 pub mod target;

@@ -223,13 +223,13 @@ fn parse_with(text: &str, blobs: &dyn BlobSource) -> Result<Graph, String> {
     parsed.map_err(|list| list.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
 }
 
-/// The graph as text, with what its file carries beside.
+/// The graph as text.
 pub fn print(graph: &Graph) -> String {
     text::print(graph, &options())
 }
 
 fn options() -> PrintOptions {
-    PrintOptions { meta: true, ..PrintOptions::default() }
+    PrintOptions::default()
 }
 
 /// Checks that the printed graph reads back and prints the same.
