@@ -85,11 +85,8 @@ impl std::error::Error for Diagnostic {}
 /// Every code with a sentence on what it means: what `spaceevo-opt explain` prints. One line each, sorted.
 pub const CODES: &[(&str, &str)] = &[
     ("file-io", "A file cannot be read or written: it is missing, no regular file, not permitted, or the disk is full."),
-    ("interp-failed", "The reference interpreter could not run an op: its operands do not fit the operator"),
     ("interp-failed", "The reference interpreter could not run an op: its operands do not fit the operator."),
-    ("interp-limit", "The reference interpreter stopped: the model needs more memory or steps than allowed"),
     ("interp-limit", "The reference interpreter stopped: the model needs more memory or steps than allowed."),
-    ("interp-unsupported", "The reference interpreter has no kernel for an operator"),
     ("interp-unsupported", "The reference interpreter has no kernel for an operator."),
     ("onnx-cycle", "Nodes of an ONNX graph read each other's results in a circle, so none of them can run first."),
     ("onnx-duplicate-name", "Two values of one ONNX graph, or two functions of a model, have the same name."),
@@ -103,8 +100,11 @@ pub const CODES: &[(&str, &str)] = &[
     ("onnx-undefined-name", "A node or a graph result names a value that nothing makes."),
     ("onnx-unknown-field", "A file holds protobuf fields of a newer schema; they are not written again."),
     ("onnx-unsupported", "The file uses a rare part of ONNX that the IR has no place for."),
-    ("shape-invalid", "The operands and attributes of an op cannot go together: their shapes do not fit, or an attribute is out of range"),
-    ("shape-mismatch", "The type that the file declares for a value is not the one that its op makes"),
+    (
+        "shape-invalid",
+        "The operands and attributes of an op cannot go together: their shapes do not fit, or an attribute is out of range.",
+    ),
+    ("shape-mismatch", "The type that the file declares for a value is not the one that its op makes."),
 ];
 
 /// The sentence of a code.

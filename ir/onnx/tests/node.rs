@@ -170,13 +170,7 @@ fn compare(result: &Datum, wanted: &Datum) -> Result<(), String> {
 /// Floats as ONNX's own runner compares them: `|result - wanted| <= 1e-7 + 1e-3 * |wanted|`. All else must be equal.
 fn compare_tensors(result: &Tensor, wanted: &Tensor) -> Result<(), String> {
     if (result.elem(), result.dims()) != (wanted.elem(), wanted.dims()) {
-        return Err(format!(
-            "is {}{:?} instead of {}{:?}",
-            result.elem(),
-            result.dims(),
-            wanted.elem(),
-            wanted.dims()
-        ));
+        return Err(format!("is {}{:?} instead of {}{:?}", result.elem(), result.dims(), wanted.elem(), wanted.dims()));
     }
     let numbers = |t: &Tensor| match t.elem() {
         e if e.is_float() => t.to_f64(),
