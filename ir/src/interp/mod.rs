@@ -15,17 +15,35 @@ mod engine;
 mod generate;
 mod layout;
 mod matmul;
+mod detect;
+mod element;
+mod engine;
+mod fused;
+mod generate;
+mod layout;
+mod matmul;
+mod microsoft;
+mod norm;
 mod movement;
 mod pool;
 mod quantize;
 mod quantized;
 mod real;
 mod reduce;
+mod resize;
+mod rnn;
 mod scatter;
 mod sequence;
 mod softmax;
 mod sort;
 mod strings;
+#[cfg(test)]
+mod tests;
+mod unary;
+mod window;
+#[cfg(test)]
+mod trial;
+mod trial;
 #[cfg(test)]
 mod trial;
 mod unary;
@@ -101,6 +119,17 @@ const FAMILIES: &[&[Entry]] = &[
     conv::KERNELS,
     generate::KERNELS,
     matmul::KERNELS,
+    detect::KERNELS,
+    fused::KERNELS,
+    generate::KERNELS,
+    matmul::KERNELS,
+    microsoft::KERNELS,
+    norm::KERNELS,
+    pool::KERNELS,
+    quantize::KERNELS,
+    reduce::KERNELS,
+    resize::KERNELS,
+    rnn::KERNELS,
     movement::KERNELS,
     pool::KERNELS,
     quantize::KERNELS,
