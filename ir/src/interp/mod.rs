@@ -10,11 +10,6 @@ mod call;
 mod cast;
 mod control;
 mod conv;
-mod element;
-mod engine;
-mod generate;
-mod layout;
-mod matmul;
 mod detect;
 mod element;
 mod engine;
@@ -23,8 +18,8 @@ mod generate;
 mod layout;
 mod matmul;
 mod microsoft;
-mod norm;
 mod movement;
+mod norm;
 mod pool;
 mod quantize;
 mod quantized;
@@ -37,17 +32,13 @@ mod sequence;
 mod softmax;
 mod sort;
 mod strings;
+mod unary;
+mod window;
+
 #[cfg(test)]
 mod tests;
-mod unary;
-mod window;
 #[cfg(test)]
 mod trial;
-mod trial;
-#[cfg(test)]
-mod trial;
-mod unary;
-mod window;
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -117,23 +108,18 @@ const FAMILIES: &[&[Entry]] = &[
     cast::KERNELS,
     control::KERNELS,
     conv::KERNELS,
-    generate::KERNELS,
-    matmul::KERNELS,
     detect::KERNELS,
     fused::KERNELS,
     generate::KERNELS,
     matmul::KERNELS,
     microsoft::KERNELS,
+    movement::KERNELS,
     norm::KERNELS,
     pool::KERNELS,
     quantize::KERNELS,
     reduce::KERNELS,
     resize::KERNELS,
     rnn::KERNELS,
-    movement::KERNELS,
-    pool::KERNELS,
-    quantize::KERNELS,
-    reduce::KERNELS,
     scatter::KERNELS,
     sequence::KERNELS,
     softmax::KERNELS,
