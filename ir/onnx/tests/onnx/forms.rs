@@ -3,12 +3,12 @@
 use bytes::Bytes;
 use onnx_protobuf::attribute_proto::AttributeType;
 use onnx_protobuf::{
-    AttributeProto, GraphProto, Message, ModelProto, NodeProto, OperatorSetIdProto, SparseTensorProto, TensorProto,
-    TensorShapeProto, TypeProto, ValueInfoProto, tensor_shape_proto, type_proto,
+    AttributeProto, GraphProto, Message, ModelProto, NodeProto, OperatorSetIdProto, SparseTensorProto, TensorAnnotation,
+    TensorProto, TensorShapeProto, TrainingInfoProto, TypeProto, ValueInfoProto, tensor_shape_proto, type_proto,
 };
 use protobuf::MessageField;
 use spaceevo_ir::{Attr, Diagnostic, Dim, Elem, Graph, ONNX, Severity, Tensor};
-use spaceevo_onnx::{Imported, ReadOptions, read_bytes, read_tensor, tensor_to_bytes};
+use spaceevo_onnx::{Imported, ReadOptions, read_bytes, read_tensor, tensor_to_bytes, to_bytes};
 
 use crate::models::round;
 
@@ -186,6 +186,39 @@ fn initializers_that_are_inputs_are_defaults() {
     let inputs = graph.region(graph.body()).inputs();
     assert_eq!(inputs.len(), 2);
     assert_eq!(graph.value(inputs[1]).tensor(), Some(&Tensor::new(vec![1], vec![1.0f32])));
+}
+
+#[test]
+fn parts_that_no_pass_looks_at_survive() {
+    let mut proto = model(vec![node("Relu", &["x"], &["y"])], &["x"], &["y"]);
+    let step = model(vec![node("Neg", &["y"], &["z"])], &[], &["z"]).graph;
+    proto.training_info = vec![TrainingInfoProto { algorithm: step, ..TrainingInfoProto::default() }];
+    let annotation = TensorAnnotation { tensor_name: "y".to_string(), ..TensorAnnotation::default() };
+    proto.graph.as_mut().expect("a graph").quantization_annotation = vec![annotation];
+    let graph = read_back(&proto);
+    assert_eq!(graph.meta.opaque.len(), 2);
+    let written = ModelProto::parse_from_bytes(&to_bytes(&graph).expect("it can be written")).expect("it is a model");
+    assert_eq!(written.training_info, proto.training_info);
+    assert_eq!(written.graph.quantization_annotation, proto.graph.quantization_annotation);
+}
+
+#[test]
+fn lists_of_graphs_are_regions() {
+    let inner = |op: &str| model(vec![node(op, &["x"], &["r"])], &[], &["r"]).graph.take().expect("a graph");
+    let bodies = AttributeProto {
+        name: "bodies".to_string(),
+        type_: AttributeType::GRAPHS.into(),
+        graphs: vec![inner("Neg"), inner("Abs")],
+        ..AttributeProto::default()
+    };
+    let odd = NodeProto { attribute: vec![bodies.clone()], ..node("Odd", &["x"], &["y"]) };
+    let imported = import(&model(vec![odd], &["x"], &["y"])).expect("it is a model");
+    let bytes = to_bytes(&imported.graph).expect("it can be written");
+    let written = ModelProto::parse_from_bytes(&bytes).expect("it is a model");
+    let graphs = &written.graph.node[0].attribute[0].graphs;
+    assert_eq!(graphs.iter().map(|g| g.node[0].op_type.as_str()).collect::<Vec<_>>(), ["Neg", "Abs"]);
+    let again = read_bytes(Bytes::from(bytes.clone()), "again.onnx", &ReadOptions::default()).expect("it is a model");
+    assert_eq!(to_bytes(&again.graph), Ok(bytes));
 }
 
 #[test]

@@ -215,13 +215,16 @@ fn a_branch_may_return_what_is_made_outside() {
     let branch = graph.insert(Place::End(body), NewOp::onnx("If").operand(flag).result("y", floats(&[2])));
     for label in ["then_branch", "else_branch"] {
         let region = graph.add_region(branch, label, label);
-        graph.set_results(region, vec![x]);
+        let local = graph.add_const(region, "local", Tensor::new(vec![2], vec![1.0f32, 2.0]));
+        graph.set_named_results(region, vec![x, local, local], vec!["x".into(), "flag".into(), "r".into()]);
     }
     let y = graph.op(branch).result();
+    graph.add_result(branch, "z", floats(&[2]));
+    graph.add_result(branch, "z.2", floats(&[2]));
     graph.set_results(body, vec![y]);
     let back = round(&graph);
     let copies: Vec<_> = back.all_ops().into_iter().filter(|&op| back.op(op).name().is_onnx("Identity")).collect();
-    assert_eq!(copies.len(), 2, "ONNX wants results of a subgraph to be made in it");
+    assert_eq!(copies.len(), 4, "ONNX wants results of a subgraph to be different values made in it");
 }
 
 #[test]
