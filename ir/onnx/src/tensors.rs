@@ -189,5 +189,5 @@ pub(crate) fn to_sparse(tensor: &Tensor) -> Option<SparseTensor> {
 }
 
 fn whole_bytes(elem: Elem) -> Option<usize> {
-    (elem.bits() > 0 && elem.bits() % 8 == 0).then_some(elem.bits() / 8)
+    (elem.bits() > 0 && elem.bits().is_multiple_of(8)).then_some(elem.bits() / 8)
 }
