@@ -111,8 +111,7 @@ impl TractSession {
             return Ok(plan.clone());
         }
         let built = match guarded(|| self.build(dims, self.optimize)) {
-            // Some of tract's rewrites fail on models that it runs well as they stand (a Pad between DequantizeLinear and
-            // QuantizeLinear, for one).
+            // Some of tract's rewrites fail on models that it runs well as they stand.
             Err(why) if self.optimize => guarded(|| self.build(dims, false)).map_err(|_| why),
             built => built,
         };
@@ -133,7 +132,11 @@ impl TractSession {
             };
             model.set_input_fact(index, fact)?;
         }
-        let typed = if optimize { model.into_optimized()? } else { model.into_typed()? };
+        let mut typed = model.into_typed()?;
+        if optimize {
+            super::tract_tables::prevent(&mut typed)?;
+            typed = typed.into_optimized()?;
+        }
         typed.into_runnable()
     }
 }
