@@ -8,20 +8,33 @@ mod binary;
 mod call;
 mod cast;
 mod control;
+mod conv;
+mod detect;
 mod element;
 mod engine;
+mod fused;
 mod generate;
 mod layout;
 mod matmul;
+mod microsoft;
+mod norm;
+mod pool;
+mod quantize;
 mod quantized;
+mod real;
 mod reduce;
+mod resize;
+mod rnn;
 mod sequence;
 mod softmax;
 mod sort;
 mod strings;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod trial;
 mod unary;
+mod window;
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -84,14 +97,22 @@ pub type Kernel = fn(&Call<'_>) -> Result<Vec<Datum>, Fault>;
 pub type Entry = (&'static str, &'static str, Kernel);
 
 /// Tables of kernels, one per family of operators.
-#[rustfmt::skip]
 const FAMILIES: &[&[Entry]] = &[
     binary::KERNELS,
     cast::KERNELS,
     control::KERNELS,
+    conv::KERNELS,
+    detect::KERNELS,
+    fused::KERNELS,
     generate::KERNELS,
     matmul::KERNELS,
+    microsoft::KERNELS,
+    norm::KERNELS,
+    pool::KERNELS,
+    quantize::KERNELS,
     reduce::KERNELS,
+    resize::KERNELS,
+    rnn::KERNELS,
     sequence::KERNELS,
     softmax::KERNELS,
     sort::KERNELS,
