@@ -468,6 +468,11 @@ impl Graph {
         self.op_mut(op).loc = loc;
     }
 
+    /// Attaches what ONNX nodes carry beside.
+    pub fn set_op_meta(&mut self, op: OpId, meta: OpMeta) {
+        self.op_mut(op).meta = (meta != OpMeta::default()).then(|| Box::new(meta));
+    }
+
     /// Erases an op whose results nobody reads, with its regions; false (and nothing happens) when somebody does.
     pub fn erase_op(&mut self, id: OpId) -> bool {
         if self.op(id).results.iter().any(|&v| !self.value(v).users.is_empty()) {

@@ -8,6 +8,7 @@ pub mod edit;
 pub mod graph;
 pub mod interp;
 pub mod names;
+pub mod nearest;
 pub mod schema;
 pub mod shape;
 mod small_float;

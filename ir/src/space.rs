@@ -49,7 +49,9 @@ impl Domain {
     /// True when the value may be chosen.
     pub fn contains(&self, item: &Item) -> bool {
         match (self, item) {
-            (Domain::Range { low, high, step }, Item::Int(n)) => low <= n && n <= high && (n - low) % step == 0,
+            (Domain::Range { low, high, step }, Item::Int(n)) => {
+                *step > 0 && low <= n && n <= high && (i128::from(*n) - i128::from(*low)) % i128::from(*step) == 0
+            }
             (Domain::Range { .. }, _) => false,
             (Domain::Set(items), item) => items.contains(item),
         }

@@ -4,6 +4,7 @@
 //! family of operators, say which operators are claimed. [`engine`] walks the regions and calls them; [`quantized`] wraps
 //! them where types say that numbers are stored as integers.
 
+mod axiswise;
 mod binary;
 mod call;
 mod cast;
@@ -17,6 +18,7 @@ mod generate;
 mod layout;
 mod matmul;
 mod microsoft;
+mod movement;
 mod norm;
 mod pool;
 mod quantize;
@@ -25,16 +27,17 @@ mod real;
 mod reduce;
 mod resize;
 mod rnn;
+mod scatter;
 mod sequence;
 mod softmax;
 mod sort;
 mod strings;
+mod unary;
+mod window;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
 mod trial;
-mod unary;
-mod window;
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -97,7 +100,9 @@ pub type Kernel = fn(&Call<'_>) -> Result<Vec<Datum>, Fault>;
 pub type Entry = (&'static str, &'static str, Kernel);
 
 /// Tables of kernels, one per family of operators.
+#[rustfmt::skip]
 const FAMILIES: &[&[Entry]] = &[
+    axiswise::KERNELS,
     binary::KERNELS,
     cast::KERNELS,
     control::KERNELS,
@@ -107,12 +112,14 @@ const FAMILIES: &[&[Entry]] = &[
     generate::KERNELS,
     matmul::KERNELS,
     microsoft::KERNELS,
+    movement::KERNELS,
     norm::KERNELS,
     pool::KERNELS,
     quantize::KERNELS,
     reduce::KERNELS,
     resize::KERNELS,
     rnn::KERNELS,
+    scatter::KERNELS,
     sequence::KERNELS,
     softmax::KERNELS,
     sort::KERNELS,

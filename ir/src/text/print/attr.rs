@@ -1,0 +1,100 @@
+//! Attributes.
+
+use std::fmt;
+
+use crate::attr::{Attr, Attrs};
+use crate::text::print::Writer;
+use crate::text::print::ty::shown;
+use crate::text::{REF_KINDS, list_of};
+
+/// Words that with a parenthesis after them start something else than a call of a function.
+const TAKEN: [&str; 4] = ["sparse(", "ref(", "word(", "expr("];
+
+impl Writer<'_> {
+    pub(super) fn attrs(&mut self, attrs: &Attrs) {
+        self.push("{");
+        self.join(attrs, |w, (name, attr)| w.setting(name, |w| w.attr(attr)));
+        self.push("}");
+    }
+
+    pub(super) fn attr(&mut self, attr: &Attr) {
+        match attr {
+            Attr::Int(n) => self.push(&n.to_string()),
+            Attr::Float(x) => self.single(*x),
+            Attr::Str(bytes) => self.quoted(bytes),
+            Attr::Tensor(tensor) => {
+                self.push("tensor ");
+                self.typed_tensor(tensor);
+            }
+            Attr::Sparse(sparse) => {
+                self.push("sparse([");
+                self.join(&sparse.dims, |w, dim| w.push(&dim.to_string()));
+                self.push("], ");
+                self.typed_tensor(&sparse.values);
+                self.push(", ");
+                self.typed_tensor(&sparse.indices);
+                self.push(")");
+            }
+            Attr::Type(ty) => {
+                self.push("type ");
+                self.ty(ty);
+            }
+            Attr::Ints(items) => self.list("", items, |w, n| w.push(&n.to_string())),
+            Attr::Floats(items) => self.list("floats ", items, |w, x| w.single(*x)),
+            Attr::Strs(items) => self.list("strs ", items, |w, s| w.quoted(s)),
+            Attr::Tensors(items) => self.list("tensors ", items, |w, t| {
+                w.push("tensor ");
+                w.typed_tensor(t);
+            }),
+            Attr::Types(items) => self.list("types ", items, |w, t| {
+                w.push("type ");
+                w.ty(t);
+            }),
+            Attr::Ref(name, kind) => {
+                self.push("ref(");
+                self.word(name);
+                self.push(", ");
+                match usize::try_from(*kind).ok().and_then(|kind| REF_KINDS.get(kind)) {
+                    Some(word) => self.push(word),
+                    None => self.push(&kind.to_string()),
+                }
+                self.push(")");
+            }
+            Attr::Expr(expr) => self.marked_expr(expr, &TAKEN),
+            Attr::List(items) => {
+                // A list that would read as one of a plain kind says that it is none.
+                if !matches!(list_of(items.clone()), Attr::List(_)) {
+                    self.push("list ");
+                }
+                self.push("[");
+                self.join(items, |w, item| w.attr(item));
+                self.push("]");
+            }
+            Attr::Word(word) => {
+                let start = self.out.len();
+                self.word(word);
+                if self.out[start..].starts_with('"') {
+                    self.out.insert_str(start, "word(");
+                    self.push(")");
+                }
+            }
+        }
+    }
+
+    /// A list; an empty one says of what.
+    fn list<T>(&mut self, of: &str, items: &[T], item: impl FnMut(&mut Self, &T)) {
+        if items.is_empty() {
+            self.push(of);
+        }
+        self.push("[");
+        self.join(items, item);
+        self.push("]");
+    }
+}
+
+/// As in the text format.
+impl fmt::Display for Attr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        shown(f, |w| w.attr(self))
+    }
+}

@@ -1,0 +1,59 @@
+//! A histogram of fixed memory whose width grows with the numbers.
+
+/// Bins on each side of zero.
+const HALF: usize = 2048;
+/// Numbers counted of one tensor and sample: more do not change the picture, but cost time.
+const COUNTED: usize = 1 << 14;
+
+/// Counts over `[-2^k, 2^k)`. Where a number falls outside, `k` grows and neighbouring bins merge; because bins start at
+/// multiples of their width, the counts depend only on the numbers, not on their order.
+#[derive(Clone, Debug)]
+pub(crate) struct Histogram {
+    exponent: i32,
+    counts: Vec<u64>,
+}
+
+impl Default for Histogram {
+    fn default() -> Self {
+        Histogram { exponent: -100, counts: vec![0; 2 * HALF] }
+    }
+}
+
+impl Histogram {
+    /// Counts numbers (evenly spaced ones when there are very many) that all lie within `min..=max`, both finite.
+    pub(crate) fn add(&mut self, numbers: &[f32], min: f32, max: f32) {
+        let largest = max.abs().max(min.abs());
+        while f64::from(largest) >= 2f64.powi(self.exponent) {
+            self.widen();
+        }
+        let per_unit = (HALF as f64 / 2f64.powi(self.exponent)) as f32;
+        let stride = numbers.len().div_ceil(COUNTED).max(1);
+        // An odd stride does not fall into step with rows and channels.
+        let stride = if stride > 1 { stride | 1 } else { 1 };
+        for &number in numbers.iter().step_by(stride) {
+            let bin = (number * per_unit).floor() as i32 + HALF as i32;
+            self.counts[bin.clamp(0, 2 * HALF as i32 - 1) as usize] += 1;
+        }
+    }
+
+    fn widen(&mut self) {
+        self.exponent += 1;
+        let mut merged = vec![0; 2 * HALF];
+        for (i, pair) in self.counts.chunks_exact(2).enumerate() {
+            merged[HALF / 2 + i] = pair[0] + pair[1];
+        }
+        self.counts = merged;
+    }
+
+    /// Width of a bin.
+    fn width(&self) -> f64 {
+        2f64.powi(self.exponent) / HALF as f64
+    }
+
+    /// Non-empty bins as (centre, width, count), from low to high.
+    pub(crate) fn bins(&self) -> Vec<(f64, f64, f64)> {
+        let width = self.width();
+        let centre = |i: usize| (i as f64 - HALF as f64 + 0.5) * width;
+        self.counts.iter().enumerate().filter(|(_, c)| **c > 0).map(|(i, &c)| (centre(i), width, c as f64)).collect()
+    }
+}

@@ -1,0 +1,104 @@
+//! Runs the samples and notes the range of every tensor that will be stored as integers.
+//!
+//! ```text
+//! %c = onnx.Conv %x, %w : f32[1,8,4,4]      ──▶     %c = onnx.Conv %x, %w : f32[1,8,4,4] range(-1.25, 3.5)
+//! ```
+//!
+//! Samples stream by: memory does not grow with their number, and the ranges do not depend on their order.
+
+use spaceevo_ir::verify::Form;
+use spaceevo_ir::{Diagnostic, Graph, Loc, Range};
+
+use super::quantize::{EXCLUDE, excluded};
+use crate::calibrate::{Method, Statistics};
+use crate::pass::{Aborted, Effect, OptionInfo, OptionKind, Outcome, Pass, PassContext, PassInfo};
+use crate::quantize::placement::{Placement, clip_bounds};
+
+/// See the module documentation.
+pub(crate) struct Calibrate;
+
+static INFO: PassInfo = PassInfo {
+    name: "calibrate",
+    summary: "run the samples and note the range of every tensor that will be stored as integers",
+    doc: "Needs samples (--calibrate). Methods: 'min-max' takes the extremes, 'moving-average' the mean of each sample's extremes, \
+          'percentile' the interval that holds a share of the numbers, 'entropy' the range of least relative entropy, 'mse' the \
+          range of least squared error. What a Relu or Clip cuts off anyway is not part of a range.",
+    effect: Effect::Exact,
+    accepts: Form::Concrete,
+    leaves: Form::Concrete,
+    options: &[
+        OptionInfo {
+            name: "method",
+            kind: OptionKind::Word(Method::WORDS),
+            default: "min-max",
+            help: "how a range is chosen",
+        },
+        OptionInfo {
+            name: "share",
+            kind: OptionKind::Float,
+            default: "0.9999",
+            help: "share of the numbers that 'percentile' keeps",
+        },
+        EXCLUDE,
+    ],
+};
+
+impl Pass for Calibrate {
+    fn info(&self) -> &'static PassInfo {
+        &INFO
+    }
+
+    fn run(&self, graph: &mut Graph, cx: &mut PassContext<'_>) -> Result<Outcome, Aborted> {
+        let plan = Placement::plan(graph, cx.target, &excluded(cx.text("exclude")));
+        let values = plan.calibrated(graph);
+        if values.is_empty() {
+            let why = "no op of this graph can run in integers on the target: there is nothing to calibrate";
+            cx.warn(Diagnostic::warning("nothing-to-quantize", Loc::Unknown, why));
+            return Ok(Outcome::Unchanged);
+        }
+        let share = cx.float("share").unwrap_or(1.0);
+        let method = Method::from_word(cx.text("method"), share).unwrap_or(Method::MinMax);
+        let statistics = Statistics::new(method, values.len());
+        let Some(observer) = cx.observer.as_mut().filter(|o| o.samples() > 0) else {
+            let what = Diagnostic::error("no-samples", Loc::Unknown, "calibration needs samples, and none were given");
+            return Err(cx.error(what.note("pass --calibrate with a folder of images, an .npy or an .npz file")));
+        };
+        let samples = observer.samples();
+        if let Err(diagnostic) =
+            observer.observe(graph, &values, &|sample, slot, numbers| statistics.see(sample, slot, numbers))
+        {
+            return Err(cx.error(diagnostic));
+        }
+        let (low, high) = cx.target.quant.activations.stored_range();
+        for (&value, range) in values.iter().zip(statistics.ranges((high - low + 1) as u32)) {
+            match range {
+                Ok(Some(range)) => {
+                    // The type must not reach beyond what a clip lets through, else the clip could not be dropped.
+                    let clip =
+                        graph.def_op(value).filter(|&op| ["Relu", "Clip"].iter().any(|n| graph.op(op).name().is_onnx(n)));
+                    let (least, most) =
+                        clip.and_then(|op| clip_bounds(graph, op)).unwrap_or((f32::NEG_INFINITY, f32::INFINITY));
+                    graph.set_range(
+                        value,
+                        Some(Range { min: range.min.clamp(least, most), max: range.max.clamp(least, most) }),
+                    );
+                }
+                Ok(None) => {
+                    let message = format!("{} was empty for every sample", graph.label(value));
+                    return Err(cx.error(
+                        Diagnostic::error("missing-range", Loc::Unknown, message).note("use samples that reach this tensor"),
+                    ));
+                }
+                Err(sample) => {
+                    let message = format!("{} is infinite or not a number for sample {sample}", graph.label(value));
+                    let loc = graph.def_op(value).map(|op| graph.op(op).loc().clone()).unwrap_or_default();
+                    let note = "check the preprocessing of the samples, and the weights of this op";
+                    return Err(cx.error(Diagnostic::error("bad-activation", loc, message).note(note)));
+                }
+            }
+        }
+        cx.count("tensors", values.len() as u64);
+        cx.count("samples", samples as u64);
+        Ok(Outcome::Changed)
+    }
+}

@@ -1,0 +1,80 @@
+//! Writes quantized types as QuantizeLinear and DequantizeLinear around float ops: the portable form.
+//!
+//! ```text
+//!                                                     %w.f = onnx.DequantizeLinear %w, %ws, %wz {axis = 0}
+//! %y = onnx.Conv %x, %w : qu8(0.02, 3)[..]    ──▶     %y.f = onnx.Conv %x.f, %w.f : f32[..]
+//!                                                     %y.q = onnx.QuantizeLinear %y.f, %s, %z : u8[..]
+//!                                                     %y = onnx.DequantizeLinear %y.q, %s, %z : f32[..]
+//! ```
+//!
+//! One quantizer per tensor, shared by all its readers. Inputs and results of the model stay float.
+
+use spaceevo_ir::verify::Form;
+use spaceevo_ir::{Def, Elem, Graph, Place, User, ValueId};
+
+use crate::pass::{Aborted, Effect, Outcome, Pass, PassContext, PassInfo};
+use crate::quantize::writer::{Writer, front, quant, set_plain, stem};
+
+/// See the module documentation.
+pub(crate) struct LowerQdq;
+
+static INFO: PassInfo = PassInfo {
+    name: "lower-qdq",
+    summary: "write quantized types as QuantizeLinear and DequantizeLinear pairs",
+    doc: "Every stored activation gets one QuantizeLinear and one DequantizeLinear behind the op that makes it; stored constants \
+          get a DequantizeLinear. Runtimes recognise the groups and run them in integers; any runtime that knows the two \
+          operators can run the file. Needs operator set 13.",
+    effect: Effect::Rounding,
+    accepts: Form::Concrete,
+    leaves: Form::Concrete,
+    options: &[],
+};
+
+impl Pass for LowerQdq {
+    fn info(&self) -> &'static PassInfo {
+        &INFO
+    }
+
+    fn run(&self, graph: &mut Graph, cx: &mut PassContext<'_>) -> Result<Outcome, Aborted> {
+        let body = graph.body();
+        let stored = |graph: &Graph, v: &ValueId| graph.value(*v).ty().quant().is_some();
+        let results = graph.ops_in(body).flat_map(|op| graph.op(op).results().to_vec()).collect::<Vec<_>>();
+        let region = graph.region(body);
+        let values: Vec<ValueId> =
+            region.inputs().iter().chain(region.consts()).chain(&results).copied().filter(|v| stored(graph, v)).collect();
+        if values.is_empty() {
+            return Ok(Outcome::Unchanged);
+        }
+        let mut writer = Writer::new(graph, INFO.name).map_err(|d| cx.error(d))?;
+        for value in values {
+            let Some(q) = quant(graph, value) else { continue };
+            let name = stem(graph, value);
+            let users: Vec<User> = graph.value(value).users().to_vec();
+            let def = graph.value(value).def();
+            let first = match def {
+                Def::Op(op, _) => Place::After(op),
+                _ => front(graph),
+            };
+            let float = if let Def::Const(_) = def {
+                set_plain(graph, value, q.store);
+                let float = writer.dequantize(graph, first, value, &q, (&name, format!("{name}_dequantized")));
+                graph.set_name(value, format!("{name}_quantized"));
+                float
+            } else {
+                set_plain(graph, value, Elem::F32);
+                let low = writer.quantize(graph, first, value, &q, &name);
+                let after = graph.def_op(low).map_or(first, Place::After);
+                let float = writer.dequantize(graph, after, low, &q, (&name, format!("{name}_dequantized")));
+                if matches!(def, Def::Op(..)) {
+                    // The name goes to what readers of the float file knew by it.
+                    graph.set_name(float, name.as_str());
+                    graph.set_name(value, format!("{name}_raw"));
+                }
+                float
+            };
+            users.into_iter().for_each(|user| graph.replace_use(user, float));
+        }
+        cx.count("tensors", 1);
+        Ok(Outcome::Changed)
+    }
+}

@@ -1,0 +1,243 @@
+//! Writes quantized types as integer operators: the form that is fast at every optimization level of ONNX Runtime.
+//!
+//! ```text
+//! %y = onnx.Conv %x, %w, %b : qu8(0.02, 3)[..]   ──▶   %y = onnx.QLinearConv %x, %xs, %xz, %w, %ws, %wz, %ys, %yz, %b : u8[..]
+//! %z = onnx.Tanh %y : f32[..]                          %y.f = onnx.DequantizeLinear %y, %ys, %yz
+//!                                                      %z = onnx.Tanh %y.f : f32[..]
+//! ```
+//!
+//! Ops that move bytes run on them as they are; between integer and float ops stand conversions, one per tensor and
+//! direction. Inputs and results of the model stay float.
+
+use std::collections::HashMap;
+
+use spaceevo_ir::verify::Form;
+use spaceevo_ir::{Attr, Attrs, Elem, Graph, MICROSOFT, NewOp, OpId, OpName, Place, Quant, User, ValueId};
+
+use crate::pass::{Aborted, Effect, Outcome, Pass, PassContext, PassInfo};
+use crate::quantize::writer::{Writer, front, quant, set_plain, stem};
+
+/// See the module documentation.
+pub(crate) struct LowerQoperator;
+
+static INFO: PassInfo = PassInfo {
+    name: "lower-qoperator",
+    summary: "write quantized types as QLinear operators",
+    doc: "Conv, Gemm, MatMul, Add, Mul, Concat, pools, Sigmoid, LeakyRelu and Softmax between stored tensors become the QLinear \
+          operators of ONNX and of the com.microsoft domain; a Gemm with float result becomes a QGemm without output scale. Ops \
+          that move bytes stay. Everything else runs in float between conversions. Needs operator set 13.",
+    effect: Effect::Rounding,
+    accepts: Form::Concrete,
+    leaves: Form::Concrete,
+    options: &[],
+};
+
+impl Pass for LowerQoperator {
+    fn info(&self) -> &'static PassInfo {
+        &INFO
+    }
+
+    fn run(&self, graph: &mut Graph, cx: &mut PassContext<'_>) -> Result<Outcome, Aborted> {
+        let body = graph.body();
+        let ops: Vec<OpId> = graph.ops_in(body).collect();
+        let stored = |graph: &Graph, v: ValueId| graph.value(v).ty().quant().is_some();
+        let inputs: Vec<ValueId> = graph.region(body).inputs().iter().copied().filter(|&v| stored(graph, v)).collect();
+        let touched = |&op: &OpId| {
+            graph.op(op).results().iter().chain(graph.op(op).operands().iter().flatten()).any(|&v| stored(graph, v))
+        };
+        if inputs.is_empty() && !ops.iter().any(touched) {
+            return Ok(Outcome::Unchanged);
+        }
+        let writer = Writer::new(graph, INFO.name).map_err(|d| cx.error(d))?;
+        let mut lowering = Lowering { writer, floats: HashMap::new(), types: HashMap::new() };
+        let place = front(graph);
+        for input in inputs {
+            lowering.store(graph, input, place);
+        }
+        for op in ops {
+            lowering.op(graph, cx, op);
+        }
+        lowering.results(graph);
+        for (value, quant) in lowering.types {
+            set_plain(graph, value, quant.store);
+        }
+        Ok(Outcome::Changed)
+    }
+}
+
+struct Lowering {
+    writer: Writer,
+    /// Float twin of a stored value.
+    floats: HashMap<ValueId, ValueId>,
+    /// Every value that is now bytes.
+    types: HashMap<ValueId, Quant>,
+}
+
+impl Lowering {
+    /// Lets a float value be converted right behind `place`; its readers read the bytes.
+    fn store(&mut self, graph: &mut Graph, value: ValueId, place: Place) {
+        let Some(q) = quant(graph, value) else { return };
+        let users: Vec<User> = graph.value(value).users().to_vec();
+        let name = stem(graph, value);
+        set_plain(graph, value, Elem::F32);
+        let low = self.writer.quantize(graph, place, value, &q, &name);
+        users.into_iter().for_each(|user| graph.replace_use(user, low));
+        let ty = graph.value(low).ty().tensor().cloned();
+        if let Some(ty) = ty {
+            graph.set_type(
+                low,
+                spaceevo_ir::TensorType { elem: Elem::F32, quant: Some(std::sync::Arc::new(q.clone())), ..ty },
+            );
+        }
+        self.types.insert(low, q);
+    }
+
+    /// The float twin of a stored value, made right before `op` when there is none yet.
+    fn float(&mut self, graph: &mut Graph, value: ValueId, place: Place, name: Option<String>) -> ValueId {
+        if let Some(&twin) = self.floats.get(&value) {
+            return twin;
+        }
+        let Some(q) = quant(graph, value) else { return value };
+        let own = stem(graph, value);
+        let stem = own.trim_end_matches("_quantized").to_owned();
+        let name = name.unwrap_or_else(|| format!("{stem}_dequantized"));
+        let twin = self.writer.dequantize(graph, place, value, &q, (&stem, name));
+        self.types.insert(value, q);
+        self.floats.insert(value, twin);
+        twin
+    }
+
+    fn op(&mut self, graph: &mut Graph, cx: &mut PassContext<'_>, op: OpId) {
+        let record = graph.op(op);
+        let (operands, results) = (record.operands().to_vec(), record.results().to_vec());
+        let typed = |v: ValueId| quant(graph, v);
+        let (first, made) = (operands.first().copied().flatten().and_then(typed), results.first().copied().and_then(typed));
+        if first.is_some() && first == made && cx.target.ops.is_movement(record.name()) {
+            for value in results {
+                if let Some(q) = quant(graph, value) {
+                    self.types.insert(value, q);
+                }
+            }
+            return;
+        }
+        if let Some((name, attrs, new)) = self.integer(graph, cx, op) {
+            let place = Place::Before(op);
+            let result = results[0];
+            let (text, loc) = (stem(graph, result), graph.op(op).loc().clone());
+            let ty = graph.value(result).ty().clone();
+            let id =
+                graph.insert(place, NewOp::new(name).operands(new).attrs(attrs).result("", ty).made(INFO.name, &[&loc]));
+            let fresh = graph.op(id).result();
+            graph.replace_op(op, fresh);
+            let is_stored = made.is_some();
+            graph.set_name(fresh, if is_stored { format!("{text}_quantized") } else { text });
+            if let Some(q) = made {
+                self.types.insert(fresh, q);
+            }
+            return;
+        }
+        for (index, value) in operands.iter().enumerate() {
+            if let Some(value) = value.filter(|&v| quant(graph, v).is_some()) {
+                let twin = self.float(graph, value, Place::Before(op), None);
+                graph.set_operand(op, index, Some(twin));
+            }
+        }
+        for value in results {
+            self.store(graph, value, Place::After(op));
+        }
+    }
+
+    /// The integer operator for an op, with its attributes and operands.
+    fn integer(
+        &mut self,
+        graph: &mut Graph,
+        cx: &PassContext<'_>,
+        op: OpId,
+    ) -> Option<(OpName, Attrs, Vec<Option<ValueId>>)> {
+        let record = graph.op(op);
+        if !cx.target.ops.is_integer(record.name()) || &*record.name().domain != spaceevo_ir::ONNX {
+            return None;
+        }
+        let name = record.name().op.to_string();
+        let mut attrs = record.attrs().clone();
+        let present: Vec<ValueId> = record.operands().iter().copied().flatten().collect();
+        let quants: Vec<Quant> = present.iter().map(|&v| quant(graph, v)).collect::<Option<_>>()?;
+        let result = record.result();
+        let made = quant(graph, result);
+        let out_name = stem(graph, result);
+        let stems: Vec<String> = present.iter().map(|&v| stem(graph, v).trim_end_matches("_quantized").to_owned()).collect();
+        for (value, q) in present.iter().zip(&quants) {
+            self.types.insert(*value, q.clone());
+        }
+        let mut triple = |graph: &mut Graph, i: usize| self.writer.triple(graph, present[i], &quants[i], &stems[i]);
+        let bias = present.get(2).copied();
+        let mut new: Vec<Option<ValueId>> = Vec::new();
+        let target = match name.as_str() {
+            "Conv" | "MatMul" | "Add" | "Mul" | "Gemm" => {
+                new.extend(triple(graph, 0));
+                new.extend(triple(graph, 1));
+                match name.as_str() {
+                    "Conv" => OpName::onnx("QLinearConv"),
+                    "MatMul" => OpName::onnx("QLinearMatMul"),
+                    "Gemm" => OpName::new(MICROSOFT, "QGemm"),
+                    other => OpName::new(MICROSOFT, &format!("QLinear{other}")),
+                }
+            }
+            "GlobalAveragePool" | "AveragePool" | "Sigmoid" | "LeakyRelu" | "Softmax" => {
+                new.extend(triple(graph, 0));
+                if name == "Softmax" {
+                    attrs.insert("opset".into(), Attr::Int(graph.meta.opset(spaceevo_ir::ONNX).unwrap_or(13) as i64));
+                }
+                OpName::new(MICROSOFT, &format!("QLinear{name}"))
+            }
+            "Concat" => {
+                for i in 0..present.len() {
+                    new.extend(triple(graph, i));
+                }
+                OpName::new(MICROSOFT, "QLinearConcat")
+            }
+            _ => return None,
+        };
+        match (&made, name.as_str()) {
+            (Some(q), "Concat") => {
+                let [_, scale, zero] = self.writer.triple(graph, result, q, &out_name);
+                new.splice(0..0, [scale, zero]);
+            }
+            (Some(q), _) => {
+                if name == "Gemm" {
+                    new.push(bias);
+                }
+                let [_, scale, zero] = self.writer.triple(graph, result, q, &out_name);
+                new.extend([scale, zero]);
+                if name == "Conv" {
+                    new.extend(bias.map(Some));
+                }
+            }
+            (None, "Gemm") => new.push(bias),
+            (None, _) => return None,
+        }
+        if name == "Gemm" {
+            attrs.remove("beta");
+        }
+        Some((target, attrs, new))
+    }
+
+    /// Converts stored results of the model; the float twin takes the name that callers know.
+    fn results(&mut self, graph: &mut Graph) {
+        let body = graph.body();
+        let names = graph.region(body).result_names().to_vec();
+        for (index, value) in graph.region(body).results().to_vec().into_iter().enumerate() {
+            if quant(graph, value).is_none() {
+                continue;
+            }
+            if **graph.value(value).name() == *names[index] {
+                graph.set_name(value, format!("{}_quantized", names[index]));
+            }
+            let twin = self.float(graph, value, Place::End(body), Some(names[index].to_string()));
+            if graph.value(twin).users().is_empty() {
+                graph.set_name(twin, names[index].clone());
+            }
+            graph.replace_use(User::Return(body, index as u32), twin);
+        }
+    }
+}

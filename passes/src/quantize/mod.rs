@@ -1,0 +1,5 @@
+//! Quantization: which tensors are stored as integers, with which scales, and how that is written down.
+
+pub mod placement;
+pub mod scales;
+pub(crate) mod writer;

@@ -1,0 +1,186 @@
+//! Targets: what a device and its runtime are good at, as data. No device name and no threshold is written in Rust.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use spaceevo_ir::{Diagnostic, Elem, Loc, OpName};
+
+/// A target description (`passes/targets/*.toml`).
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Target {
+    /// Version of this file format; 1.
+    pub schema: u32,
+    /// Name on the command line.
+    pub name: String,
+    /// One line.
+    pub summary: String,
+    /// Who says so.
+    pub provenance: Provenance,
+    /// How numbers are stored.
+    pub quant: QuantRule,
+    /// What the runtime does with operators.
+    pub ops: OpRules,
+}
+
+/// Where the facts come from: every statement about speed says on what it was measured.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Provenance {
+    /// Runtime and version.
+    pub runtime: String,
+    /// Machine.
+    pub machine: String,
+    /// Date, ISO 8601.
+    pub date: String,
+    /// How it was found out.
+    pub method: String,
+}
+
+/// How numbers are stored.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct QuantRule {
+    /// Writer used when none is asked for: `qoperator` or `qdq`.
+    pub form: String,
+    /// Activations.
+    pub activations: StoreRule,
+    /// Weights of Conv, Gemm, MatMul.
+    pub weights: StoreRule,
+}
+
+/// How one kind of tensor is stored.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StoreRule {
+    /// Integer type: `u8` or `i8`.
+    pub store: String,
+    /// Zero point fixed: 0 for signed types, the middle for unsigned ones.
+    pub symmetric: bool,
+    /// One scale per output channel (weights only).
+    #[serde(default)]
+    pub per_channel: bool,
+    /// Bits really used; fewer than the type has where the runtime's dot product would overflow.
+    #[serde(default = "eight")]
+    pub bits: u32,
+}
+
+fn eight() -> u32 {
+    8
+}
+
+impl StoreRule {
+    /// The integer type.
+    pub fn elem(&self) -> Elem {
+        Elem::from_short(&self.store).unwrap_or(Elem::U8)
+    }
+
+    /// Smallest and largest stored number: the type's range, or the part of it that `bits` allows; symmetric signed types
+    /// leave out the most negative number.
+    pub fn stored_range(&self) -> (i32, i32) {
+        let half = 1i32 << (self.bits - 1);
+        match (self.elem(), self.symmetric) {
+            (Elem::I8, true) => (1 - half, half - 1),
+            (Elem::I8, false) => (-half, half - 1),
+            _ => (0, 2 * half - 1),
+        }
+    }
+}
+
+/// What the runtime does with operators, by name (`onnx.Conv`).
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OpRules {
+    /// Run in integers: between quantized tensors of any scales.
+    pub integer: Vec<String>,
+    /// Move bytes: run on stored numbers when operand and result have the same type.
+    pub movement: Vec<String>,
+    /// Cost nothing after an integer op whose result type saturates just there.
+    pub saturating: Vec<String>,
+    /// Integer ops whose weights must be per tensor.
+    #[serde(default)]
+    pub per_tensor_weights: Vec<String>,
+    /// What is worth knowing about an operator that is left in float, by name.
+    #[serde(default)]
+    pub remarks: BTreeMap<String, String>,
+}
+
+impl OpRules {
+    /// True when the operator runs in integers.
+    pub fn is_integer(&self, name: &OpName) -> bool {
+        holds(&self.integer, name)
+    }
+
+    /// True when the operator moves bytes.
+    pub fn is_movement(&self, name: &OpName) -> bool {
+        holds(&self.movement, name)
+    }
+
+    /// True when the operator is absorbed by saturation.
+    pub fn is_saturating(&self, name: &OpName) -> bool {
+        holds(&self.saturating, name)
+    }
+}
+
+fn holds(list: &[String], name: &OpName) -> bool {
+    let name = name.to_string();
+    list.iter().any(|entry| *entry == name)
+}
+
+/// The target files that ship.
+const SHIPPED: &[(&str, &str)] = &[("x86-vnni", include_str!("../targets/x86-vnni.toml"))];
+
+impl Target {
+    /// Reads a target file; `file` is its name in messages.
+    pub fn parse(text: &str, file: &str) -> Result<Target, Diagnostic> {
+        let fail = |what: String| Diagnostic::error("target-file", Loc::Unknown, format!("{file}: {what}"));
+        let target: Target = toml::from_str(text).map_err(|e| fail(e.to_string().trim_end().to_owned()))?;
+        if target.schema != 1 {
+            return Err(fail(format!("schema is {}, this program knows 1", target.schema)));
+        }
+        for rule in [&target.quant.activations, &target.quant.weights] {
+            if !matches!(rule.elem(), Elem::U8 | Elem::I8) || Elem::from_short(&rule.store).is_none() {
+                return Err(fail(format!("store is '{}'", rule.store)).note("it must be u8 or i8"));
+            }
+            if !(2..=8).contains(&rule.bits) {
+                return Err(fail(format!("bits is {}", rule.bits)).note("it must be 2 to 8"));
+            }
+        }
+        if !matches!(target.quant.form.as_str(), "qoperator" | "qdq") {
+            return Err(fail(format!("form is '{}'", target.quant.form)).note("it must be qoperator or qdq"));
+        }
+        Ok(target)
+    }
+
+    /// The shipped target of that name.
+    pub fn named(name: &str) -> Option<Target> {
+        let (file, text) = SHIPPED.iter().find(|(n, _)| *n == name)?;
+        Target::parse(text, file).ok()
+    }
+
+    /// Names of the shipped targets; the first is the default.
+    pub fn names() -> impl Iterator<Item = &'static str> {
+        SHIPPED.iter().map(|(name, _)| *name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shipped_targets_parse_and_are_named_as_their_files() {
+        for (name, text) in SHIPPED {
+            assert_eq!(Target::parse(text, name).unwrap().name, *name);
+        }
+    }
+
+    #[test]
+    fn stored_ranges_leave_out_what_the_rule_forbids() {
+        let rule = |store: &str, symmetric, bits| StoreRule { store: store.into(), symmetric, per_channel: false, bits };
+        assert_eq!(rule("u8", false, 8).stored_range(), (0, 255));
+        assert_eq!(rule("i8", true, 8).stored_range(), (-127, 127));
+        assert_eq!(rule("i8", true, 7).stored_range(), (-63, 63));
+        assert_eq!(rule("i8", false, 8).stored_range(), (-128, 127));
+    }
+}

@@ -1,0 +1,301 @@
+//! The main job: a float model and samples go in, a verified INT8 model comes out.
+//!
+//! ```text
+//! read ─▶ @simplify ─▶ calibrate ─▶ quantize ─▶ lower ─▶ write to a temporary file ─▶ verify on held-out samples ─▶ rename
+//! ```
+
+mod observe;
+mod report;
+mod verify;
+
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use spaceevo_cost::runtime::Runtime;
+use spaceevo_ir::{Diagnostic, Graph, Loc};
+use spaceevo_passes::{Effect, Manager, Pipeline, Registry, Target};
+
+pub use observe::RuntimeObserver;
+pub use report::{Accuracy, FloatOp, Layer, OutputQuality, PassRun, Report, Verification};
+
+use crate::samples::SampleSource;
+
+/// How quantized types are written down.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Writing {
+    /// QLinear operators: fast at every optimization level of ONNX Runtime.
+    Qoperator,
+    /// QuantizeLinear and DequantizeLinear pairs: portable.
+    Qdq,
+}
+
+impl Writing {
+    /// The word of the command line.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Writing::Qoperator => "qoperator",
+            Writing::Qdq => "qdq",
+        }
+    }
+
+    /// Inverse of [`Writing::word`].
+    pub fn from_word(word: &str) -> Option<Writing> {
+        [Writing::Qoperator, Writing::Qdq].into_iter().find(|w| w.word() == word)
+    }
+}
+
+/// What to do.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Target.
+    pub target: Target,
+    /// How quantized types are written; `None`: as the target prefers.
+    pub writing: Option<Writing>,
+    /// Calibration method: a word of [`spaceevo_passes::calibrate::Method::WORDS`].
+    pub method: String,
+    /// Share of the numbers that the method `percentile` keeps.
+    pub share: f64,
+    /// Ops that stay in float: names of nodes, results or operators.
+    pub exclude: Vec<String>,
+    /// Passes of a stronger effect are refused (quantization itself is always allowed).
+    pub allow: Effect,
+    /// Samples to calibrate on; `None`: all that are not held out.
+    pub samples: Option<usize>,
+    /// Threads; 0: one per processor.
+    pub threads: usize,
+    /// Refuse to write below this share (0 to 1) of equal top classes on held-out samples.
+    pub min_agreement: Option<f64>,
+    /// Refuse to write below this signal-to-noise ratio of any output, in dB.
+    pub min_sqnr: Option<f64>,
+    /// Overwrite the output.
+    pub force: bool,
+}
+
+impl Options {
+    /// Defaults for a target.
+    pub fn new(target: Target) -> Self {
+        Options {
+            target,
+            writing: None,
+            method: "min-max".into(),
+            share: 0.9999,
+            exclude: Vec::new(),
+            allow: Effect::Rounding,
+            samples: None,
+            threads: 0,
+            min_agreement: None,
+            min_sqnr: None,
+            force: false,
+        }
+    }
+
+    /// How quantized types are written.
+    pub fn form(&self) -> Writing {
+        self.writing.or(Writing::from_word(&self.target.quant.form)).unwrap_or(Writing::Qoperator)
+    }
+
+    /// The pipeline that `convert` runs, as text that `spaceevo-opt run` takes.
+    pub fn pipeline(&self) -> String {
+        let exclude = if self.exclude.is_empty() { String::new() } else { format!("exclude={}", self.exclude.join("+")) };
+        let join = |parts: &[String]| {
+            let given: Vec<&str> = parts.iter().map(String::as_str).filter(|p| !p.is_empty()).collect();
+            if given.is_empty() { String::new() } else { format!("{{{}}}", given.join(",")) }
+        };
+        let share = if self.method == "percentile" { format!("share={}", self.share) } else { String::new() };
+        let calibrate = join(&[format!("method={}", self.method), share, exclude.clone()]);
+        let lower = if self.form() == Writing::Qdq { "lower-qdq" } else { "lower-qoperator" };
+        format!("{PREPARE},calibrate{calibrate},quantize{},fold-clip,drop-dead,{lower},drop-dead", join(&[exclude]))
+    }
+}
+
+/// What happens before calibration.
+const PREPARE: &str = "drop-dead";
+
+/// Told what is going on, so that a person can see it.
+pub trait Progress {
+    /// A stage begins; `steps` of it will be reported (0: unknown).
+    fn stage(&mut self, name: &str, steps: usize);
+    /// Steps of the stage are done.
+    fn advance(&self, steps: usize);
+}
+
+/// Tells nobody.
+pub struct Silent;
+
+impl Progress for Silent {
+    fn stage(&mut self, _name: &str, _steps: usize) {}
+    fn advance(&self, _steps: usize) {}
+}
+
+/// What a conversion works with.
+pub struct Job<'a> {
+    /// The float model's file: what the result is verified against.
+    pub source: &'a Path,
+    /// Where the result goes.
+    pub output: &'a Path,
+    /// Inputs.
+    pub samples: &'a dyn SampleSource,
+    /// Where the inputs come from, for the report and the metadata of the file.
+    pub origin: String,
+    /// Labelled inputs to measure accuracy on, if there are any.
+    pub evaluate: Option<&'a dyn SampleSource>,
+    /// Passes and pipelines.
+    pub registry: &'a Registry,
+    /// Runs float models while calibrating, and both models while verifying.
+    pub runtime: &'a dyn Runtime,
+}
+
+/// Converts a model. Nothing is written unless everything went well, the gates included.
+pub fn convert(job: &Job<'_>, options: &Options, progress: &mut (dyn Progress + Sync)) -> Result<Report, Vec<Diagnostic>> {
+    let start = Instant::now();
+    if job.output.exists() && !options.force {
+        let message = format!("{} exists", job.output.display());
+        return Err(vec![Diagnostic::error("output-exists", Loc::Unknown, message).note("choose another name, or pass --force to overwrite it")]);
+    }
+    progress.stage("read", 0);
+    let imported = spaceevo_onnx::read(job.source, &Default::default()).map_err(|d| vec![d])?;
+    let mut report = Report::new(job, options, &imported.graph);
+    report.warnings.extend(imported.warnings.iter().map(Diagnostic::to_string));
+    let mut graph = imported.graph;
+
+    let (calibrating, held_out) = split(job.samples.len(), options.samples);
+    report.samples = calibrating.len();
+    progress.stage("calibrate", calibrating.len());
+    let mut observer = RuntimeObserver::new(job.runtime, job.samples, calibrating.clone(), options.threads, &*progress);
+    let text = options.pipeline();
+    let pipeline = Pipeline::parse(&text, job.registry).map_err(|d| vec![d])?;
+    refuse_strong_effects(&pipeline, job.registry, options)?;
+    let mut keep = verify::KeepQuantized::default();
+    let mut manager = Manager::new(job.registry, &options.target);
+    manager.watchers.push(&mut keep);
+    let run = manager.run(&pipeline, &mut graph, Some(&mut observer));
+    report.take(&run);
+    if !run.ok() {
+        return Err(run.log.diagnostics);
+    }
+    note_provenance(&mut graph, options, job);
+
+    let temporary = Temporary::beside(job.output);
+    spaceevo_onnx::write(&graph, &temporary.path, &Default::default()).map_err(|d| vec![d])?;
+    progress.stage("verify", 0);
+    verify::verify(job, options, &temporary.path, &keep, &held_out, &mut report, &*progress)?;
+    gate(&report, options)?;
+    temporary.publish(job.output).map_err(|e| {
+        vec![Diagnostic::error("file-io", Loc::Unknown, format!("{} could not be written: {e}", job.output.display()))]
+    })?;
+    report.bytes_after = std::fs::metadata(job.output).map(|m| m.len()).unwrap_or(0);
+    report.seconds = start.elapsed().as_secs_f64();
+    Ok(report)
+}
+
+/// Indices to calibrate on, and indices held out for verification: every eighth sample, at most sixteen. With fewer than
+/// eight samples there is nothing to spare: the same samples serve both, and the report says so.
+fn split(len: usize, wanted: Option<usize>) -> (Vec<usize>, Vec<usize>) {
+    let most = wanted.unwrap_or(usize::MAX);
+    let beyond: Vec<usize> = (most.min(len)..len).take(16).collect();
+    if !beyond.is_empty() {
+        return ((0..most).collect(), beyond);
+    }
+    let held: Vec<usize> = (0..len).skip(7).step_by(8).take(16).collect();
+    if held.is_empty() {
+        return ((0..len).collect(), Vec::new());
+    }
+    ((0..len).filter(|i| !held.contains(i)).collect(), held)
+}
+
+fn refuse_strong_effects(pipeline: &Pipeline, registry: &Registry, options: &Options) -> Result<(), Vec<Diagnostic>> {
+    let quantizing = ["quantize", "lower-qdq", "lower-qoperator", "fold-clip", "calibrate"];
+    let strong = pipeline.passes(registry).into_iter().filter(|name| !quantizing.contains(&name.as_str())).find_map(|name| {
+        let effect = registry.pass(&name)?.info().effect;
+        (effect > options.allow).then_some((name, effect))
+    });
+    match strong {
+        None => Ok(()),
+        Some((name, effect)) => {
+            let message = format!("'{name}' has the effect '{}', and only '{}' is allowed", effect.word(), options.allow.word());
+            Err(vec![Diagnostic::error("effect-not-allowed", Loc::Unknown, message).note("raise --allow, or take it out of the pipeline")])
+        }
+    }
+}
+
+/// Says in the file how it came about.
+fn note_provenance(graph: &mut Graph, options: &Options, job: &Job<'_>) {
+    let props = &mut graph.meta.props;
+    props.insert("spaceevo.version".into(), env!("CARGO_PKG_VERSION").into());
+    props.insert("spaceevo.target".into(), options.target.name.clone());
+    props.insert("spaceevo.pipeline".into(), options.pipeline());
+    props.insert("spaceevo.calibration".into(), job.origin.clone());
+    graph.meta.producer = "spaceevo".into();
+    graph.meta.producer_version = env!("CARGO_PKG_VERSION").into();
+    graph.touch();
+}
+
+fn gate(report: &Report, options: &Options) -> Result<(), Vec<Diagnostic>> {
+    let mut failed = Vec::new();
+    let lowest = report.verification.outputs.iter().filter_map(|o| o.sqnr_db).min_by(f64::total_cmp);
+    if let (Some(least), Some(found)) = (options.min_sqnr, lowest)
+        && found < least
+    {
+        failed.push(Diagnostic::error("gate-sqnr", Loc::Unknown, format!("SQNR is {found:.1} dB, {least} dB are required")));
+    }
+    let agreement = report.verification.outputs.iter().filter_map(|o| o.agreement).min_by(f64::total_cmp);
+    match (options.min_agreement, agreement) {
+        (Some(least), Some(found)) if found < least => {
+            let message = format!("{:.1} % of the top classes agree, {:.1} % are required", 100.0 * found, 100.0 * least);
+            failed.push(Diagnostic::error("gate-agreement", Loc::Unknown, message));
+        }
+        (Some(_), None) => failed.push(Diagnostic::error("gate-agreement", Loc::Unknown, "no output of this model is a class vector").note("use --min-sqnr")),
+        _ => {}
+    }
+    if failed.is_empty() {
+        return Ok(());
+    }
+    let worst: Vec<String> = report.verification.layers.iter().take(3).map(|l| l.name.clone()).collect();
+    let advice = format!("keep the worst layers in float: --exclude {}; or try --method mse or more samples", worst.join(","));
+    Err(failed.into_iter().map(|d| d.note("nothing was written").note(advice.clone())).collect())
+}
+
+/// A file that vanishes unless it is published.
+struct Temporary {
+    path: PathBuf,
+}
+
+impl Temporary {
+    fn beside(output: &Path) -> Temporary {
+        let name = output.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+        Temporary { path: output.with_file_name(format!(".{name}.{}.tmp.onnx", std::process::id())) }
+    }
+
+    fn data(path: &Path) -> PathBuf {
+        let mut name = path.as_os_str().to_owned();
+        name.push(".data");
+        name.into()
+    }
+
+    fn publish(self, output: &Path) -> std::io::Result<()> {
+        std::fs::rename(&self.path, output)
+    }
+}
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        // After publishing neither exists; before, both are garbage. Either way a failure changes nothing.
+        let _ = std::fs::remove_file(&self.path);
+        let _ = std::fs::remove_file(Temporary::data(&self.path));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::split;
+
+    #[test]
+    fn held_out_samples_are_never_calibrated_on() {
+        for (len, wanted) in [(64, None), (64, Some(32)), (9, None), (1000, Some(64)), (64, Some(64))] {
+            let (used, held) = split(len, wanted);
+            assert!(!held.is_empty() && held.iter().all(|h| !used.contains(h)), "{len} {wanted:?}");
+            assert!(used.len() <= wanted.unwrap_or(len));
+        }
+        assert_eq!(split(4, None), (vec![0, 1, 2, 3], vec![]));
+    }
+}

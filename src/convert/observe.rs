@@ -1,0 +1,122 @@
+//! Real activations: runs a graph on samples, on all cores, and shows the tensors that a pass asks for.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use spaceevo_cost::runtime::{LoadOptions, ModelSource, Runtime, Session};
+use spaceevo_ir::{Diagnostic, Graph, ValueId};
+use spaceevo_passes::Observer;
+
+use super::Progress;
+use crate::samples::SampleSource;
+
+/// An observer that runs the graph on a runtime.
+pub struct RuntimeObserver<'a> {
+    runtime: &'a dyn Runtime,
+    samples: &'a dyn SampleSource,
+    indices: Vec<usize>,
+    threads: usize,
+    progress: &'a (dyn Progress + Sync),
+}
+
+impl<'a> RuntimeObserver<'a> {
+    /// Observes the samples of these indices; 0 threads: one per processor.
+    pub fn new(
+        runtime: &'a dyn Runtime,
+        samples: &'a dyn SampleSource,
+        indices: Vec<usize>,
+        threads: usize,
+        progress: &'a (dyn Progress + Sync),
+    ) -> Self {
+        RuntimeObserver { runtime, samples, indices, threads: threads_or_all(threads), progress }
+    }
+}
+
+/// The number asked for, or that of the processors.
+pub(super) fn threads_or_all(threads: usize) -> usize {
+    if threads > 0 { threads } else { std::thread::available_parallelism().map_or(1, usize::from) }
+}
+
+impl Observer for RuntimeObserver<'_> {
+    fn samples(&self) -> usize {
+        self.indices.len()
+    }
+
+    fn observe(
+        &mut self,
+        graph: &Graph,
+        values: &[ValueId],
+        see: &(dyn Fn(usize, usize, &[f32]) + Sync),
+    ) -> Result<(), Diagnostic> {
+        let mut probe = graph.clone();
+        let body = probe.body();
+        // Inputs are shown as they come; everything else becomes a result of the model.
+        let inputs = probe.region(body).inputs().to_vec();
+        let (given, made): (Vec<(usize, ValueId)>, Vec<_>) = values.iter().copied().enumerate().partition(|(_, v)| inputs.contains(v));
+        let names = spaceevo_ir::names::unique_names(&probe);
+        let results: Vec<ValueId> = made.iter().map(|(_, v)| *v).collect();
+        probe.set_named_results(body, results.clone(), results.iter().map(|v| names[v.index()].clone()).collect());
+        let given: Vec<(usize, usize)> =
+            given.iter().filter_map(|(slot, v)| Some((*slot, inputs.iter().position(|i| i == v)?))).collect();
+        let options = LoadOptions { threads: 1, optimize: true, low_memory: true };
+        let session = self.runtime.load(ModelSource::Graph(&probe), &options)?;
+        drop(probe);
+
+        let work = |session: &mut dyn Session, sample: usize| -> Result<(), Diagnostic> {
+            let inputs = self.samples.get(self.indices[sample])?;
+            for &(slot, input) in &given {
+                see(sample, slot, &inputs[input].to_f32().unwrap_or_default());
+            }
+            session.run_with(&inputs, &mut |output, view| {
+                if let Some(numbers) = view.values::<f32>() {
+                    see(sample, made[output].0, &numbers);
+                }
+            })?;
+            self.progress.advance(1);
+            Ok(())
+        };
+        in_parallel(session, self.threads, self.indices.len(), &work)
+    }
+}
+
+/// Runs `work` for `0..count` on forks of a session, as many as there are threads; the first error by index is returned.
+pub(super) fn in_parallel(
+    session: Box<dyn Session>,
+    threads: usize,
+    count: usize,
+    work: &(dyn Fn(&mut dyn Session, usize) -> Result<(), Diagnostic> + Sync),
+) -> Result<(), Diagnostic> {
+    let mut sessions = vec![session];
+    while sessions.len() < threads.min(count)
+        && let Some(fork) = sessions[0].fork()
+    {
+        sessions.push(fork);
+    }
+    let (next, failed) = (AtomicUsize::new(0), Mutex::new(None::<(usize, Diagnostic)>));
+    std::thread::scope(|scope| {
+        for mut session in sessions {
+            let (next, failed) = (&next, &failed);
+            scope.spawn(move || {
+                loop {
+                    let index = next.fetch_add(1, Ordering::Relaxed);
+                    if index >= count {
+                        return;
+                    }
+                    if let Err(diagnostic) = work(&mut *session, index) {
+                        next.store(count, Ordering::Relaxed);
+                        if let Ok(mut first) = failed.lock()
+                            && first.as_ref().is_none_or(|(i, _)| index < *i)
+                        {
+                            *first = Some((index, diagnostic));
+                        }
+                        return;
+                    }
+                }
+            });
+        }
+    });
+    match failed.into_inner() {
+        Ok(Some((_, diagnostic))) => Err(diagnostic),
+        _ => Ok(()),
+    }
+}

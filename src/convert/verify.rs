@@ -1,0 +1,221 @@
+//! The file that leaves is checked against the file that came.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use spaceevo_cost::runtime::{LoadOptions, ModelSource, Runtime, Session};
+use spaceevo_ir::{Diagnostic, Graph, Loc, ValueId};
+use spaceevo_passes::{Manager, Outcome, PassInfo, Pipeline, Watch};
+
+use super::observe::{in_parallel, threads_or_all};
+use super::report::{Accuracy, Layer, OutputQuality, Report, operators};
+use super::{Job, Options, Progress, Writing};
+use crate::samples::SampleSource;
+
+/// Samples on which layers are compared: enough to rank them.
+const LAYER_SAMPLES: usize = 2;
+
+/// Keeps the graphs as they are right before and after types were quantized.
+#[derive(Default)]
+pub(super) struct KeepQuantized {
+    float: Option<Graph>,
+    quantized: Option<Graph>,
+}
+
+impl Watch for KeepQuantized {
+    fn before(&mut self, pass: &PassInfo, graph: &Graph) {
+        if pass.name == "quantize" {
+            self.float = Some(graph.clone());
+        }
+    }
+
+    fn after(&mut self, pass: &PassInfo, graph: &Graph, _outcome: Outcome, _took: Duration) {
+        if pass.name == "fold-clip" {
+            self.quantized = Some(graph.clone());
+        }
+    }
+}
+
+/// Sums for signal-to-noise ratios.
+#[derive(Clone, Copy, Default)]
+struct Power {
+    signal: f64,
+    noise: f64,
+}
+
+impl Power {
+    fn add(&mut self, real: &[f32], other: &[f32]) {
+        for (&x, &y) in real.iter().zip(other) {
+            let (x, y) = (f64::from(x), f64::from(y));
+            self.signal += x * x;
+            self.noise += (x - y) * (x - y);
+        }
+    }
+
+    /// `10 log10(signal / noise)`; `None` when there is no noise.
+    fn db(self) -> Option<f64> {
+        (self.noise > 0.0).then(|| 10.0 * (self.signal / self.noise).log10())
+    }
+}
+
+/// Fills in the report's verification; errors when a file does not run, or its outputs do not fit those of the source.
+pub(super) fn verify(
+    job: &Job<'_>,
+    options: &Options,
+    written: &Path,
+    keep: &KeepQuantized,
+    held_out: &[usize],
+    report: &mut Report,
+    progress: &(dyn Progress + Sync),
+) -> Result<(), Vec<Diagnostic>> {
+    let one = |d: Diagnostic| vec![d];
+    let load = LoadOptions { threads: 1, optimize: true, low_memory: true };
+    let reread = spaceevo_onnx::read(written, &Default::default()).map_err(one)?;
+    report.ops_after = operators(&reread.graph);
+    let float = job.runtime.load(ModelSource::File(job.source), &load).map_err(one)?;
+    // A runtime without the operators of the QOperator form verifies the same types written the other way.
+    let twin = (options.form() == Writing::Qoperator && job.runtime.name() == "tract").then(|| portable(keep, job, options)).transpose()?;
+    let source = twin.as_ref().map_or(ModelSource::File(written), ModelSource::Graph);
+    let int8 = job.runtime.load(source, &load).map_err(one)?;
+
+    let verification = &mut report.verification;
+    verification.runtime = format!("{} {}{}", job.runtime.name(), job.runtime.version(), if twin.is_some() { ", through the equivalent QDQ form" } else { "" });
+    verification.held_out = !held_out.is_empty();
+    let indices: Vec<usize> = if held_out.is_empty() { (0..job.samples.len().min(16)).collect() } else { held_out.to_vec() };
+    verification.samples = indices.len();
+    verification.outputs = outputs(float, int8, job.samples, &indices).map_err(one)?;
+    verification.layers = layers(keep, job, options, &indices).map_err(one)?;
+    if let Some(labelled) = job.evaluate {
+        verification.accuracy = Some(accuracy(job.runtime, job.source, source, labelled, options, progress).map_err(one)?);
+    }
+    Ok(())
+}
+
+/// The quantized graph written as QDQ.
+fn portable(keep: &KeepQuantized, job: &Job<'_>, options: &Options) -> Result<Graph, Vec<Diagnostic>> {
+    let mut graph = keep.quantized.clone().unwrap_or_default();
+    let pipeline = Pipeline::parse("lower-qdq", job.registry).map_err(|d| vec![d])?;
+    let run = Manager::new(job.registry, &options.target).run(&pipeline, &mut graph, None);
+    if run.ok() { Ok(graph) } else { Err(run.log.diagnostics) }
+}
+
+/// Compares all outputs on samples.
+fn outputs(mut float: Box<dyn Session>, mut int8: Box<dyn Session>, samples: &dyn SampleSource, indices: &[usize]) -> Result<Vec<OutputQuality>, Diagnostic> {
+    let names: Vec<String> = float.outputs().iter().map(|p| p.name.clone()).collect();
+    let mut powers = vec![Power::default(); names.len()];
+    let mut agreeing: Vec<Option<usize>> = vec![None; names.len()];
+    for &index in indices {
+        let inputs = samples.get(index)?;
+        let (expected, found) = (float.run(&inputs)?, int8.run(&inputs)?);
+        for (i, (a, b)) in expected.iter().zip(&found).enumerate() {
+            if a.dims() != b.dims() || a.elem() != b.elem() {
+                let message = format!("output '{}' was {:?} and is {:?}", names[i], a.ty(), b.ty());
+                return Err(Diagnostic::error("verify-output", Loc::Unknown, message).note("the conversion changed the model's interface: please report it"));
+            }
+            let (Some(x), Some(y)) = (a.to_f32(), b.to_f32()) else { continue };
+            if y.iter().any(|v| !v.is_finite()) && x.iter().all(|v| v.is_finite()) {
+                let message = format!("output '{}' is infinite or not a number after conversion", names[i]);
+                return Err(Diagnostic::error("verify-output", Loc::Unknown, message).note("nothing was written"));
+            }
+            powers[i].add(&x, &y);
+            if is_class_vector(a.dims()) {
+                *agreeing[i].get_or_insert(0) += usize::from(top(&x) == top(&y));
+            }
+        }
+    }
+    let quality = |i: usize, name: &String| OutputQuality {
+        name: name.clone(),
+        sqnr_db: powers[i].db(),
+        agreement: agreeing[i].map(|n| n as f64 / indices.len().max(1) as f64),
+    };
+    Ok(names.iter().enumerate().map(|(i, n)| quality(i, n)).collect())
+}
+
+/// One row of scores: `[1, classes]`, further extents 1.
+fn is_class_vector(dims: &[usize]) -> bool {
+    dims.len() >= 2 && dims[0] == 1 && dims[1] >= 2 && dims[2..].iter().all(|&d| d == 1)
+}
+
+fn top(scores: &[f32]) -> Option<usize> {
+    scores.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1).then(b.0.cmp(&a.0))).map(|(i, _)| i)
+}
+
+/// Compares every stored tensor with its float original, layer by layer.
+fn layers(keep: &KeepQuantized, job: &Job<'_>, options: &Options, indices: &[usize]) -> Result<Vec<Layer>, Diagnostic> {
+    let (Some(float), Some(quantized)) = (&keep.float, &keep.quantized) else { return Ok(Vec::new()) };
+    let stored: HashMap<String, ValueId> = made(quantized).filter(|&v| quantized.value(v).ty().quant().is_some()).map(|v| (quantized.label(v), v)).collect();
+    let pairs: Vec<(ValueId, ValueId)> = made(float).filter_map(|v| Some((v, *stored.get(&float.label(v))?))).collect();
+    if pairs.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut lowered = quantized.clone();
+    let body = lowered.body();
+    let names: Vec<_> = pairs.iter().map(|(v, _)| float.value(*v).name().clone()).collect();
+    lowered.set_named_results(body, pairs.iter().map(|p| p.1).collect(), names.clone());
+    let pipeline = Pipeline::parse("lower-qdq,drop-dead", job.registry)?;
+    let run = Manager::new(job.registry, &options.target).run(&pipeline, &mut lowered, None);
+    if !run.ok() {
+        return Err(run.log.diagnostics.into_iter().next_back().unwrap_or_else(|| Diagnostic::error("verify-output", Loc::Unknown, "lower-qdq failed")));
+    }
+    let mut probe = float.clone();
+    let body = probe.body();
+    probe.set_named_results(body, pairs.iter().map(|p| p.0).collect(), names);
+    let load = LoadOptions { threads: 1, optimize: true, low_memory: true };
+    let mut before = job.runtime.load(ModelSource::Graph(&probe), &load)?;
+    let mut after = job.runtime.load(ModelSource::Graph(&lowered), &load)?;
+    let mut powers = vec![Power::default(); pairs.len()];
+    for &index in indices.iter().take(LAYER_SAMPLES) {
+        let inputs = job.samples.get(index)?;
+        let real = before.run(&inputs)?;
+        after.run_with(&inputs, &mut |i, view| {
+            if let (Some(x), Some(y)) = (real[i].values::<f32>(), view.values::<f32>()) {
+                powers[i].add(&x, &y);
+            }
+        })?;
+    }
+    let mut layers: Vec<Layer> = pairs
+        .iter()
+        .zip(&powers)
+        .filter_map(|((v, _), p)| {
+            let op = float.def_op(*v).map_or("input".to_owned(), |op| float.op(op).name().to_string());
+            Some(Layer { name: float.value(*v).name().to_string(), op, sqnr_db: p.db()? })
+        })
+        .collect();
+    layers.sort_by(|a, b| a.sqnr_db.total_cmp(&b.sqnr_db).then_with(|| a.name.cmp(&b.name)));
+    Ok(layers)
+}
+
+/// Results of the body's ops.
+fn made(graph: &Graph) -> impl Iterator<Item = ValueId> + '_ {
+    graph.ops_in(graph.body()).flat_map(|op| graph.op(op).results().to_vec())
+}
+
+/// Top-1 accuracy of both models on labelled samples.
+fn accuracy(
+    runtime: &dyn Runtime,
+    float: &Path,
+    int8: ModelSource<'_>,
+    labelled: &dyn SampleSource,
+    options: &Options,
+    progress: &(dyn Progress + Sync),
+) -> Result<Accuracy, Diagnostic> {
+    let load = LoadOptions { threads: 1, optimize: true, low_memory: true };
+    let share = |source: ModelSource<'_>| -> Result<f64, Diagnostic> {
+        let right = Mutex::new(0usize);
+        let work = |session: &mut dyn Session, index: usize| {
+            let label = labelled.label(index);
+            let outputs = session.run(&labelled.get(index)?)?;
+            let hit = outputs.first().and_then(|o| top(&o.to_f32()?)) == label;
+            if let Ok(mut right) = right.lock() {
+                *right += usize::from(hit && label.is_some());
+            }
+            progress.advance(1);
+            Ok(())
+        };
+        in_parallel(runtime.load(source, &load)?, threads_or_all(options.threads), labelled.len(), &work)?;
+        Ok(right.into_inner().unwrap_or(0) as f64 / labelled.len().max(1) as f64)
+    };
+    Ok(Accuracy { samples: labelled.len(), float: share(ModelSource::File(float))?, int8: share(int8)? })
+}
