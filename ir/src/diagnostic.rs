@@ -113,19 +113,10 @@ pub const CODES: &[(&str, &str)] = &[
     ("samples-shape", "The samples given are not of the shape that the model's input has."),
     ("samples-unreadable", "A sample or the file that holds it is missing or damaged."),
     ("samples-unsupported", "The samples given are of a kind, element type or layout that is not read."),
-    (
-        "shape-invalid",
-        "The operands and attributes of an op cannot go together: their shapes do not fit, or an attribute is out of range.",
-    ),
+    ("shape-invalid", "The operands and attributes of an op cannot go together: their shapes do not fit, or an attribute is out of range."),
     ("shape-mismatch", "The type that the file declares for a value is not the one that its op makes."),
-    (
-        "text-blob",
-        "A text names a constant by its content hash, and no store that was given holds those bytes, or they do not fit.",
-    ),
-    (
-        "text-duplicate",
-        "A name is given twice where it may stand once: a value, an attribute, a parameter, the graph of a file.",
-    ),
+    ("text-blob", "A text names a constant by its content hash, and no store that was given holds those bytes, or they do not fit."),
+    ("text-duplicate", "A name is given twice where it may stand once: a value, an attribute, a parameter, the graph of a file."),
     ("text-escape", "A quoted string holds an escape that means nothing, or a name that is not UTF-8."),
     ("text-limit", "A text nests too deeply, asks for constants that are too large, or has too many errors."),
     ("text-literal", "The numbers of a constant do not have the shape that their type says, or nest unevenly."),
