@@ -14,6 +14,7 @@ mod element;
 mod engine;
 mod fused;
 mod generate;
+mod grid;
 mod layout;
 mod matmul;
 mod microsoft;
@@ -103,6 +104,7 @@ const FAMILIES: &[&[Entry]] = &[
     detect::KERNELS,
     fused::KERNELS,
     generate::KERNELS,
+    grid::KERNELS,
     matmul::KERNELS,
     microsoft::KERNELS,
     norm::KERNELS,
