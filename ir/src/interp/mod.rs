@@ -4,6 +4,7 @@
 //! family of operators, say which operators are claimed. [`engine`] walks the regions and calls them; [`quantized`] wraps
 //! them where types say that numbers are stored as integers.
 
+mod attention;
 mod binary;
 mod call;
 mod cast;
@@ -97,6 +98,7 @@ pub type Entry = (&'static str, &'static str, Kernel);
 
 /// Tables of kernels, one per family of operators.
 const FAMILIES: &[&[Entry]] = &[
+    attention::KERNELS,
     binary::KERNELS,
     cast::KERNELS,
     control::KERNELS,
