@@ -4,6 +4,7 @@
 //! family of operators, say which operators are claimed. [`engine`] walks the regions and calls them; [`quantized`] wraps
 //! them where types say that numbers are stored as integers.
 
+mod attention;
 mod axiswise;
 mod binary;
 mod call;
@@ -15,6 +16,7 @@ mod element;
 mod engine;
 mod fused;
 mod generate;
+mod grid;
 mod layout;
 mod matmul;
 mod microsoft;
@@ -102,6 +104,7 @@ pub type Entry = (&'static str, &'static str, Kernel);
 /// Tables of kernels, one per family of operators.
 #[rustfmt::skip]
 const FAMILIES: &[&[Entry]] = &[
+    attention::KERNELS,
     axiswise::KERNELS,
     binary::KERNELS,
     cast::KERNELS,
@@ -110,6 +113,7 @@ const FAMILIES: &[&[Entry]] = &[
     detect::KERNELS,
     fused::KERNELS,
     generate::KERNELS,
+    grid::KERNELS,
     matmul::KERNELS,
     microsoft::KERNELS,
     movement::KERNELS,
