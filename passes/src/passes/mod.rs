@@ -5,14 +5,10 @@ use std::sync::Arc;
 use crate::pass::Pass;
 
 mod calibrate;
-mod drop_dead;
-mod fold_clip;
-mod lower_qdq;
-mod lower_qoperator;
-mod quantize;
 mod canonicalize_arith;
 mod drop_dead;
 mod drop_identity;
+mod fold_clip;
 mod fold_constants;
 mod fold_conv_affine;
 mod fold_conv_bn;
@@ -20,21 +16,20 @@ mod fold_pad;
 mod fuse_gemm;
 mod infer_shapes;
 mod lower_batch_norm;
+mod lower_qdq;
+mod lower_qoperator;
 mod merge_clips;
 mod merge_duplicates;
+mod quantize;
 
 /// Every pass that ships, alphabetical.
 pub(crate) fn all() -> Vec<Arc<dyn Pass>> {
     vec![
         Arc::new(calibrate::Calibrate),
-        Arc::new(drop_dead::DropDead),
-        Arc::new(fold_clip::FoldClip),
-        Arc::new(lower_qdq::LowerQdq),
-        Arc::new(lower_qoperator::LowerQoperator),
-        Arc::new(quantize::Quantize),
         Arc::new(canonicalize_arith::CanonicalizeArith),
         Arc::new(drop_dead::DropDead),
         Arc::new(drop_identity::DropIdentity),
+        Arc::new(fold_clip::FoldClip),
         Arc::new(fold_constants::FoldConstants),
         Arc::new(fold_conv_affine::FoldConvAffine),
         Arc::new(fold_conv_bn::FoldConvBn),
@@ -42,8 +37,11 @@ pub(crate) fn all() -> Vec<Arc<dyn Pass>> {
         Arc::new(fuse_gemm::FuseGemm),
         Arc::new(infer_shapes::InferShapes),
         Arc::new(lower_batch_norm::LowerBatchNorm),
+        Arc::new(lower_qdq::LowerQdq),
+        Arc::new(lower_qoperator::LowerQoperator),
         Arc::new(merge_clips::MergeClips),
         Arc::new(merge_duplicates::MergeDuplicates),
+        Arc::new(quantize::Quantize),
     ]
 }
 
