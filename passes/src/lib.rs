@@ -14,6 +14,7 @@ pub mod quantize;
 pub mod registry;
 pub mod rewrite;
 pub mod target;
+mod upgrade;
 
 pub use manager::{Manager, Report, Watch};
 pub use pass::{Aborted, Effect, Observer, OptionInfo, OptionKind, Outcome, Pass, PassContext, PassInfo};

@@ -109,10 +109,10 @@ fn complete(graph: &Graph, div: OpId, normal: Normal) -> Result<Found, String> {
     let shape = graph.value(normal.x).ty().tensor().and_then(|t| t.shape.clone());
     let shape = shape.ok_or_else(|| format!("the rank of {} is not known: run infer-shapes first", graph.label(normal.x)))?;
     let rank = shape.len();
-    let axes_of = |mean: OpId| {
+    let axes_of = |mean: OpId| -> Result<Vec<usize>, String> {
         let axes = ints(graph, mean, "axes", 1).known().ok_or("the axes of a mean are not known")?;
         if graph.op(mean).int("keepdims", 1) == 0 {
-            return Err("a mean does not keep its axes".to_owned());
+            return Err("a mean does not keep its axes".into());
         }
         axes_from_front(&axes, rank).ok_or_else(|| "an axis is out of range".to_owned())
     };
