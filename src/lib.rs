@@ -10,6 +10,3 @@ pub use spaceevo_cost as cost;
 pub use spaceevo_ir as ir;
 pub use spaceevo_onnx as onnx;
 pub use spaceevo_passes as passes;
-//! spaceevo.
-
-pub mod samples;

@@ -85,9 +85,9 @@ impl std::error::Error for Diagnostic {}
 /// Every code with a sentence on what it means: what `spaceevo-opt explain` prints. One line each, sorted.
 pub const CODES: &[(&str, &str)] = &[
     ("file-io", "A file cannot be read or written: it is missing, no regular file, not permitted, or the disk is full."),
-    ("interp-failed", "The reference interpreter could not run an op: its operands do not fit the operator"),
-    ("interp-limit", "The reference interpreter stopped: the model needs more memory or steps than allowed"),
-    ("interp-unsupported", "The reference interpreter has no kernel for an operator"),
+    ("interp-failed", "The reference interpreter could not run an op: its operands do not fit the operator."),
+    ("interp-limit", "The reference interpreter stopped: the model needs more memory or steps than allowed."),
+    ("interp-unsupported", "The reference interpreter has no kernel for an operator."),
     ("onnx-cycle", "Nodes of an ONNX graph read each other's results in a circle, so none of them can run first."),
     ("onnx-duplicate-name", "Two values of one ONNX graph, or two functions of a model, have the same name."),
     ("onnx-external-data", "Tensor data in another file is missing, too short, or outside of the model's folder."),
@@ -114,8 +114,8 @@ pub const CODES: &[(&str, &str)] = &[
     ("samples-shape", "The samples given are not of the shape that the model's input has."),
     ("samples-unreadable", "A sample or the file that holds it is missing or damaged."),
     ("samples-unsupported", "The samples given are of a kind, element type or layout that is not read."),
-    ("shape-invalid", "The operands and attributes of an op cannot go together: their shapes do not fit, or an attribute is out of range"),
-    ("shape-mismatch", "The type that the file declares for a value is not the one that its op makes"),
+    ("shape-invalid", "The operands and attributes of an op cannot go together: their shapes do not fit, or an attribute is out of range."),
+    ("shape-mismatch", "The type that the file declares for a value is not the one that its op makes."),
     ("text-blob", "A text names a constant by its content hash, and no store that was given holds those bytes, or they do not fit."),
     ("text-duplicate", "A name is given twice where it may stand once: a value, an attribute, a parameter, the graph of a file."),
     ("text-escape", "A quoted string holds an escape that means nothing, or a name that is not UTF-8."),
