@@ -100,6 +100,7 @@ pub const CODES: &[(&str, &str)] = &[
     ("onnx-undefined-name", "A node or a graph result names a value that nothing makes."),
     ("onnx-unknown-field", "A file holds protobuf fields of a newer schema; they are not written again."),
     ("onnx-unsupported", "The file uses a rare part of ONNX that the IR has no place for."),
+    ("opset-upgrade", "An op cannot be brought to the operator set version that was asked for; the model is left as it was."),
     ("preprocess-spec", "A preprocessing spec has an unknown word or a number that makes no sense."),
     ("runtime-input", "The tensors given to a model are not as many, or not of the types and shapes, that it declares."),
     ("runtime-library", "The shared library of ONNX Runtime that was named or found cannot be loaded, or is too old."),
