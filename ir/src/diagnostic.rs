@@ -116,6 +116,19 @@ pub const CODES: &[(&str, &str)] = &[
     ("text-syntax", "Something else was expected here."),
     ("text-type", "A type, list or domain is not what its place demands."),
     ("text-unknown-value", "An operand or result names a value that is not defined in reach."),
+    ("preprocess-spec", "A preprocessing spec has an unknown word or a number that makes no sense."),
+    ("runtime-input", "The tensors given to a model are not as many, or not of the types and shapes, that it declares."),
+    ("runtime-library", "The shared library of ONNX Runtime that was named or found cannot be loaded, or is too old."),
+    ("runtime-load", "A runtime refuses a model: usually for an operator or type that it does not have."),
+    ("runtime-missing", "ONNX Runtime is needed and was not found; `spaceevo-opt doctor` says how to install it."),
+    ("runtime-run", "A runtime failed while it ran a model."),
+    ("samples-empty", "The samples given are an empty folder or array."),
+    ("samples-missing-input", "The samples given do not say what one of the model's inputs gets."),
+    ("samples-no-preprocess", "A folder of pictures was given without saying how a picture becomes the model's input."),
+    ("samples-not-finite", "A sample holds NaN or an infinite number."),
+    ("samples-shape", "The samples given are not of the shape that the model's input has."),
+    ("samples-unreadable", "A sample or the file that holds it is missing or damaged."),
+    ("samples-unsupported", "The samples given are of a kind, element type or layout that is not read."),
 ];
 
 /// The sentence of a code.

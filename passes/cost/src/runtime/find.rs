@@ -4,11 +4,11 @@ use std::path::{Path, PathBuf};
 
 use spaceevo_ir::Diagnostic;
 
+use super::Runtime;
 use super::interp::Interpreter;
 use super::library::candidates;
 use super::ort::{INSTALL, OnnxRuntime};
 use super::tract::{Tract, VERSION};
-use super::Runtime;
 
 /// What a runtime is wanted for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

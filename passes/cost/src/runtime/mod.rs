@@ -154,7 +154,12 @@ fn check_inputs(ports: &[Port], inputs: &[Tensor]) -> Result<(), Diagnostic> {
     let error = |message: String| Err(Diagnostic::error("runtime-input", Loc::Unknown, message));
     if ports.len() != inputs.len() {
         let names: Vec<_> = ports.iter().map(|p| p.name.as_str()).collect();
-        return error(format!("the model has {} inputs ({}), {} tensors given", ports.len(), names.join(", "), inputs.len()));
+        return error(format!(
+            "the model has {} inputs ({}), {} tensors given",
+            ports.len(),
+            names.join(", "),
+            inputs.len()
+        ));
     }
     for (port, input) in ports.iter().zip(inputs) {
         if count(input.dims()).is_none() {

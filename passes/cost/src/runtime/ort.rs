@@ -4,8 +4,8 @@
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
-use ort::ep::CPU;
 use ort::environment::Environment;
+use ort::ep::CPU;
 use ort::logging::LogLevel;
 use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
 use ort::session::{SessionInputValue, SessionOutputs};
@@ -114,13 +114,12 @@ impl Runtime for OnnxRuntime {
         let inner = match model {
             ModelSource::File(path) => builder.commit_from_file(path).map_err(error)?,
             ModelSource::Bytes(bytes) => builder.commit_from_memory(bytes).map_err(error)?,
-            ModelSource::Graph(graph) => {
-                super::source::with_bytes(graph, |model| match model {
-                    ModelSource::File(path) => builder.commit_from_file(path),
-                    ModelSource::Bytes(bytes) => builder.commit_from_memory(bytes),
-                    ModelSource::Graph(_) => unreachable!("with_bytes writes graphs out"),
-                })?.map_err(error)?
-            }
+            ModelSource::Graph(graph) => super::source::written(graph, |model| match model {
+                ModelSource::File(path) => builder.commit_from_file(path),
+                ModelSource::Bytes(bytes) => builder.commit_from_memory(bytes),
+                ModelSource::Graph(_) => unreachable!("a graph is written out"),
+            })?
+            .map_err(error)?,
         };
         let ports = |outlets: &[ort::value::Outlet]| -> Vec<Port> {
             outlets.iter().map(|o| Port { name: o.name().to_string(), ty: ty_of(o.dtype()) }).collect()

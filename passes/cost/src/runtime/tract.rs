@@ -37,7 +37,7 @@ impl Runtime for Tract {
     fn load(&self, model: ModelSource<'_>, options: &LoadOptions) -> Result<Box<dyn Session>, Diagnostic> {
         let error = |what: String| failed("runtime-load", NAME, model.loc(), what);
         let parsed = match model {
-            ModelSource::Graph(graph) => super::source::with_bytes(graph, parse)?,
+            ModelSource::Graph(graph) => super::source::written(graph, parse)?,
             other => parse(other),
         };
         let (model, inputs, outputs) = parsed.map_err(error)?;
@@ -71,8 +71,7 @@ fn parse(model: ModelSource<'_>) -> Result<Parsed, String> {
         }
         let graph = proto.graph.as_ref();
         let ports = |infos: &[pb::ValueInfoProto]| infos.iter().map(port).collect::<Vec<_>>();
-        let constant: Vec<&str> =
-            graph.map_or(Vec::new(), |g| g.initializer.iter().map(|t| t.name.as_str()).collect());
+        let constant: Vec<&str> = graph.map_or(Vec::new(), |g| g.initializer.iter().map(|t| t.name.as_str()).collect());
         let mut inputs = graph.map_or(Vec::new(), |g| ports(&g.input));
         inputs.retain(|port| !constant.contains(&port.name.as_str()));
         Ok((parsed.model, inputs, graph.map_or(Vec::new(), |g| ports(&g.output))))
