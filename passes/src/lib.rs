@@ -1,13 +1,18 @@
 //! How a graph changes: passes, pipelines, and the manager that runs them.
 
+pub mod affine;
 pub mod analysis;
 pub mod calibrate;
+pub mod clamp;
+pub mod linear;
 pub mod manager;
 pub mod pass;
 pub mod passes;
 pub mod pipeline;
 pub mod quantize;
+pub mod product;
 pub mod registry;
+pub mod rewrite;
 pub mod target;
 
 pub use manager::{Manager, Report, Watch};

@@ -1,11 +1,14 @@
 //! `convert`: the whole job.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use spaceevo::convert::{Job, Options, Writing, convert};
-use spaceevo::ir::{Diagnostic, ir_loc};
+use spaceevo::cost::Port;
+use spaceevo::cost::runtime::{Purpose, Runtime, best, interp::Interpreter, tract::Tract};
+use spaceevo::ir::{Diagnostic, Loc};
 use spaceevo::passes::{Effect, Registry, Target};
+use spaceevo::samples::{self, Preprocess};
 
 use super::progress::Bar;
 use super::{Failure, print};
@@ -99,22 +102,59 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     if arguments.samples == Some(0) {
         return Err(Failure::Usage(usage("no-samples", "--samples is 0").note("calibrate on at least one sample")));
     }
-    let spec = samples::spec_for(&arguments.input, arguments.preprocess.as_deref())?;
-    let ports = samples::ports(&arguments.input)?;
+    let spec = preprocessing(&arguments.input, arguments.preprocess.as_deref())?;
+    let ports = ports(&arguments.input)?;
     let source = samples::open(calibrate, &ports, spec.as_ref())?;
     let labelled = arguments.evaluate.as_ref().map(|path| samples::open(path, &ports, spec.as_ref())).transpose()?;
     let job = Job {
         source: &arguments.input,
         output: &arguments.output,
         samples: &*source,
+        origin: calibrate.display().to_string(),
         evaluate: labelled.as_deref(),
         registry: &Registry::standard(),
         runtime: &*runtime,
     };
     let report = convert(&job, &options, &mut Bar::new(arguments.json))?;
-    if let Some(path) = &arguments.report {
-        save_text(path, &spaceevo::convert::html(&report), arguments.force)?;
-    }
     print(&if arguments.json { serde_json::to_string_pretty(&report).unwrap_or_default() } else { report.to_string() });
     Ok(())
+}
+
+fn usage(code: &'static str, message: impl Into<String>) -> Diagnostic {
+    Diagnostic::error(code, Loc::Unknown, message)
+}
+
+/// A shipped target, or a target file.
+fn find_target(name: &str) -> Result<Target, Failure> {
+    if name.ends_with(".toml") {
+        let text = std::fs::read_to_string(name).map_err(|e| usage("file-io", format!("{name} cannot be read: {e}")))?;
+        return Ok(Target::parse(&text, name)?);
+    }
+    let known: Vec<&str> = Target::names().collect();
+    Target::named(name).ok_or_else(|| {
+        let help = spaceevo::passes::pipeline::suggest(name, &known);
+        Failure::Usage(usage("unknown-target", format!("there is no target '{name}'")).note(help))
+    })
+}
+
+fn find_runtime(name: &str) -> Result<Box<dyn Runtime>, Failure> {
+    Ok(match name {
+        "tract" => Box::new(Tract),
+        "interpreter" => Box::new(Interpreter),
+        "onnxruntime" => best(Purpose::Latency, None)?,
+        _ => best(Purpose::Numbers, None)?,
+    })
+}
+
+/// The preprocessing asked for, else the one beside the model.
+fn preprocessing(model: &Path, asked: Option<&Path>) -> Result<Option<Preprocess>, Diagnostic> {
+    let path = asked.map(Path::to_path_buf).or_else(|| Preprocess::beside(model));
+    path.map(|path| Preprocess::read(&path)).transpose()
+}
+
+/// Inputs of the model that samples must give.
+fn ports(model: &Path) -> Result<Vec<Port>, Diagnostic> {
+    let graph = spaceevo::onnx::read(model, &Default::default())?.graph;
+    let inputs = graph.region(graph.body()).inputs().iter().map(|&v| graph.value(v)).filter(|v| v.tensor().is_none());
+    Ok(inputs.map(|v| Port { name: v.name().to_string(), ty: v.ty().clone() }).collect())
 }

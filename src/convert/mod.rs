@@ -18,7 +18,7 @@ use spaceevo_passes::{Effect, Manager, Pipeline, Registry, Target};
 pub use observe::RuntimeObserver;
 pub use report::{Accuracy, FloatOp, Layer, OutputQuality, PassRun, Report, Verification};
 
-use crate::samples::Samples;
+use crate::samples::SampleSource;
 
 /// How quantized types are written down.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -109,7 +109,7 @@ impl Options {
 }
 
 /// What happens before calibration.
-const PREPARE: &str = "upgrade-opset,@simplify";
+const PREPARE: &str = "drop-dead";
 
 /// Told what is going on, so that a person can see it.
 pub trait Progress {
@@ -134,9 +134,11 @@ pub struct Job<'a> {
     /// Where the result goes.
     pub output: &'a Path,
     /// Inputs.
-    pub samples: &'a dyn Samples,
+    pub samples: &'a dyn SampleSource,
+    /// Where the inputs come from, for the report and the metadata of the file.
+    pub origin: String,
     /// Labelled inputs to measure accuracy on, if there are any.
-    pub evaluate: Option<&'a dyn Samples>,
+    pub evaluate: Option<&'a dyn SampleSource>,
     /// Passes and pipelines.
     pub registry: &'a Registry,
     /// Runs float models while calibrating, and both models while verifying.
@@ -222,7 +224,7 @@ fn note_provenance(graph: &mut Graph, options: &Options, job: &Job<'_>) {
     props.insert("spaceevo.version".into(), env!("CARGO_PKG_VERSION").into());
     props.insert("spaceevo.target".into(), options.target.name.clone());
     props.insert("spaceevo.pipeline".into(), options.pipeline());
-    props.insert("spaceevo.calibration".into(), job.samples.describe());
+    props.insert("spaceevo.calibration".into(), job.origin.clone());
     graph.meta.producer = "spaceevo".into();
     graph.meta.producer_version = env!("CARGO_PKG_VERSION").into();
     graph.touch();

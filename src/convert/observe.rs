@@ -8,12 +8,12 @@ use spaceevo_ir::{Diagnostic, Graph, ValueId};
 use spaceevo_passes::Observer;
 
 use super::Progress;
-use crate::samples::Samples;
+use crate::samples::SampleSource;
 
 /// An observer that runs the graph on a runtime.
 pub struct RuntimeObserver<'a> {
     runtime: &'a dyn Runtime,
-    samples: &'a dyn Samples,
+    samples: &'a dyn SampleSource,
     indices: Vec<usize>,
     threads: usize,
     progress: &'a (dyn Progress + Sync),
@@ -23,7 +23,7 @@ impl<'a> RuntimeObserver<'a> {
     /// Observes the samples of these indices; 0 threads: one per processor.
     pub fn new(
         runtime: &'a dyn Runtime,
-        samples: &'a dyn Samples,
+        samples: &'a dyn SampleSource,
         indices: Vec<usize>,
         threads: usize,
         progress: &'a (dyn Progress + Sync),

@@ -130,7 +130,7 @@ impl Report {
             form: options.form().word().into(),
             pipeline: options.pipeline(),
             runtime: format!("{} {}", job.runtime.name(), job.runtime.version()),
-            sample_source: job.samples.describe(),
+            sample_source: job.origin.clone(),
             ops_before: operators(graph),
             bytes_before: std::fs::metadata(job.source).map(|m| m.len()).unwrap_or(0),
             ..Report::default()

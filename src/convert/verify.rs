@@ -12,7 +12,7 @@ use spaceevo_passes::{Manager, Outcome, PassInfo, Pipeline, Watch};
 use super::observe::{in_parallel, threads_or_all};
 use super::report::{Accuracy, Layer, OutputQuality, Report, operators};
 use super::{Job, Options, Progress, Writing};
-use crate::samples::Samples;
+use crate::samples::SampleSource;
 
 /// Samples on which layers are compared: enough to rank them.
 const LAYER_SAMPLES: usize = 2;
@@ -102,7 +102,7 @@ fn portable(keep: &KeepQuantized, job: &Job<'_>, options: &Options) -> Result<Gr
 }
 
 /// Compares all outputs on samples.
-fn outputs(mut float: Box<dyn Session>, mut int8: Box<dyn Session>, samples: &dyn Samples, indices: &[usize]) -> Result<Vec<OutputQuality>, Diagnostic> {
+fn outputs(mut float: Box<dyn Session>, mut int8: Box<dyn Session>, samples: &dyn SampleSource, indices: &[usize]) -> Result<Vec<OutputQuality>, Diagnostic> {
     let names: Vec<String> = float.outputs().iter().map(|p| p.name.clone()).collect();
     let mut powers = vec![Power::default(); names.len()];
     let mut agreeing: Vec<Option<usize>> = vec![None; names.len()];
@@ -197,7 +197,7 @@ fn accuracy(
     runtime: &dyn Runtime,
     float: &Path,
     int8: ModelSource<'_>,
-    labelled: &dyn Samples,
+    labelled: &dyn SampleSource,
     options: &Options,
     progress: &(dyn Progress + Sync),
 ) -> Result<Accuracy, Diagnostic> {

@@ -30,7 +30,7 @@ pub(super) const KERNELS: &[Entry] = &[
     (ONNX, "Mod", modulo),
     (ONNX, "Mul", |c| arithmetic(c, |a, b| a * b, |a, b| Some(a.wrapping_mul(b)))),
     (ONNX, "Or", |c| arithmetic(c, |a, _| a, |a, b| Some(a | b))),
-    (ONNX, "PRelu", |c| arithmetic(c, |x, s| if x < 0.0 { x * s } else { x }, |x, s| Some(if x < 0 { x * s } else { x }))),
+    (ONNX, "PRelu", prelu),
     (ONNX, "Pow", pow),
     (ONNX, "Sub", |c| arithmetic(c, |a, b| a - b, |a, b| Some(a - b))),
     (ONNX, "Sum", |c| Ok(vec![variadic(c, |a, b| a + b, |a, b| Some(a + b))?.into()])),
@@ -73,6 +73,18 @@ fn combine(call: &Call<'_>, a: &Tensor, b: &Tensor, on_floats: OnFloats, on_ints
     let (x, y) = (spread(&x, a.dims(), &dims), spread(&y, b.dims(), &dims));
     let values: Option<Vec<i128>> = x.iter().zip(y.iter()).map(|(&x, &y)| on_ints(x, y)).collect();
     from_ints(a.elem(), &dims, values.ok_or("an integer is divided by zero")?)
+}
+
+/// Before opset 7 a slope of rank 1 belongs to channels.
+fn prelu(call: &Call<'_>) -> Result<Vec<Datum>, Fault> {
+    let (x, slope) = (call.tensor(0)?, call.tensor(1)?);
+    let mut dims = slope.dims().to_vec();
+    if call.opset < 7 && dims.len() == 1 {
+        dims.resize(x.dims().len().saturating_sub(1).max(1), 1);
+    }
+    let slope = slope.reshaped(dims).ok_or("its slope cannot be reshaped")?;
+    let scaled: OnInts = |x, slope| Some(if x < 0 { x.wrapping_mul(slope) } else { x });
+    Ok(vec![combine(call, x, &slope, |x, slope| if x < 0.0 { x * slope } else { x }, scaled)?.into()])
 }
 
 fn variadic(call: &Call<'_>, on_floats: OnFloats, on_ints: OnInts) -> Result<Tensor, Fault> {

@@ -57,21 +57,17 @@ fn from_reals(values: &[f64], dims: &[usize], to: Elem, how: &How<'_>) -> Result
             Cells::Bytes(1, codes).into_tensor(to, dims)
         }
         Elem::F8E4M3FN | Elem::F8E4M3FNUZ | Elem::F8E5M2 | Elem::F8E5M2FNUZ => {
-            let codes = values.iter().map(|&v| float8(to, v, how.saturate)).collect();
+            let codes = values.iter().map(|&v| encode_with(to, v, how.saturate)).collect();
             Cells::Bytes(1, codes).into_tensor(to, dims)
         }
-        // Toward zero, as C and numpy do; four-bit types round.
-        to if to.is_int() && to.bits() >= 8 => {
+        // Toward zero as in C; out of range wraps in types below a byte and saturates in others (ONNX leaves it open).
+        to if to.is_int() && to.bits() < 8 => from_ints(to, dims, values.iter().map(|&v| v as i128).collect()),
+        to if to.is_int() => {
             let whole: Vec<f64> = values.iter().map(|v| v.trunc()).collect();
             from_floats(to, dims, &whole)
         }
         to => from_floats(to, dims, values),
     }
-}
-
-/// Saturation also takes infinities to the largest number (ONNX's table of float8 conversions).
-fn float8(to: Elem, value: f64, saturate: bool) -> u8 {
-    encode_with(to, value, saturate)
 }
 
 /// The exponent byte of E8M0; `round_mode` says what becomes of numbers between powers of two.

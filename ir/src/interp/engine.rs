@@ -25,6 +25,8 @@ pub(crate) struct Machine<'a> {
     /// Ops and regions entered so far.
     steps: Cell<u64>,
     plans: RefCell<HashMap<RegionId, Rc<Vec<Step>>>>,
+    /// A kernel asked for more memory than is left.
+    over: Cell<bool>,
     /// The diagnostic of an op in a nested region, on its way out through the kernel of the owning op.
     inner: RefCell<Option<Diagnostic>>,
     observer: &'a Observer<'a>,
@@ -78,7 +80,10 @@ impl<'a> Env<'a> {
         let limit = self.machine.limits.bytes;
         match self.machine.live.get().checked_add(bytes) {
             Some(total) if total <= limit => Ok(()),
-            _ => Err(format!("its result takes {bytes} bytes, more than is left of the limit of {limit} bytes")),
+            _ => {
+                self.machine.over.set(true);
+                Err(format!("its result takes {bytes} bytes, more than is left of the limit of {limit} bytes"))
+            }
         }
     }
 
@@ -127,6 +132,7 @@ pub(super) fn run_body(
         live: Cell::new(0),
         steps: Cell::new(0),
         plans: RefCell::default(),
+        over: Cell::new(false),
         inner: RefCell::default(),
         observer,
     };
@@ -183,7 +189,10 @@ fn run_step(env: &mut Env<'_>, step: &Step) -> Result<(), Diagnostic> {
         (Some(function), _) => run_function(&call, function)?,
         (None, Some(kernel)) => {
             let outcome = if quantized::concerns(&call) { quantized::run(&call, kernel) } else { kernel(&call) };
-            outcome.map_err(|fault| machine.inner.take().unwrap_or_else(|| error("interp-failed", fault)))?
+            outcome.map_err(|fault| {
+                let code = if machine.over.get() { "interp-limit" } else { "interp-failed" };
+                machine.inner.take().unwrap_or_else(|| error(code, fault))
+            })?
         }
         (None, None) => {
             let fault = "the reference interpreter has no kernel for this operator".to_owned();

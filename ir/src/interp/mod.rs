@@ -4,6 +4,7 @@
 //! family of operators, say which operators are claimed. [`engine`] walks the regions and calls them; [`quantized`] wraps
 //! them where types say that numbers are stored as integers.
 
+mod axiswise;
 mod binary;
 mod call;
 mod cast;
@@ -14,19 +15,39 @@ mod engine;
 mod generate;
 mod layout;
 mod matmul;
+mod detect;
+mod element;
+mod engine;
+mod fused;
+mod generate;
+mod layout;
+mod matmul;
+mod microsoft;
+mod norm;
+mod movement;
 mod pool;
 mod quantize;
 mod quantized;
 mod real;
 mod reduce;
+mod resize;
+mod rnn;
+mod scatter;
 mod sequence;
 mod softmax;
 mod sort;
 mod strings;
+#[cfg(test)]
+mod tests;
 mod unary;
 mod window;
 #[cfg(test)]
 mod trial;
+mod trial;
+#[cfg(test)]
+mod trial;
+mod unary;
+mod window;
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -91,15 +112,29 @@ pub type Entry = (&'static str, &'static str, Kernel);
 /// Tables of kernels, one per family of operators.
 #[rustfmt::skip]
 const FAMILIES: &[&[Entry]] = &[
+    axiswise::KERNELS,
     binary::KERNELS,
     cast::KERNELS,
     control::KERNELS,
     conv::KERNELS,
     generate::KERNELS,
     matmul::KERNELS,
+    detect::KERNELS,
+    fused::KERNELS,
+    generate::KERNELS,
+    matmul::KERNELS,
+    microsoft::KERNELS,
+    norm::KERNELS,
     pool::KERNELS,
     quantize::KERNELS,
     reduce::KERNELS,
+    resize::KERNELS,
+    rnn::KERNELS,
+    movement::KERNELS,
+    pool::KERNELS,
+    quantize::KERNELS,
+    reduce::KERNELS,
+    scatter::KERNELS,
     sequence::KERNELS,
     softmax::KERNELS,
     sort::KERNELS,

@@ -1,6 +1,7 @@
 //! Poolings: windows that are reduced to their largest, mean or p-norm, windows over everything, and unpooling.
 
-use super::real::{batch_channels, ensure, read, read_i64, strides, volume, write};
+use super::layout::strides;
+use super::real::{batch_channels, ensure, read, read_i64, volume, write};
 use super::window::{Rounding, Span, Windows};
 use super::{Call, Datum, Entry, Fault};
 use crate::tensor::{Number, Tensor};

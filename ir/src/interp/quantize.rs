@@ -4,7 +4,8 @@
 //! saturation before the zero point is added.
 
 use super::conv::{Plan, centred};
-use super::real::{ensure, read, read_f32, read_i64, volume, write_f32};
+use super::layout::broadcast;
+use super::real::{ensure, read, read_f32, read_i64, spread_to, volume, write_f32};
 use super::{Call, Datum, Entry, Fault};
 use crate::attr::Attr;
 use crate::small_float::encode_with;
@@ -229,7 +230,7 @@ pub(super) struct Product {
 }
 
 impl Product {
-    fn of(a: &Tensor, a_zero: Option<&Tensor>, b: &Tensor, b_zero: Option<&Tensor>) -> Result<Product, Fault> {
+    pub(super) fn of(a: &Tensor, a_zero: Option<&Tensor>, b: &Tensor, b_zero: Option<&Tensor>) -> Result<Product, Fault> {
         let (vector_a, vector_b) = (a.dims().len() == 1, b.dims().len() == 1);
         let a_dims = if vector_a { [&[1], a.dims()].concat() } else { a.dims().to_vec() };
         let b_dims = if vector_b { [b.dims(), &[1]].concat() } else { b.dims().to_vec() };
@@ -241,25 +242,17 @@ impl Product {
             return Err(wrong());
         };
         ensure(depth == b_depth, wrong)?;
-        let rank = a_batch.len().max(b_batch.len());
-        let padded = |batch: &[usize]| [&vec![1; rank - batch.len()], batch].concat();
-        let (a_batch, b_batch) = (padded(a_batch), padded(b_batch));
-        let fits = a_batch.iter().zip(&b_batch).all(|(&x, &y)| x == y || x == 1 || y == 1);
-        ensure(fits, wrong)?;
-        let batch: Vec<usize> = a_batch.iter().zip(&b_batch).map(|(&x, &y)| if x == 1 { y } else { x }).collect();
+        let batch = broadcast(&[a_batch, b_batch])?;
         let full = [&batch[..], &[rows, columns]].concat();
         let mut sums = vec![0i32; volume(&full)?];
         let a = less_zero(a, a_zero, |i| i / depth.max(1) % rows.max(1), rows)?;
         let b = less_zero(b, b_zero, |i| i % columns.max(1), columns)?;
-        let (a_strides, b_strides) = (super::real::strides(&a_batch), super::real::strides(&b_batch));
-        let mut matrix = 0;
-        super::real::each_index(&batch, |index| {
-            let offset = |dims: &[usize], strides: &[usize]| -> usize {
-                index.iter().zip(dims).zip(strides).map(|((&i, &d), &s)| if d == 1 { 0 } else { i * s }).sum()
-            };
-            let a = &a[offset(&a_batch, &a_strides) * rows * depth..];
-            let b = &b[offset(&b_batch, &b_strides) * depth * columns..];
-            let sums = &mut sums[matrix * rows * columns..][..rows * columns];
+        let numbers = |dims: &[usize]| (0..dims.iter().product()).collect::<Vec<usize>>();
+        let (a_numbers, b_numbers) = (numbers(a_batch), numbers(b_batch));
+        let (a_at, b_at) = (spread_to(&a_numbers, a_batch, &batch)?, spread_to(&b_numbers, b_batch, &batch)?);
+        for (matrix, sums) in sums.chunks_mut((rows * columns).max(1)).enumerate() {
+            let a = &a[a_at[matrix] * rows * depth..];
+            let b = &b[b_at[matrix] * depth * columns..];
             for (row, sums) in sums.chunks_mut(columns).enumerate() {
                 for k in 0..depth {
                     let factor = a[row * depth + k];
@@ -268,9 +261,8 @@ impl Product {
                     }
                 }
             }
-            matrix += 1;
-        });
-        let mut dims = batch;
+        }
+        let mut dims = batch.clone();
         dims.extend((!vector_a).then_some(rows));
         dims.extend((!vector_b).then_some(columns));
         Ok(Product { sums, dims, rows, columns })

@@ -120,9 +120,8 @@ impl<'a> Product<'a> {
         if !exact {
             return None;
         }
-        let at_product_scale = |b: &Quant| {
-            (0..channels).all(|i| (b.at(i).0 - x.at(0).0 * w.at(i).0).abs() <= b.at(i).0 * 1e-6)
-        };
+        let at_product_scale =
+            |b: &Quant| (0..channels).all(|i| (b.at(i).0 - x.at(0).0 * w.at(i).0).abs() <= b.at(i).0 * 1e-6);
         let exact = bias.is_none_or(at_product_scale);
         exact.then_some(Product { x, w, bias, axis, result })
     }

@@ -1,5 +1,8 @@
 //! Numbers in and out of tensors for kernels that compute in double precision, and the bound on what they may allocate.
 
+use std::borrow::Cow;
+
+use super::layout::{broadcast, spread};
 use super::{Datum, Fault};
 use crate::tensor::Tensor;
 use crate::types::Elem;
@@ -66,34 +69,9 @@ pub(super) fn batch_channels(tensor: &Tensor) -> Result<(usize, usize, &[usize])
     }
 }
 
-/// Row-major strides.
-pub(super) fn strides(dims: &[usize]) -> Vec<usize> {
-    let mut strides = vec![1; dims.len()];
-    for i in (1..dims.len()).rev() {
-        strides[i - 1] = strides[i] * dims[i].max(1);
-    }
-    strides
-}
-
-/// Calls `visit` with every index of a shape in row-major order.
-pub(super) fn each_index(dims: &[usize], mut visit: impl FnMut(&[usize])) {
-    if dims.contains(&0) {
-        return;
-    }
-    let mut index = vec![0; dims.len()];
-    loop {
-        visit(&index);
-        let mut d = dims.len();
-        loop {
-            if d == 0 {
-                return;
-            }
-            d -= 1;
-            index[d] += 1;
-            if index[d] < dims[d] {
-                break;
-            }
-            index[d] = 0;
-        }
-    }
+/// The values of a tensor of shape `from` as those of one of shape `to`, which it must broadcast to.
+pub(super) fn spread_to<'a, T: Clone>(values: &'a [T], from: &[usize], to: &[usize]) -> Result<Cow<'a, [T]>, Fault> {
+    volume(to)?;
+    ensure(broadcast(&[from, to])? == to, || format!("shape {from:?} does not broadcast to {to:?}"))?;
+    Ok(spread(values, from, to))
 }

@@ -33,10 +33,10 @@ fn along_axis(call: &Call<'_>, function: fn(&[f64]) -> Vec<f64>) -> Result<Vec<D
     let x = call.tensor(0)?;
     let rank = x.dims().len();
     call.reserve(Elem::C128, x.dims())?;
-    let axes: Vec<usize> = if call.opset >= 13 {
-        vec![axis_in(call.int("axis", -1), rank)?]
-    } else {
-        (axis_in(call.int("axis", 1), rank + 1)?..rank).collect()
+    let axes: Vec<usize> = match call.int("axis", if call.opset >= 13 { -1 } else { 1 }) {
+        axis if call.opset >= 13 => vec![axis_in(axis, rank)?],
+        axis if axis == rank as i64 => Vec::new(),
+        axis => (axis_in(axis, rank)?..rank).collect(),
     };
     let values = Groups::along(x.dims(), &axes).map(&floats(x)?, function);
     Ok(vec![from_floats(x.elem(), x.dims(), &values)?.into()])
