@@ -85,9 +85,12 @@ impl std::error::Error for Diagnostic {}
 /// Every code with a sentence on what it means: what `spaceevo-opt explain` prints. One line each, sorted.
 pub const CODES: &[(&str, &str)] = &[
     ("const-type", "The numbers of a constant are not of the element type or shape that its type says."),
+    ("diff-outputs", "The outputs of two models cannot be compared: their number or their shapes differ."),
+    ("file-format", "A file's name does not say its format, or its bytes are of none that is known."),
     ("file-io", "A file cannot be read or written: it is missing, no regular file, not permitted, or the disk is full."),
     ("form-param", "A search parameter is left where the form allows none: bind it and specialize."),
     ("form-space-op", "An op of a search space is left where the form allows none: specialize first."),
+    ("internal", "The program broke an assumption of its own: a mistake to be reported, not one of the input."),
     ("interp-failed", "The reference interpreter could not run an op: its operands do not fit the operator."),
     ("interp-limit", "The reference interpreter stopped: the model needs more memory or steps than allowed."),
     ("interp-unsupported", "The reference interpreter has no kernel for an operator."),
@@ -113,6 +116,7 @@ pub const CODES: &[(&str, &str)] = &[
     ("op-opset", "An operator came later than the operator set that the graph names."),
     ("op-type", "An operand or result is of a type that its operator does not take, or that contradicts another one."),
     ("opset-upgrade", "An op cannot be brought to the operator set version that was asked for; the model is left as it was."),
+    ("output-exists", "The file to be written exists; `--force` overwrites it."),
     ("param-domain", "A search parameter is bound to a value that is not in its domain, or the domain is empty."),
     ("param-unknown", "A search parameter is used or bound but not declared."),
     ("preprocess-spec", "A preprocessing spec has an unknown word or a number that makes no sense."),
@@ -143,7 +147,9 @@ pub const CODES: &[(&str, &str)] = &[
     ("text-syntax", "Something else was expected here."),
     ("text-type", "A type, list or domain is not what its place demands."),
     ("text-unknown-value", "An operand or result names a value that is not defined in reach."),
+    ("usage", "The command line makes no sense."),
     ("use-before-def", "An op reads a value that is made only after it."),
+    ("weights-file", "The file of large constants beside a text is damaged, or something else."),
 ];
 
 /// The sentence of a code.
