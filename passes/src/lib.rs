@@ -9,11 +9,12 @@ pub mod manager;
 pub mod pass;
 pub mod passes;
 pub mod pipeline;
-pub mod quantize;
 pub mod product;
+pub mod quantize;
 pub mod registry;
 pub mod rewrite;
 pub mod target;
+mod upgrade;
 
 pub use manager::{Manager, Report, Watch};
 pub use pass::{Aborted, Effect, Observer, OptionInfo, OptionKind, Outcome, Pass, PassContext, PassInfo};

@@ -34,44 +34,56 @@ impl Weights {
     }
 }
 
-/// Sums up at a half, so that cutting the fraction off rounds.
+/// Where sums begin, so that cutting the fraction off rounds.
+const HALF: i32 = 1 << (PRECISION - 1);
+
+/// A byte out of a sum of weighted bytes.
 fn rounded(sum: i32) -> u8 {
     (sum >> PRECISION).clamp(0, 255) as u8
 }
 
-/// Resizes rows of interleaved bytes: `from` and `to` are (width, height), at least 1 each; `channels` bytes a pixel.
+/// Resizes rows of interleaved bytes: `from` and `to` are (width, height), at least 1 each; `channels` bytes a pixel, 1 or 3.
 pub(super) fn bilinear(pixels: &[u8], channels: usize, from: (usize, usize), to: (usize, usize)) -> Vec<u8> {
-    let half = 1i32 << (PRECISION - 1);
-    let mut rows = pixels.to_vec();
-    if from.0 != to.0 {
-        let Weights { spans, weights } = Weights::new(from.0, to.0);
-        let mut out = Vec::with_capacity(to.0 * from.1 * channels);
-        for row in rows.chunks_exact(from.0 * channels) {
-            for &(first, begin, end) in &spans {
-                for channel in 0..channels {
-                    let source = row[first * channels + channel..].iter().step_by(channels);
-                    let sum = source.zip(&weights[begin..end]).map(|(&p, &w)| i32::from(p) * w).sum::<i32>();
-                    out.push(rounded(half + sum));
+    let wide = match channels {
+        _ if from.0 == to.0 => pixels.to_vec(),
+        1 => across::<1>(pixels, from.0, to.0),
+        _ => across::<3>(pixels, from.0, to.0),
+    };
+    if from.1 == to.1 { wide } else { down(&wide, to.0 * channels, from.1, to.1) }
+}
+
+/// Resizes every row of pixels of `C` bytes.
+fn across<const C: usize>(pixels: &[u8], from: usize, to: usize) -> Vec<u8> {
+    let Weights { spans, weights } = Weights::new(from, to);
+    let rows = pixels.as_chunks::<C>().0.chunks_exact(from);
+    let mut out = Vec::with_capacity(rows.len() * to * C);
+    for row in rows {
+        for &(first, begin, end) in &spans {
+            let mut sums = [HALF; C];
+            for (pixel, &weight) in row[first..].iter().zip(&weights[begin..end]) {
+                for c in 0..C {
+                    sums[c] += i32::from(pixel[c]) * weight;
                 }
             }
+            out.extend(sums.map(rounded));
         }
-        rows = out;
     }
-    if from.1 != to.1 {
-        let Weights { spans, weights } = Weights::new(from.1, to.1);
-        let stride = to.0 * channels;
-        let mut out = Vec::with_capacity(stride * to.1);
-        let mut sums = vec![0i32; stride];
-        for &(first, begin, end) in &spans {
-            sums.fill(half);
-            for (row, &weight) in rows[first * stride..].chunks_exact(stride).zip(&weights[begin..end]) {
-                sums.iter_mut().zip(row).for_each(|(sum, &p)| *sum += i32::from(p) * weight);
-            }
-            out.extend(sums.iter().map(|&sum| rounded(sum)));
+    out
+}
+
+/// Resizes every column of rows of `stride` bytes.
+fn down(pixels: &[u8], stride: usize, from: usize, to: usize) -> Vec<u8> {
+    let Weights { spans, weights } = Weights::new(from, to);
+    let mut out = Vec::with_capacity(stride * to);
+    let mut sums = vec![0i32; stride];
+    for &(first, begin, end) in &spans {
+        sums.fill(HALF);
+        for (row, &weight) in pixels[first * stride..].chunks_exact(stride).zip(&weights[begin..end]) {
+            sums.iter_mut().zip(row).for_each(|(sum, &p)| *sum += i32::from(p) * weight);
         }
-        rows = out;
+        out.extend(sums.iter().map(|&sum| rounded(sum)));
     }
-    rows
+    out
 }
 
 #[cfg(test)]

@@ -113,9 +113,13 @@ const NAMED: usize = 8;
 pub(crate) fn check(bytes: &[u8], shape: &'static Shape, limit: usize, loc: &Loc) -> Result<Vec<Diagnostic>, Diagnostic> {
     let mut walk = Walk { left: limit, unknown: BTreeSet::new() };
     walk.message(bytes, shape, 0).map_err(|stop| match stop {
-        Stop::Malformed => Diagnostic::error("onnx-malformed", loc.clone(), format!("these bytes are no {}", shape.name))
-            .note("the file is damaged, cut off, or of another kind"),
-        Stop::TooDeep => Diagnostic::error("onnx-malformed", loc.clone(), format!("messages nest deeper than {DEEPEST}")),
+        Stop::Malformed => {
+            Diagnostic::error("onnx-malformed", loc.clone(), format!("these bytes are no {}", shape.name))
+                .note("the file is damaged, cut off, or of another kind")
+        }
+        Stop::TooDeep => {
+            Diagnostic::error("onnx-malformed", loc.clone(), format!("messages nest deeper than {DEEPEST}"))
+        }
         Stop::TooLarge => {
             let message = format!("the messages of the file would fill more than {limit} bytes of memory");
             Diagnostic::error("onnx-too-large", loc.clone(), message)
@@ -203,4 +207,48 @@ fn varint(bytes: &mut &[u8]) -> Result<u64, Stop> {
         }
     }
     Err(Stop::Malformed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::{BTreeMap, HashSet};
+
+    /// Field numbers of every message in the generated source.
+    fn generated() -> BTreeMap<&'static str, BTreeSet<u32>> {
+        let mut messages: BTreeMap<&str, BTreeSet<u32>> = BTreeMap::new();
+        let mut current = "";
+        for line in include_str!("proto.rs").lines().map(str::trim) {
+            if let Some(rest) = line.strip_prefix("pub struct ") {
+                current = rest.split([' ', '{']).next().unwrap_or("");
+                messages.entry(current).or_default();
+            } else if line.starts_with("pub enum") {
+                current = "";
+            }
+            let Some((_, tags)) = line.split_once("tag = \"").or_else(|| line.split_once("tags = \"")) else { continue };
+            let numbers = tags.split('"').next().unwrap_or("").split(", ").map(|n| n.parse::<u32>().expect("a number"));
+            if !current.is_empty() {
+                messages.entry(current).or_default().extend(numbers);
+            }
+        }
+        messages
+    }
+
+    #[test]
+    fn the_tables_list_every_field_of_the_schema() {
+        let generated = generated();
+        let mut open = vec![MODEL, SEQUENCE, OPTIONAL];
+        let mut seen = HashSet::new();
+        while let Some(shape) = open.pop() {
+            if !seen.insert(std::ptr::from_ref(shape)) {
+                continue;
+            }
+            let numbers: BTreeSet<u32> = shape.fields.iter().map(|(n, _)| *n).collect();
+            let name = shape.name.rsplit(' ').next().and_then(|n| n.rsplit("::").next()).unwrap_or("");
+            assert_eq!(numbers, generated[name], "{name}");
+            open.extend(shape.fields.iter().filter_map(|(_, f)| if let Sub(inner) = f { Some(*inner) } else { None }));
+        }
+        // Sparse tensor types and optional types have the shapes of their dense and list siblings.
+        assert_eq!(seen.len(), generated.len() - 2);
+    }
 }

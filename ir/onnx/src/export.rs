@@ -1,6 +1,6 @@
 //! From a graph to messages; the numbers of tensors stay shared with the graph.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use prost::Message;
 use spaceevo_ir::attr::SparseTensor;
@@ -71,14 +71,15 @@ fn made_names(graph: &Graph) -> Vec<Option<Symbol>> {
         _ => None,
     };
     let mut taken: HashSet<Symbol> = ops.iter().filter_map(|&op| given(op)).collect();
+    let mut counts: HashMap<Symbol, u64> = HashMap::new();
     let mut names = vec![None; graph.op_bound()];
     for op in ops {
         let Some(wanted) = graph.op(op).loc().node().filter(|n| !n.is_empty()) else { continue };
         let mut name = wanted.clone();
         if given(op).is_none() {
-            let mut count = 0u64;
             while taken.contains(&name) {
-                count += 1;
+                let count = counts.entry(wanted.clone()).or_insert(0);
+                *count += 1;
                 name = format!("{wanted}.{count}").into();
             }
             taken.insert(name.clone());

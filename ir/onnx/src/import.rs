@@ -1,6 +1,6 @@
 //! From a decoded file to a graph.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::mem::take;
 
 use bytes::Bytes;
@@ -37,7 +37,7 @@ pub(crate) fn import(
     let warnings = version_warnings(&graph.meta, &loc);
     let store = Store::new(options.folder.as_deref());
     let dense_left = options.max_dense_bytes;
-    let mut importer = Importer { file, loc, graph, store, dense_left, scopes: Vec::new() };
+    let mut importer = Importer { file, loc, graph, store, dense_left, scopes: Vec::new(), functions: HashSet::new() };
     let body = importer.graph.body();
     importer.fill(body, proto)?;
     for function in functions {
@@ -111,6 +111,8 @@ struct Importer {
     dense_left: usize,
     /// Innermost last.
     scopes: Vec<Scope>,
+    /// Names and overloads of the functions so far.
+    functions: HashSet<(OpName, String)>,
 }
 
 impl Importer {
@@ -387,8 +389,7 @@ impl Importer {
             props: map_in(&proto.metadata_props),
             region,
         };
-        let same = |f: &Function| f.name == function.name && f.overload == function.overload;
-        if self.graph.functions.iter().any(same) {
+        if !self.functions.insert((function.name.clone(), function.overload.clone())) {
             return Err(self.error("onnx-duplicate-name", format!("function '{}' is defined twice", function.name)));
         }
         self.graph.functions.push(function);

@@ -292,3 +292,74 @@ impl<'w> Stream<'w> {
         self.fields(&tail)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proto::{SparseTensorProto, StringStringEntryProto, ValueInfoProto};
+
+    #[test]
+    fn pieces_make_the_same_bytes_as_the_whole() {
+        let tensor = TensorProto {
+            dims: vec![2],
+            data_type: Some(2),
+            name: Some("t".into()),
+            raw_data: Some(Bytes::from_static(b"ab")),
+            doc_string: Some("doc".into()),
+            external_data: vec![entry("k", "v")],
+            data_location: Some(0),
+            metadata_props: vec![entry("m", "n")],
+            ..TensorProto::default()
+        };
+        let inner = GraphProto { initializer: vec![tensor.clone()], name: Some("inner".into()), ..GraphProto::default() };
+        let attribute = |g, t| AttributeProto {
+            name: Some("a".into()),
+            f: Some(1.0),
+            i: Some(2),
+            s: Some(Bytes::from_static(b"s")),
+            t,
+            g,
+            floats: vec![1.0],
+            ints: vec![1],
+            tensors: vec![tensor.clone()],
+            doc_string: Some("d".into()),
+            r#type: Some(5),
+            ref_attr_name: Some("r".into()),
+            sparse_tensor: Some(SparseTensorProto::default()),
+            ..AttributeProto::default()
+        };
+        let node = NodeProto {
+            input: vec!["x".into(), String::new()],
+            output: vec!["y".into()],
+            name: Some("n".into()),
+            op_type: Some("If".into()),
+            attribute: vec![attribute(Some(inner), None), attribute(None, Some(tensor.clone())), attribute(None, None)],
+            doc_string: Some("d".into()),
+            domain: Some("o".into()),
+            overload: Some("v".into()),
+            metadata_props: vec![StringStringEntryProto::default()],
+            ..NodeProto::default()
+        };
+        let graph = GraphProto {
+            node: vec![node, NodeProto::default()],
+            name: Some("g".into()),
+            initializer: vec![tensor.clone(), tensor],
+            doc_string: Some("d".into()),
+            input: vec![ValueInfoProto::default()],
+            sparse_initializer: vec![SparseTensorProto::default()],
+            metadata_props: vec![entry("a", "b")],
+            ..GraphProto::default()
+        };
+        let model = ModelProto {
+            ir_version: Some(8),
+            producer_name: Some("p".into()),
+            model_version: Some(0),
+            doc_string: Some("d".into()),
+            graph: Some(graph),
+            opset_import: vec![Default::default()],
+            metadata_props: vec![entry("a", "b")],
+            ..ModelProto::default()
+        };
+        assert_eq!(to_bytes(model.clone()).expect("small"), model.encode_to_vec());
+    }
+}

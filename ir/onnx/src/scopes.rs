@@ -3,7 +3,7 @@
 //! A name must differ from all others of its graph and of the graphs around it; graphs side by side, and functions, may use
 //! the same names. Inputs and results of the body are known to callers and keep theirs.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use spaceevo_ir::graph::Def;
 use spaceevo_ir::{Diagnostic, Graph, Loc, RegionId, Symbol, ValueId};
@@ -52,7 +52,7 @@ impl Names {
             reserved.extend(results.map(|&v| graph.value(v).name().clone()));
         }
         let names = Names { values: vec!["".into(); graph.value_bound()], results: Vec::new() };
-        let mut chooser = Chooser { graph, names, reserved, taken: HashSet::new(), number: 0 };
+        let mut chooser = Chooser { graph, names, reserved, taken: HashSet::new(), number: 0, counts: HashMap::new() };
         for root in graph.root_regions() {
             chooser.region(root, 0)?;
         }
@@ -67,7 +67,10 @@ struct Chooser<'g> {
     reserved: HashSet<Symbol>,
     /// Names of the regions that are open.
     taken: HashSet<Symbol>,
+    /// Of the next nameless value.
     number: u64,
+    /// How often a number was appended to a name.
+    counts: HashMap<Symbol, u64>,
 }
 
 impl Chooser<'_> {
@@ -98,10 +101,7 @@ impl Chooser<'_> {
             for (index, &value) in this.results().iter().enumerate() {
                 let name = wanted(index, value);
                 let unnamed = self.names.of(value).is_empty() && is_made_here(value);
-                if unnamed
-                    && !name.is_empty()
-                    && bears == (*graph.value(value).name() == name)
-                    && !self.taken.contains(&name)
+                if unnamed && !name.is_empty() && bears == (*graph.value(value).name() == name) && !self.taken.contains(&name)
                 {
                     self.give(value, name, &mut own);
                 }
@@ -110,13 +110,18 @@ impl Chooser<'_> {
         for &value in this.consts() {
             self.name(value, &mut own);
         }
+        let mut returned = HashSet::new();
         for (index, &value) in this.results().iter().enumerate() {
             let name = wanted(index, value);
             let here = graph.region_of(value) == Some(region);
             if here && self.names.of(value).is_empty() {
                 self.name(value, &mut own);
             }
-            let copy = !here || (*self.names.of(value) != name && !name.is_empty());
+            // Results of subgraphs go by position: any name will do, but each must be a value of its own, made inside.
+            let copy = match outermost {
+                true => *self.names.of(value) != name && !name.is_empty(),
+                false => !here || !returned.insert(value),
+            };
             let name = match copy {
                 false => self.names.of(value).clone(),
                 true if outermost && self.taken.contains(&name) => return Err(twice(&name, "values")),
@@ -161,13 +166,13 @@ impl Chooser<'_> {
     /// `wanted`, or with a number appended when it is taken, or a bare number when it is empty.
     fn fresh(&mut self, wanted: &Symbol, own: &mut Vec<Symbol>) -> Symbol {
         let mut name = wanted.clone();
-        let mut count = 0u64;
         while name.is_empty() || self.taken.contains(&name) || (name != *wanted && self.reserved.contains(&name)) {
             name = if wanted.is_empty() {
                 self.number += 1;
                 (self.number - 1).to_string().into()
             } else {
-                count += 1;
+                let count = self.counts.entry(wanted.clone()).or_insert(0);
+                *count += 1;
                 format!("{wanted}.{count}").into()
             };
         }

@@ -142,8 +142,7 @@ pub(crate) fn to_dense(sparse: &SparseTensor, limit: usize, loc: &Loc) -> Result
         bad(format!("of shape {dims:?} would fill more than {limit} bytes when dense"))
             .note("raise ReadOptions::max_dense_bytes if the file is to be trusted")
     })?;
-    let linear =
-        linear_indices(sparse, len).ok_or_else(|| bad(format!("has indices that do not fit the shape {dims:?}")))?;
+    let linear = linear_indices(sparse, len).ok_or_else(|| bad(format!("has indices that do not fit the shape {dims:?}")))?;
     if indices.elem() != Elem::I64 || values.dims() != [linear.len()] {
         return Err(bad("needs as many i64 indices as values".to_string()));
     }
@@ -189,5 +188,5 @@ pub(crate) fn to_sparse(tensor: &Tensor) -> Option<SparseTensor> {
 }
 
 fn whole_bytes(elem: Elem) -> Option<usize> {
-    (elem.bits() > 0 && elem.bits() % 8 == 0).then_some(elem.bits() / 8)
+    (elem.bits() > 0 && elem.bits().is_multiple_of(8)).then_some(elem.bits() / 8)
 }

@@ -100,12 +100,11 @@ impl<'a> Call<'a> {
     /// Asks for room for a result; returns its number of elements. To be called before anything is allocated whose size
     /// comes from numbers of the model.
     pub fn reserve(&self, elem: Elem, dims: &[usize]) -> Result<usize, Fault> {
-        let too_many = || format!("a tensor of shape {dims:?} is too large");
-        let count = count(dims).ok_or_else(too_many)?;
+        let elements = count(dims);
         // A string takes at least its handle.
-        let bytes = if elem == Elem::Str { count.checked_mul(32) } else { elem.byte_len(count) };
-        self.env.afford(bytes.ok_or_else(too_many)?)?;
-        Ok(count)
+        let bytes = elements.and_then(|n| if elem == Elem::Str { n.checked_mul(32) } else { elem.byte_len(n) });
+        self.env.afford(bytes.unwrap_or(usize::MAX))?;
+        elements.ok_or_else(|| format!("a tensor of shape {dims:?} is too large"))
     }
 }
 

@@ -146,7 +146,7 @@ fn groups(call: &Call<'_>, channels: usize, maps: usize) -> Result<usize, Fault>
     let group = call.int("group", 1);
     usize::try_from(group)
         .ok()
-        .filter(|&g| g > 0 && channels % g == 0 && maps % g == 0)
+        .filter(|&g| g > 0 && channels.is_multiple_of(g) && maps.is_multiple_of(g))
         .ok_or_else(|| format!("{group} groups do not divide {channels} channels and {maps} maps"))
 }
 

@@ -148,7 +148,7 @@ fn run_in(mut env: Env<'_>, region: RegionId, inputs: Vec<Datum>) -> Result<Vec<
     if env.depth > MAX_DEPTH {
         return Err(failed(format!("regions or functions are nested more than {MAX_DEPTH} deep")));
     }
-    machine.tick().map_err(failed)?;
+    machine.tick().map_err(|message| Diagnostic::error("interp-limit", loc(), message))?;
     let wanted = graph.region(region).inputs();
     if inputs.len() > wanted.len() {
         return Err(failed(format!("{} inputs are given, {} are taken", inputs.len(), wanted.len())));

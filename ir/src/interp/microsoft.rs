@@ -68,8 +68,7 @@ fn qlinear_add(call: &Call<'_>) -> Result<Vec<Datum>, Fault> {
 
 fn qlinear_mul(call: &Call<'_>) -> Result<Vec<Datum>, Fault> {
     let ((a_scale, a_zero), (b_scale, b_zero), (c_scale, c_zero)) = (quant(call, 1)?, quant(call, 4)?, quant(call, 6)?);
-    let swapped = first_is_single(call.tensor(0)?.dims(), call.tensor(3)?.dims());
-    let ratio = if swapped { b_scale * a_scale / c_scale } else { a_scale * b_scale / c_scale };
+    let ratio = a_scale * b_scale / c_scale;
     elementwise(call, |a, b| ((a - a_zero) * (b - b_zero)) as f32 * ratio + c_zero as f32)
 }
 
@@ -97,8 +96,8 @@ fn qlinear_leaky_relu(call: &Call<'_>) -> Result<Vec<Datum>, Fault> {
 
 /// The logistic function as the rational approximation that ONNX Runtime took from Eigen.
 fn logistic(value: f32) -> f32 {
-    const P: [f32; 5] = [4.370_310_3e-11, 1.156_273_25e-7, 6.085_748_6e-5, 8.513_771e-3, 2.482_879_5e-1];
-    const Q: [f32; 6] = [6.102_474e-13, 5.761_021_4e-9, 6.291_067_8e-6, 1.701_988_2e-3, 1.168_176_6e-1, 9.931_519e-1];
+    const P: [f32; 5] = [4.370_31e-11, 1.156_273_2e-7, 6.085_749e-5, 8.513_771e-3, 2.482_879_5e-1];
+    const Q: [f32; 6] = [6.102_473_7e-13, 5.761_021_4e-9, 6.291_068e-6, 1.701_988_2e-3, 1.168_176_5e-1, 9.931_519e-1];
     let value = value.clamp(-18.0, 18.0);
     let square = value * value;
     let horner = |coefficients: &[f32]| coefficients[1..].iter().fold(coefficients[0], |sum, &c| sum.mul_add(square, c));

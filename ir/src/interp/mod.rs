@@ -4,27 +4,24 @@
 //! family of operators, say which operators are claimed. [`engine`] walks the regions and calls them; [`quantized`] wraps
 //! them where types say that numbers are stored as integers.
 
+mod attention;
 mod axiswise;
 mod binary;
 mod call;
 mod cast;
 mod control;
 mod conv;
-mod element;
-mod engine;
-mod generate;
-mod layout;
-mod matmul;
 mod detect;
 mod element;
 mod engine;
 mod fused;
 mod generate;
+mod grid;
 mod layout;
 mod matmul;
 mod microsoft;
-mod norm;
 mod movement;
+mod norm;
 mod pool;
 mod quantize;
 mod quantized;
@@ -37,17 +34,12 @@ mod sequence;
 mod softmax;
 mod sort;
 mod strings;
+mod unary;
+mod window;
 #[cfg(test)]
 mod tests;
-mod unary;
-mod window;
 #[cfg(test)]
 mod trial;
-mod trial;
-#[cfg(test)]
-mod trial;
-mod unary;
-mod window;
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -112,28 +104,25 @@ pub type Entry = (&'static str, &'static str, Kernel);
 /// Tables of kernels, one per family of operators.
 #[rustfmt::skip]
 const FAMILIES: &[&[Entry]] = &[
+    attention::KERNELS,
     axiswise::KERNELS,
     binary::KERNELS,
     cast::KERNELS,
     control::KERNELS,
     conv::KERNELS,
-    generate::KERNELS,
-    matmul::KERNELS,
     detect::KERNELS,
     fused::KERNELS,
     generate::KERNELS,
+    grid::KERNELS,
     matmul::KERNELS,
     microsoft::KERNELS,
+    movement::KERNELS,
     norm::KERNELS,
     pool::KERNELS,
     quantize::KERNELS,
     reduce::KERNELS,
     resize::KERNELS,
     rnn::KERNELS,
-    movement::KERNELS,
-    pool::KERNELS,
-    quantize::KERNELS,
-    reduce::KERNELS,
     scatter::KERNELS,
     sequence::KERNELS,
     softmax::KERNELS,

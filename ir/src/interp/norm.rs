@@ -233,7 +233,7 @@ mod tests {
         let x = Tensor::new(vec![2, 1, 1], vec![1f32, 3.]);
         let operands = [x, line(&[2.]), line(&[1.]), line(&[1.]), line(&[4.])];
         let exact = ("epsilon", Attr::Float(0.0));
-        let y = trial("BatchNormalization", 15, &[exact.clone()], &operands).unwrap();
+        let y = trial("BatchNormalization", 15, std::slice::from_ref(&exact), &operands).unwrap();
         near(&y[0], &[1., 3.]);
         let y = trial("BatchNormalization", 15, &[exact, ("training_mode", Attr::Int(1))], &operands).unwrap();
         near(&y[0], &[-1., 3.]);
@@ -258,7 +258,7 @@ mod tests {
         near(&y[0], &[-2., 2.]);
         near(&y[1], &[4.]);
         near(&y[2], &[1.]);
-        let y = trial("LpNormalization", 1, &[("p", Attr::Int(1))], &[x.clone()]).unwrap();
+        let y = trial("LpNormalization", 1, &[("p", Attr::Int(1))], std::slice::from_ref(&x)).unwrap();
         near(&y[0], &[0.375, 0.625]);
         let x = Tensor::new(vec![1, 2], vec![1f32, 7.]);
         near(&trial("RMSNormalization", 23, &[("epsilon", Attr::Float(0.0))], &[x, line(&[5., 5.])]).unwrap()[0], &[1., 7.]);

@@ -220,7 +220,7 @@ mod tests {
         let y = trial("LpPool", 11, &[ints("kernel_shape", &[2])], &[line(&[3., -4., 0.])]).unwrap();
         assert_eq!(y[0].to_f32().unwrap(), [5., 4.]);
         let x = line(&[1., 2., 6.]);
-        assert_eq!(trial("GlobalAveragePool", 1, &[], &[x.clone()]).unwrap()[0].to_f32().unwrap(), [3.]);
+        assert_eq!(trial("GlobalAveragePool", 1, &[], std::slice::from_ref(&x)).unwrap()[0].to_f32().unwrap(), [3.]);
         assert_eq!(trial("GlobalMaxPool", 1, &[], &[x]).unwrap()[0].to_f32().unwrap(), [6.]);
     }
 

@@ -227,7 +227,7 @@ mod tests {
     fn nearest_and_linear() {
         assert_eq!(line(&[1., 2.], 2.0, &[]), [1., 1., 2., 2.]);
         let linear = ("mode", Attr::text("linear"));
-        assert_eq!(line(&[1., 5.], 2.0, &[linear.clone()]), [1., 2., 4., 5.]);
+        assert_eq!(line(&[1., 5.], 2.0, std::slice::from_ref(&linear)), [1., 2., 4., 5.]);
         let corners = ("coordinate_transformation_mode", Attr::text("align_corners"));
         assert_eq!(line(&[0., 3.], 2.0, &[linear.clone(), corners]), [0., 1., 2., 3.]);
         let smooth = ("antialias", Attr::Int(1));

@@ -69,7 +69,7 @@ fn pieces(x: &Tensor, indices: &Tensor, batch: usize) -> Result<(Vec<usize>, usi
     let batch_run: usize = x.dims()[batch..].iter().product();
     let mut starts = Vec::new();
     for piece in 0..front.iter().product::<usize>() {
-        let mut start = if each == 0 { 0 } else { piece / each * batch_run };
+        let mut start = piece.checked_div(each).unwrap_or(0) * batch_run;
         for k in 0..depth {
             start += axis_in(list[piece * depth + k], x.dims()[batch + k])? * steps[batch + k];
         }

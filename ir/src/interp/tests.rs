@@ -196,7 +196,7 @@ fn quantized_elements_are_computed_as_real_numbers() {
     let expected = Tensor::new([4], vec![3u8, 3, 5, 81]);
     assert_eq!(run(&graph, &[stored.clone().into()]).unwrap()[0], expected.into());
     let floats = one_op(NewOp::onnx("Neg"), x, vec![], TensorType::of(Elem::F32, &[4]).into());
-    assert_eq!(run(&floats, &[stored.into()]).unwrap()[0], f32s(&[4], &[50.0, 0.0, -1.5, -77.5]));
+    assert_eq!(numbers(&run(&floats, &[stored.into()]).unwrap()[0]), [50.0, 0.0, -1.5, -77.5]);
     let narrow = quantized(&[3], Quant::per_tensor(Elem::I8, 0.1, 0));
     let entering = one_op(NewOp::onnx("Neg"), TensorType::of(Elem::F32, &[3]).into(), vec![], narrow);
     let result = run(&entering, &[f32s(&[3], &[1.0, -100.0, f32::NAN])]).unwrap();
@@ -205,18 +205,19 @@ fn quantized_elements_are_computed_as_real_numbers() {
 
 const X_QUANT: (f32, i32) = (0.02, 117);
 const W_SCALES: [f32; 3] = [0.011, 0.007, 0.02];
-const Y_QUANT: (f32, i32) = (0.13, 100);
+const Y_QUANT: (f32, i32) = (0.07, 100);
 
 fn per_channel(axis: usize, store: Elem, scale: [f32; 3]) -> Quant {
     Quant { store, axis: Some(axis), scale: scale.to_vec(), zero: vec![0] }
 }
 
-/// The numbers are those of QLinearMatMul in ONNX Runtime 1.32.
+/// The numbers are those of QLinearMatMul in ONNX Runtime 1.32. Weights are so small that its kernels for machines without
+/// VNNI do not saturate in between.
 #[test]
 fn quantized_matrix_products_are_those_of_onnx_runtime() {
     let x: Vec<u8> = vec![255, 228, 34, 121, 243, 189, 6, 131, 102, 168, 82, 193, 187, 150, 81, 243];
     let w: Vec<i8> =
-        vec![77, -104, 108, -120, 118, 36, 103, -92, 82, -17, 44, 82, 46, 48, 90, 114, 41, -14, 77, -65, 32, -81, 84, -49];
+        vec![36, -49, 51, -57, 56, 17, 49, 39, -8, 21, 39, 22, 23, 54, 19, -7, 36, -31, 15, -38, 40, -23, -8, -4];
     let graph = one_op(
         NewOp::onnx("MatMul"),
         quantized(&[2, 8], Quant::per_tensor(Elem::U8, X_QUANT.0, X_QUANT.1)),
@@ -224,19 +225,19 @@ fn quantized_matrix_products_are_those_of_onnx_runtime() {
         quantized(&[2, 3], Quant::per_tensor(Elem::U8, Y_QUANT.0, Y_QUANT.1)),
     );
     let result = run(&graph, &[Tensor::new([2, 8], x).into()]).unwrap();
-    assert_eq!(result[0], Tensor::new([2, 3], vec![88u8, 126, 148, 69, 134, 106]).into());
+    assert_eq!(result[0], Tensor::new([2, 3], vec![84u8, 120, 131, 82, 121, 102]).into());
 }
 
 /// The numbers are those of QLinearConv in ONNX Runtime 1.32: padding, stride 2, bias, one scale per channel.
 #[test]
 fn quantized_convolutions_are_those_of_onnx_runtime() {
-    let x: Vec<u8> = vec![72, 112, 120, 222, 69, 31, 95, 108, 36, 109, 238, 69, 51, 81, 228, 211, 202, 58];
+    let x: Vec<u8> = vec![69, 31, 95, 108, 36, 109, 238, 69, 51, 81, 228, 211, 202, 58, 202, 65, 76, 70];
     let w: Vec<i8> = vec![
-        -52, -58, 65, -24, -86, 122, 81, 36, -126, -84, 50, 12, -30, -126, 115, -107, -78, -99, -114, -121, -75, -78, 23,
-        93, -82, -68, 102, 64, 36, 28, -1, 86, 26, 66, 67, 9, -56, 25, -54, 81, -70, -52, -23, -44, -118, 85, 98, -13, 40,
-        -10, 86, 73, -59, -103,
+        -41, 58, 38, 17, -60, -40, 24, 6, -14, -60, 54, -51, -37, -47, -54, -57, -37, 11, 44, -39, -32, 48, 30, 17, 13, 41,
+        12, 31, 32, 4, 12, -26, 38, -33, -25, -11, -21, -56, 40, 46, -6, 19, -5, 41, -28, -49, 27, -46, -39, 14, -24, -39,
+        -55, -46,
     ];
-    let bias = vec![-1181i32, -2254, -280];
+    let bias = vec![-280i32, 2861, -2196];
     let pads = NewOp::onnx("Conv").attr("pads", Attr::Ints(vec![1; 4])).attr("strides", Attr::Ints(vec![2, 2]));
     let graph = one_op(
         pads,
@@ -248,6 +249,6 @@ fn quantized_convolutions_are_those_of_onnx_runtime() {
         quantized(&[1, 3, 2, 2], Quant::per_tensor(Elem::U8, Y_QUANT.0, Y_QUANT.1)),
     );
     let result = run(&graph, &[Tensor::new([1, 2, 3, 3], x).into()]).unwrap();
-    let expected = vec![146u8, 82, 71, 146, 81, 109, 94, 110, 168, 100, 123, 152];
+    let expected = vec![97u8, 66, 110, 155, 105, 91, 122, 94, 61, 35, 93, 124];
     assert_eq!(result[0], Tensor::new([1, 3, 2, 2], expected).into());
 }

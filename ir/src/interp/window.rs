@@ -43,8 +43,8 @@ impl Windows {
     pub(super) fn new(call: &Call<'_>, input: &[usize], kernel: &[usize], rounding: Rounding) -> Result<Self, Fault> {
         let mut windows = Windows::attributes(call, input, kernel)?;
         let auto = AutoPad::of(call)?;
-        for d in 0..input.len() {
-            let (n, extent, stride) = (input[d] as i64, windows.extent(d), windows.stride[d] as i64);
+        for (d, &n) in input.iter().enumerate() {
+            let (n, extent, stride) = (n as i64, windows.extent(d), windows.stride[d] as i64);
             let windows_along = match auto {
                 AutoPad::Explicit => {
                     let room = n + windows.pads[d].0 + windows.pads[d].1 - extent;

@@ -78,7 +78,8 @@ impl Num {
         match (self, other) {
             (a, Num::Known(1)) => a.clone(),
             (Num::Known(a), Num::Known(b)) => a.checked_div(*b).map_or(Num::Unknown, Num::Known),
-            _ => exact_quotient(&[self.clone()], &[other.clone()]).unwrap_or_else(|| self.apply("/", other, |_, _| None)),
+            _ => exact_quotient(std::slice::from_ref(self), std::slice::from_ref(other))
+                .unwrap_or_else(|| self.apply("/", other, |_, _| None)),
         }
     }
 

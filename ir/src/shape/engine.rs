@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use crate::attr::Attrs;
+use crate::attr::{Attr, Attrs};
 use crate::diagnostic::Diagnostic;
 use crate::graph::{Graph, Op, OpId, RegionId, ValueId};
 use crate::interp::Fault;
@@ -185,10 +185,19 @@ impl<'g> Engine<'g> {
             return None;
         }
         let mut attrs = function.defaults.clone();
-        attrs.extend(op.attrs().iter().map(|(name, attr)| (name.clone(), attr.clone())));
+        for (name, attr) in op.attrs() {
+            // A call inside of a function may hand on attributes of that function's own call.
+            let given = match (attr, &self.call) {
+                (Attr::Ref(outer, _), Some(call)) => call.get(outer),
+                (attr, _) => Some(attr),
+            };
+            if let Some(given) = given {
+                attrs.insert(name.clone(), given.clone());
+            }
+        }
         let operands: Vec<Type> =
             op.operands().iter().map(|o| o.map_or(Type::Unknown, |value| self.type_of(value).clone())).collect();
-        let caller = std::mem::replace(&mut self.call, Some(attrs));
+        let caller = self.call.replace(attrs);
         let opsets = std::mem::replace(&mut self.opsets, &function.opsets);
         let results = self.region(function.region, &operands);
         (self.call, self.opsets) = (caller, opsets);

@@ -203,13 +203,12 @@ pub(super) fn unknown(rank: usize) -> Shape {
     vec![Dim::Unknown; rank.min(MAX_RANK)]
 }
 
-/// The numbers of a value that never changes: a constant, or an input with a default in a file from before IR version 4,
-/// when every initializer had to be listed as an input.
+/// The numbers of a value that is a constant, or an input with a default: files list weights and targets of `Reshape` as
+/// inputs by habit (before IR version 4 they had to), and callers do not set those.
 pub(super) fn constant(graph: &Graph, value: ValueId) -> Option<&Tensor> {
     let record = graph.value(value);
     match record.def() {
-        Def::Const(_) => record.tensor(),
-        Def::Input(region, _) if region == graph.body() && (1..4).contains(&graph.meta.ir_version) => record.tensor(),
+        Def::Const(_) | Def::Input(..) => record.tensor(),
         _ => None,
     }
 }

@@ -186,6 +186,24 @@ fn what_cannot_be_is_told_and_inference_goes_on() {
     assert_eq!((spelled(net.0.value(bad).ty()), spelled(net.0.value(y).ty())), ("unknown".into(), "1,3,8,8".into()));
 }
 
+#[test]
+fn deep_nesting_ends_in_declared_types() {
+    let mut net = Net::new();
+    let x = net.input(&["2"]);
+    let mut region = net.0.body();
+    for _ in 0..2000 {
+        let branch = NewOp::onnx("If").operand(x).result("y", f32_of(&["?"]));
+        let id = net.0.insert(Place::End(region), branch);
+        let result = net.0.op(id).result();
+        net.0.set_results(region, vec![result]);
+        let other = net.0.add_region(id, "else_branch", "else");
+        net.0.set_results(other, vec![x]);
+        region = net.0.add_region(id, "then_branch", "then");
+    }
+    net.0.set_results(region, vec![x]);
+    assert!(infer(&mut net.0).is_empty());
+}
+
 /// Every rule meets operands of every rank and attributes that no file should have: a rule may fault, never more.
 #[test]
 fn hostile_numbers_do_no_harm() {

@@ -5,7 +5,7 @@
 //! ```
 
 use spaceevo_ir::verify::Form;
-use spaceevo_ir::{Graph, Severity, Type, shape};
+use spaceevo_ir::{Diagnostic, Graph, Severity, Type, shape};
 
 use crate::analysis::model_ops;
 use crate::pass::{Aborted, Effect, Outcome, Pass, PassContext, PassInfo};
@@ -37,7 +37,11 @@ impl Pass for InferShapes {
         let mut typed = graph.clone();
         for diagnostic in shape::infer(&mut typed) {
             let severity = diagnostic.severity.min(Severity::Warning);
-            cx.warn(spaceevo_ir::Diagnostic { severity, ..diagnostic });
+            let diagnostic = Diagnostic { severity, ..diagnostic };
+            // A fixpoint asks more than once.
+            if !cx.log.diagnostics.contains(&diagnostic) {
+                cx.warn(diagnostic);
+            }
         }
         let mut changed = false;
         for op in ops {

@@ -5,47 +5,65 @@ use std::sync::Arc;
 use crate::pass::Pass;
 
 mod calibrate;
-mod drop_dead;
-mod fold_clip;
-mod lower_qdq;
-mod lower_qoperator;
-mod quantize;
 mod canonicalize_arith;
 mod drop_dead;
 mod drop_identity;
+mod fold_clip;
 mod fold_constants;
 mod fold_conv_affine;
 mod fold_conv_bn;
 mod fold_pad;
 mod fuse_gemm;
 mod infer_shapes;
+mod lift_channel_shuffle;
+mod lift_gelu;
+mod lift_global_pool;
+mod lift_hard_sigmoid;
+mod lift_hard_swish;
+mod lift_layer_norm;
+mod lift_se;
+mod lift_silu;
 mod lower_batch_norm;
+mod lower_qdq;
+mod lower_qoperator;
 mod merge_clips;
 mod merge_duplicates;
+mod merge_reshapes;
+mod quantize;
+mod upgrade_opset;
 
 /// Every pass that ships, alphabetical.
 pub(crate) fn all() -> Vec<Arc<dyn Pass>> {
     vec![
         Arc::new(calibrate::Calibrate),
-        Arc::new(drop_dead::DropDead),
-        Arc::new(fold_clip::FoldClip),
-        Arc::new(lower_qdq::LowerQdq),
-        Arc::new(lower_qoperator::LowerQoperator),
-        Arc::new(quantize::Quantize),
         Arc::new(canonicalize_arith::CanonicalizeArith),
         Arc::new(drop_dead::DropDead),
         Arc::new(drop_identity::DropIdentity),
+        Arc::new(fold_clip::FoldClip),
         Arc::new(fold_constants::FoldConstants),
         Arc::new(fold_conv_affine::FoldConvAffine),
         Arc::new(fold_conv_bn::FoldConvBn),
         Arc::new(fold_pad::FoldPad),
         Arc::new(fuse_gemm::FuseGemm),
         Arc::new(infer_shapes::InferShapes),
+        Arc::new(lift_channel_shuffle::LiftChannelShuffle),
+        Arc::new(lift_gelu::LiftGelu),
+        Arc::new(lift_global_pool::LiftGlobalPool),
+        Arc::new(lift_hard_sigmoid::LiftHardSigmoid),
+        Arc::new(lift_hard_swish::LiftHardSwish),
+        Arc::new(lift_layer_norm::LiftLayerNorm),
+        Arc::new(lift_se::LiftSe),
+        Arc::new(lift_silu::LiftSilu),
         Arc::new(lower_batch_norm::LowerBatchNorm),
+        Arc::new(lower_qdq::LowerQdq),
+        Arc::new(lower_qoperator::LowerQoperator),
         Arc::new(merge_clips::MergeClips),
         Arc::new(merge_duplicates::MergeDuplicates),
+        Arc::new(merge_reshapes::MergeReshapes),
+        Arc::new(quantize::Quantize),
+        Arc::new(upgrade_opset::UpgradeOpset),
     ]
 }
 
 /// Named pipelines: the files of `passes/pipelines`.
-pub(crate) const PIPELINES: &[(&str, &str)] = &[];
+pub(crate) const PIPELINES: &[(&str, &str)] = &[("simplify", include_str!("../../pipelines/simplify.pipeline"))];

@@ -17,12 +17,14 @@ pub struct Draw {
     pub ints: (f64, f64),
     /// Extents of named dims; 2 for those not listed, and for unknown ones.
     pub dims: BTreeMap<String, usize>,
+    /// Whole shapes of inputs, by name.
+    pub shapes: BTreeMap<String, Vec<usize>>,
 }
 
 impl Default for Draw {
     /// [-4, 4), which reaches both sides of every activation function, and integers 0 and 1.
     fn default() -> Self {
-        Draw { seed: 1, within: (-4.0, 4.0), ints: (0.0, 2.0), dims: BTreeMap::new() }
+        Draw { seed: 1, within: (-4.0, 4.0), ints: (0.0, 2.0), dims: BTreeMap::new(), shapes: BTreeMap::new() }
     }
 }
 
@@ -42,7 +44,8 @@ pub fn inputs(graph: &Graph, draw: &Draw) -> Result<Vec<Datum>, String> {
             Dim::Named(name) => draw.dims.get(&**name).copied().unwrap_or(2),
             Dim::Expr(_) | Dim::Unknown => draw.dims.get("?").copied().unwrap_or(2),
         };
-        let dims: Vec<usize> = shape.iter().map(extent).collect();
+        let given = draw.shapes.get(&**value.name()).cloned();
+        let dims: Vec<usize> = given.unwrap_or_else(|| shape.iter().map(extent).collect());
         let elem = ty.storage();
         let within = match elem {
             e if e.is_float() => Some(draw.within),

@@ -18,6 +18,7 @@ pub mod library;
 pub mod ort;
 mod source;
 pub mod tract;
+mod tract_tables;
 
 pub use find::{Found, Purpose, available, best};
 
@@ -88,11 +89,15 @@ pub struct LoadOptions {
     pub optimize: bool,
     /// Give memory back after every run rather than keep it for the next: lower peak, a little slower.
     pub low_memory: bool,
+    /// Use integer kernels that cannot overflow where the processor has no dot product of bytes
+    /// ([`crate::machine::Machine::has_int8_dot`]): there the usual ones for unsigned activations and signed weights saturate
+    /// sums at 16 bits, and the results are far from what the model says.
+    pub exact_int8: bool,
 }
 
 impl Default for LoadOptions {
     fn default() -> Self {
-        LoadOptions { threads: 1, optimize: true, low_memory: false }
+        LoadOptions { threads: 1, optimize: true, low_memory: false, exact_int8: false }
     }
 }
 

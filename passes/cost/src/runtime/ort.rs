@@ -133,7 +133,11 @@ impl OnnxRuntime {
     fn builder(&self, options: &LoadOptions) -> ort::Result<SessionBuilder> {
         let level = if options.optimize { GraphOptimizationLevel::All } else { GraphOptimizationLevel::Disable };
         let arena = !options.low_memory;
-        Ok(ort::session::Session::builder(&self.environment)?
+        let mut builder = ort::session::Session::builder(&self.environment)?;
+        if options.exact_int8 {
+            builder = builder.with_precise_qmm()?;
+        }
+        Ok(builder
             .with_intra_threads(options.threads)?
             // Threads that wait by spinning burn the CPU time that other work of this process needs.
             .with_intra_op_spinning(false)?

@@ -110,23 +110,34 @@ impl TractSession {
         if let Some(plan) = self.plans.get(dims) {
             return Ok(plan.clone());
         }
-        let mut model = (*self.model).clone();
-        let plan = guarded(|| {
-            for (index, (dims, port)) in dims.iter().zip(&self.inputs).enumerate() {
-                let fact = match port.tensor().and_then(|t| datum_of(t.elem)) {
-                    Some(ty) => InferenceFact::dt_shape(ty, dims),
-                    None => InferenceFact::shape(dims),
-                };
-                model.set_input_fact(index, fact)?;
-            }
-            let typed = if self.optimize { model.into_optimized()? } else { model.into_typed()? };
-            typed.into_runnable()
-        })?;
+        let built = match guarded(|| self.build(dims, self.optimize)) {
+            // Some of tract's rewrites fail on models that it runs well as they stand.
+            Err(why) if self.optimize => guarded(|| self.build(dims, false)).map_err(|_| why),
+            built => built,
+        };
+        let plan = built?;
         if self.plans.len() >= MAX_PLANS {
             self.plans.clear();
         }
         self.plans.insert(dims.to_vec(), plan.clone());
         Ok(plan)
+    }
+
+    fn build(&self, dims: &[Vec<usize>], optimize: bool) -> TractResult<Arc<TypedRunnableModel>> {
+        let mut model = (*self.model).clone();
+        for (index, (dims, port)) in dims.iter().zip(&self.inputs).enumerate() {
+            let fact = match port.tensor().and_then(|t| datum_of(t.elem)) {
+                Some(ty) => InferenceFact::dt_shape(ty, dims),
+                None => InferenceFact::shape(dims),
+            };
+            model.set_input_fact(index, fact)?;
+        }
+        let mut typed = model.into_typed()?;
+        if optimize {
+            super::tract_tables::prevent(&mut typed)?;
+            typed = typed.into_optimized()?;
+        }
+        typed.into_runnable()
     }
 }
 

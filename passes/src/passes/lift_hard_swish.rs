@@ -1,0 +1,98 @@
+//! Recognises a hard swish that is written out.
+//!
+//! ```text
+//! %a = onnx.Add %x, %three
+//! %b = onnx.Clip %a, %zero, %six
+//! %c = onnx.Mul %x, %b
+//! %y = onnx.Div %c, %six             ──▶    %y = onnx.HardSwish %x
+//! ```
+
+use spaceevo_ir::verify::Form;
+use spaceevo_ir::{Graph, NewOp, OpId, ValueId};
+
+use crate::analysis::{model_ops, near, opset};
+use crate::clamp::Clamp;
+use crate::pass::{Aborted, Effect, Outcome, Pass, PassContext, PassInfo};
+use crate::product::{Line, Product};
+use crate::rewrite;
+
+/// See the module documentation.
+pub(crate) struct LiftHardSwish;
+
+static INFO: PassInfo = PassInfo {
+    name: "lift-hard-swish",
+    summary: "recognise HardSwish written out in pieces",
+    doc: "`x * clip(x + 3, 0, 6) / 6` (Howard et al. 2019) is HardSwish, whatever the order of its factors, with the sixth \
+          as Div or Mul anywhere in the product, and with the bounds as one Clip (merge-clips makes one of Relu and Min). So is \
+          `x * HardSigmoid(x; alpha = 1/6, beta = 1/2)`.\n\n\
+          It declines below opset 14, which has no HardSwish (run upgrade-opset), and where the constants are others, as \
+          in `x * HardSigmoid(x; alpha = 0.2)`.",
+    effect: Effect::Rounding,
+    accepts: Form::Concrete,
+    leaves: Form::Concrete,
+    options: &[],
+};
+
+impl Pass for LiftHardSwish {
+    fn info(&self) -> &'static PassInfo {
+        &INFO
+    }
+
+    fn run(&self, graph: &mut Graph, cx: &mut PassContext<'_>) -> Result<Outcome, Aborted> {
+        let mut changed = false;
+        // From the end: the largest product first.
+        for op in model_ops(graph).into_iter().rev() {
+            if !graph.is_live(op) {
+                continue;
+            }
+            let Some(product) = Product::of(graph, op) else { continue };
+            match recognise(graph, &product) {
+                None => {}
+                Some(Err(why)) => cx.declined(graph, op, why),
+                Some(Ok(_)) if opset(graph, op) < 14 => {
+                    let why = format!("opset {} has no HardSwish: run upgrade-opset first", opset(graph, op));
+                    cx.declined(graph, op, why);
+                }
+                Some(Ok((x, mut also))) => {
+                    if !cx.rewrite(graph, op, "HardSwish recognised") {
+                        break;
+                    }
+                    also.extend(&product.ops[1..]);
+                    rewrite::replace(graph, op, INFO.name, &also, NewOp::onnx("HardSwish").operand(x));
+                    changed = true;
+                }
+            }
+        }
+        Ok(Outcome::from(changed))
+    }
+}
+
+/// The operand of the hard swish, and the ops of the gate.
+fn recognise(graph: &Graph, product: &Product) -> Option<Result<(ValueId, Vec<OpId>), String>> {
+    for &gate in &product.factors {
+        let Some(x) = product.beside(gate) else { continue };
+        let Some(op) = graph.def_op(gate) else { continue };
+        if graph.op(op).name().is_onnx("HardSigmoid") {
+            if graph.op(op).operand(0) != Some(x) {
+                continue;
+            }
+            let (alpha, beta) = (f64::from(graph.op(op).float("alpha", 0.2)), f64::from(graph.op(op).float("beta", 0.5)));
+            let fits = near(alpha * 6.0, 1.0) && near(beta, 0.5) && near(product.coefficient, 1.0);
+            let why = || format!("{} * HardSigmoid has alpha {alpha}, beta {beta}, not 1/6, 1/2", product.coefficient);
+            return Some(if fits { Ok((x, vec![op])) } else { Err(why()) });
+        }
+        let Some(clamp) = Clamp::of(graph, op).filter(|c| c.low == 0.0 && c.high.is_finite()) else { continue };
+        // The input is read twice, so the line ends there at the latest.
+        let line = Line::of(graph, clamp.input);
+        if line.input != x || line.ops.is_empty() {
+            continue;
+        }
+        // coefficient * clip(a x + b, 0, h) must be clip(x / 6 + 1 / 2, 0, 1).
+        let c = product.coefficient;
+        let fits = near(c * clamp.high, 1.0) && near(c * line.scale * 6.0, 1.0) && near(c * line.shift, 0.5);
+        let why = || format!("{c} * x * clip({} x + {}, 0, {}) is no hard swish", line.scale, line.shift, clamp.high);
+        let also = std::iter::once(op).chain(line.ops.iter().copied()).collect();
+        return Some(if fits { Ok((x, also)) } else { Err(why()) });
+    }
+    None
+}
