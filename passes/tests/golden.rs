@@ -74,6 +74,9 @@ fn every_folder_is_a_pass_or_a_pipeline() {
     let registry = Registry::standard();
     for entry in std::fs::read_dir(folder()).unwrap() {
         let name = entry.unwrap().file_name().into_string().unwrap();
-        assert!(registry.pass(&name).is_some() || registry.pipeline(&name).is_some(), "testdata/golden/{name} names no pass");
+        assert!(
+            registry.pass(&name).is_some() || registry.pipeline(&name).is_some(),
+            "testdata/golden/{name} names no pass"
+        );
     }
 }

@@ -15,7 +15,9 @@ use super::{Failure, print};
 
 /// Convert a float ONNX model to a verified INT8 one.
 #[derive(Args)]
-#[command(after_help = "Example:\n  spaceevo-opt convert model.onnx -o model.int8.onnx --calibrate pictures/ --preprocess model.toml")]
+#[command(
+    after_help = "Example:\n  spaceevo-opt convert model.onnx -o model.int8.onnx --calibrate pictures/ --preprocess model.toml"
+)]
 pub(crate) struct Arguments {
     /// Float model (.onnx, or .seir)
     input: PathBuf,
@@ -105,7 +107,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
         refuse_existing(path, arguments.force)?;
     }
     let graph = onnx::read(&arguments.input, &Default::default())?.graph;
-    let open = |path| samples::open(path, &graph, &arguments.input, &arguments.spec);
+    let open = |path: &PathBuf| samples::open(path, &graph, &arguments.input, &arguments.spec);
     let source = open(calibrate)?;
     let labelled = arguments.evaluate.as_ref().map(open).transpose()?;
     drop(graph);

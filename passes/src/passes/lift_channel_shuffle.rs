@@ -66,7 +66,9 @@ fn lift(graph: &mut Graph, last: OpId, cx: &mut PassContext<'_>) -> Result<bool,
         return Err(format!("perm = {:?} does not swap two halves of the channels", graph.op(transpose).ints("perm")));
     }
     let positions = "channels, height or width are not known: run infer-shapes first";
-    let extents = |value: ValueId| graph.value(value).ty().tensor().map(|t| (1..t.rank().unwrap_or(0)).map(|i| t.dim(i)).collect::<Vec<_>>());
+    let extents = |value: ValueId| {
+        graph.value(value).ty().tensor().map(|t| (1..t.rank().unwrap_or(0)).map(|i| t.dim(i)).collect::<Vec<_>>())
+    };
     let (Some(from), Some(to), Some(middle)) = (extents(x), extents(result), extents(grouped)) else { return Ok(false) };
     let [Some(c), Some(h), Some(w)] = from[..] else { return Err(positions.into()) };
     let (Some(Some(groups)), Some(Some(each))) = (middle.first(), middle.get(1)) else { return Err(positions.into()) };

@@ -8,20 +8,22 @@
 //! graph @main(…) { … }
 //! ```
 //!
-//! Further header lines: `target: NAME`; `draw: LOW HIGH` (interval of the inputs); `dims: N=2 H=8` (extents of named
+//! Further header lines: `target: NAME`; `samples: 4` (calibration samples to draw); `draw: LOW HIGH` (interval of the inputs); `dims: N=2 H=8` (extents of named
 //! dims); `tolerance: 0.01` (for approximate effects, in parts of the largest number); `not idempotent: why`;
 //! `not run: why` (the interpreter has no kernel for an op).
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use spaceevo_ir::Graph;
 use spaceevo_ir::text::{self, BlobSource, NoBlobs, PrintOptions};
 use spaceevo_ir::verify::{Form, verify};
-use spaceevo_ir::{Graph, interp};
 use spaceevo_passes::{Effect, Manager, Pipeline, Registry, Report, Target};
 
 use crate::compare::{Closeness, compare};
 use crate::inputs::{Draw, inputs};
+use crate::observer::Seeded;
+use crate::stored;
 
 /// A golden case.
 #[derive(Clone, Debug)]
@@ -46,7 +48,7 @@ pub struct Ran {
     pub report: Report,
 }
 
-const SETTINGS: &[&str] = &["pipeline", "target", "draw", "dims", "tolerance", "not idempotent", "not run"];
+const SETTINGS: &[&str] = &["pipeline", "target", "samples", "draw", "dims", "tolerance", "not idempotent", "not run"];
 
 impl Case {
     /// Reads a case; a sentence when its header is not complete.
@@ -109,7 +111,14 @@ impl Case {
         let name = self.setting("target").map(str::to_owned).or_else(|| Target::names().next().map(str::to_owned));
         let name = name.ok_or("there is no target")?;
         let target = Target::named(&name).ok_or_else(|| format!("there is no target '{name}'"))?;
-        Ok(Manager::new(registry, &target).run(&self.pipeline(registry)?, graph, None))
+        let mut samples = Vec::new();
+        for seed in
+            0..self.setting("samples").map_or(Ok(0), |n| n.parse().map_err(|_| format!("samples '{n}' is no number")))?
+        {
+            samples.push(inputs(graph, &Draw { seed: 1 + 10 * seed, ..Draw::default() })?);
+        }
+        let mut observer = Seeded { samples };
+        Ok(Manager::new(registry, &target).run(&self.pipeline(registry)?, graph, Some(&mut observer)))
     }
 
     /// Everything beside the snapshot: the text round trip, the verifier, idempotence, names, numbers.
@@ -173,14 +182,14 @@ impl Case {
         let mut compared = 0;
         for seed in [1, 101] {
             draw.seed = seed;
-            let data = inputs(&ran.input, &draw)?;
-            let expected = interp::run(&ran.input, &data);
+            let data = stored::real_inputs(&ran.input, &inputs(&ran.input, &draw)?).map_err(|d| d.to_string())?;
+            let expected = stored::run(&ran.input, &data);
             match (expected, self.setting("not run")) {
                 (Err(d), Some(_)) if d.code == "interp-unsupported" => continue,
                 (Ok(_), Some(_)) => return Err("the header says 'not run', but the interpreter can run it".into()),
                 (Err(d), _) => return Err(format!("the input does not run: {d}")),
                 (Ok(expected), None) => {
-                    let found = interp::run(&ran.output, &data).map_err(|d| format!("the output does not run: {d}"))?;
+                    let found = stored::run(&ran.output, &data).map_err(|d| format!("the output does not run: {d}"))?;
                     let names: Vec<String> =
                         ran.input.region(ran.input.body()).result_names().iter().map(|n| n.to_string()).collect();
                     compare(&names, &expected, &found, close)?;
