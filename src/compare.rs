@@ -282,7 +282,8 @@ pub fn numbers(
         let inputs = sample(index)?;
         let (x, y) = (first.run(&inputs)?, second.run(&inputs)?);
         for ((sum, name), (x, y)) in sums.iter_mut().zip(&names).zip(x.iter().zip(&y)) {
-            sum.add(x, y).map_err(|what| Diagnostic::error("diff-outputs", Loc::Unknown, format!("output '{name}' {what}")))?;
+            sum.add(x, y)
+                .map_err(|what| Diagnostic::error("diff-outputs", Loc::Unknown, format!("output '{name}' {what}")))?;
         }
     }
     let distance = |(name, sum): (String, Sum)| OutputDistance {

@@ -11,7 +11,8 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use spaceevo_ir::text::{self, BlobHash, NoBlobs, PrintOptions};
-use spaceevo_ir::{Diagnostic, Graph, Loc};
+use spaceevo_ir::verify::{Form, verify};
+use spaceevo_ir::{Diagnostic, Graph, Loc, Severity};
 
 use crate::weights;
 
@@ -81,7 +82,7 @@ pub struct SaveOptions {
 
 /// Reads a model; `-` is standard input, whose format its first bytes tell.
 ///
-/// Errors: `file-io`, and those of the format (`onnx-*`, `text-*`, `weights-file`).
+/// Errors: `file-io`, and those of the format (`onnx-*`, `text-*`, those of the verifier for texts, `weights-file`).
 pub fn load(path: impl AsRef<Path>) -> Result<Loaded, Vec<Diagnostic>> {
     let path = path.as_ref();
     if path == Path::new("-") {
@@ -131,10 +132,14 @@ fn load_text(bytes: &[u8], name: &str, blobs: &dyn text::BlobSource) -> Result<L
         return Err(vec![Diagnostic::error("file-format", Loc::Unknown, message)]);
     };
     let parsed = text::parse(text, name, blobs);
-    match parsed.graph {
-        Some(graph) => Ok(Loaded { graph, format: Format::Seir, warnings: parsed.diagnostics }),
-        None => Err(parsed.diagnostics),
+    let mut diagnostics = parsed.diagnostics;
+    let Some(graph) = parsed.graph else { return Err(diagnostics) };
+    // Text is written by hand: what parses need not be sound (values in a circle, a choice of no option).
+    diagnostics.extend(verify(&graph, Form::Any));
+    if diagnostics.iter().any(|d| d.severity == Severity::Error) {
+        return Err(diagnostics);
     }
+    Ok(Loaded { graph, format: Format::Seir, warnings: diagnostics })
 }
 
 /// Reads everything, but not more than `most` bytes.
@@ -243,4 +248,3 @@ fn unwritable(path: &Path, error: &io::Error) -> Diagnostic {
 fn shown(path: &Path) -> String {
     if path == Path::new("-") { "the standard stream".into() } else { path.display().to_string() }
 }
-

@@ -224,7 +224,8 @@ impl fmt::Display for Facts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let opsets: Vec<String> = self.opsets.iter().map(|(domain, version)| format!("{domain} {version}")).collect();
         let made = if self.producer.is_empty() { String::new() } else { format!(", made by {}", self.producer) };
-        writeln!(f, "graph @{}: opset {}, IR version {}{made}", self.name, opsets.join(", "), self.ir_version)?;
+        let version = if self.ir_version > 0 { format!(", IR version {}", self.ir_version) } else { String::new() };
+        writeln!(f, "graph @{}: opset {}{version}{made}", self.name, opsets.join(", "))?;
         for (word, ports) in [("input", &self.inputs), ("output", &self.outputs)] {
             for port in ports {
                 let given = if port.has_default { "  (has a default)" } else { "" };
@@ -233,7 +234,8 @@ impl fmt::Display for Facts {
         }
         let bytes: u64 = self.constant_bytes.values().sum();
         let kinds: Vec<String> = self.constant_bytes.iter().map(|(elem, n)| format!("{elem} {}", size(*n))).collect();
-        writeln!(f, "  parameters  {} in {} ({})", thousands(self.parameters), size(bytes), kinds.join(", "))?;
+        let kinds = if kinds.is_empty() { String::new() } else { format!(" ({})", kinds.join(", ")) };
+        writeln!(f, "  parameters  {} in {}{kinds}", thousands(self.parameters), size(bytes))?;
         let unknown = match self.macs_unknown {
             0 => String::new(),
             n => format!(", {n} ops of unknown shape not counted"),
@@ -253,11 +255,9 @@ impl fmt::Display for Facts {
             let cells: Vec<String> = row.iter().map(|(name, n)| format!("{n:>6} {name:<26}")).collect();
             writeln!(f, "    {}", cells.concat().trim_end())?;
         }
-        for (word, list) in [
-            ("functions", &self.functions),
-            ("unknown", &self.unknown_operators),
-            ("search", &self.parameters_of_space),
-        ] {
+        for (word, list) in
+            [("functions", &self.functions), ("unknown", &self.unknown_operators), ("search", &self.parameters_of_space)]
+        {
             if !list.is_empty() {
                 writeln!(f, "  {word:<10}  {}", list.join(", "))?;
             }

@@ -141,8 +141,9 @@ mod tests {
     #[test]
     fn scripts_turn_the_old_text_into_the_new_one() {
         // Every pair of texts of up to five lines of two kinds.
-        let texts: Vec<Vec<&str>> =
-            (0..6u32).flat_map(|n| (0..1u32 << n).map(move |bits| (0..n).map(|i| ["a", "b"][(bits >> i & 1) as usize]).collect())).collect();
+        let texts: Vec<Vec<&str>> = (0..6u32)
+            .flat_map(|n| (0..1u32 << n).map(move |bits| (0..n).map(|i| ["a", "b"][(bits >> i & 1) as usize]).collect()))
+            .collect();
         for old in &texts {
             for new in &texts {
                 assert_eq!(apply(old, new, &script(old, new)), *new, "{old:?} {new:?}");
@@ -158,7 +159,8 @@ mod tests {
 
     #[test]
     fn texts_without_anything_in_common_are_replaced() {
-        let (old, new): (String, String) = ((0..3000).map(|i| format!("a{i}\n")).collect(), (0..3000).map(|i| format!("b{i}\n")).collect());
+        let (old, new): (String, String) =
+            ((0..3000).map(|i| format!("a{i}\n")).collect(), (0..3000).map(|i| format!("b{i}\n")).collect());
         assert_eq!(line_diff(&old, &new).lines().count(), 6001);
     }
 }

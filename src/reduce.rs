@@ -136,7 +136,9 @@ impl Search<'_> {
                 if !self.best.is_live(op) || index >= self.best.op(op).operands().len() {
                     break;
                 }
-                let (Some(operand), [result, ..]) = (self.best.op(op).operand(index), self.best.op(op).results()) else { continue };
+                let (Some(operand), [result, ..]) = (self.best.op(op).operand(index), self.best.op(op).results()) else {
+                    continue;
+                };
                 let result = *result;
                 self.attempt(|graph| graph.replace_all_uses(result, operand));
             }
@@ -195,7 +197,9 @@ fn size(graph: &Graph) -> Size {
 /// Inputs and constants.
 fn stored_values(graph: &Graph) -> Vec<ValueId> {
     let regions = graph.all_regions().into_iter();
-    regions.flat_map(|r| graph.region(r).inputs().iter().chain(graph.region(r).consts()).copied().collect::<Vec<_>>()).collect()
+    regions
+        .flat_map(|r| graph.region(r).inputs().iter().chain(graph.region(r).consts()).copied().collect::<Vec<_>>())
+        .collect()
 }
 
 fn forget_metadata(graph: &mut Graph) {

@@ -53,7 +53,8 @@ pub fn pack(store: &BTreeMap<BlobHash, Bytes>) -> Vec<u8> {
 /// Errors: `weights-file`.
 pub fn unpack(bytes: &Bytes, file: &str) -> Result<BTreeMap<BlobHash, Bytes>, Diagnostic> {
     let broken = |what: &str| Diagnostic::error("weights-file", Loc::Unknown, format!("{file}: {what}"));
-    let number = |at: usize| -> Option<u64> { Some(u64::from_le_bytes(bytes.get(at..at.checked_add(8)?)?.try_into().ok()?)) };
+    let number =
+        |at: usize| -> Option<u64> { Some(u64::from_le_bytes(bytes.get(at..at.checked_add(8)?)?.try_into().ok()?)) };
     if bytes.get(..8) != Some(MAGIC) {
         return Err(broken("this is no weights file"));
     }

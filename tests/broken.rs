@@ -6,7 +6,7 @@ use std::time::Duration;
 
 /// ONNX messages, written by hand: what no exporter would write.
 mod wire {
-    pub fn varint(mut n: u64) -> Vec<u8> {
+    pub(super) fn varint(mut n: u64) -> Vec<u8> {
         let mut out = Vec::new();
         while n >= 128 {
             out.push(n as u8 | 128);
@@ -15,50 +15,50 @@ mod wire {
         out.push(n as u8);
         out
     }
-    pub fn number(field: u64, n: i64) -> Vec<u8> {
+    pub(super) fn number(field: u64, n: i64) -> Vec<u8> {
         [varint(field << 3), varint(n as u64)].concat()
     }
-    pub fn bytes(field: u64, data: &[u8]) -> Vec<u8> {
+    pub(super) fn bytes(field: u64, data: &[u8]) -> Vec<u8> {
         [varint(field << 3 | 2), varint(data.len() as u64), data.to_vec()].concat()
     }
-    pub fn text(field: u64, text: &str) -> Vec<u8> {
+    pub(super) fn text(field: u64, text: &str) -> Vec<u8> {
         bytes(field, text.as_bytes())
     }
-    pub fn node(domain: &str, op: &str, inputs: &[&str], outputs: &[&str]) -> Vec<u8> {
+    pub(super) fn node(domain: &str, op: &str, inputs: &[&str], outputs: &[&str]) -> Vec<u8> {
         let mut out: Vec<u8> = inputs.iter().flat_map(|n| text(1, n)).collect();
         out.extend(outputs.iter().flat_map(|n| text(2, n)));
         bytes(1, &[out, text(4, op), text(7, domain)].concat())
     }
     /// `field` 11 is an input of the graph, 12 an output.
-    pub fn port(field: u64, name: &str, elem: i64, dims: &[i64]) -> Vec<u8> {
+    pub(super) fn port(field: u64, name: &str, elem: i64, dims: &[i64]) -> Vec<u8> {
         let shape: Vec<u8> = dims.iter().flat_map(|&d| bytes(1, &number(1, d))).collect();
         let tensor = [number(1, elem), bytes(2, &shape)].concat();
         bytes(field, &[text(1, name), bytes(2, &bytes(1, &tensor))].concat())
     }
-    pub fn tensor(name: &str, elem: i64, dims: &[i64], raw: &[u8]) -> Vec<u8> {
+    pub(super) fn tensor(name: &str, elem: i64, dims: &[i64], raw: &[u8]) -> Vec<u8> {
         let dims: Vec<u8> = dims.iter().flat_map(|&d| number(1, d)).collect();
         bytes(5, &[dims, number(2, elem), text(8, name), bytes(9, raw)].concat())
     }
-    pub fn external(name: &str, location: &str, offset: &str) -> Vec<u8> {
+    pub(super) fn external(name: &str, location: &str, offset: &str) -> Vec<u8> {
         let entry = |key: &str, value: &str| bytes(13, &[text(1, key), text(2, value)].concat());
         let tail = [entry("location", location), entry("offset", offset), entry("length", "16"), number(14, 1)].concat();
         bytes(5, &[number(1, 4), number(2, 1), text(8, name), tail].concat())
     }
-    pub fn model(ir: i64, opset: i64, graph: &[Vec<u8>]) -> Vec<u8> {
+    pub(super) fn model(ir: i64, opset: i64, graph: &[Vec<u8>]) -> Vec<u8> {
         let opsets = [bytes(8, &number(2, opset)), bytes(8, &[text(1, "acme"), number(2, 1)].concat())].concat();
         [number(1, ir), bytes(7, &[graph.concat(), text(2, "g")].concat()), opsets].concat()
     }
     /// x -> some nodes -> y, both f32[1,4].
-    pub fn net(nodes: &[Vec<u8>]) -> Vec<u8> {
+    pub(super) fn net(nodes: &[Vec<u8>]) -> Vec<u8> {
         model(8, 17, &[nodes.concat(), port(11, "x", 1, &[1, 4]), port(12, "y", 1, &[1, 4])])
     }
     /// The same with a constant that is added.
-    pub fn with_constant(constant: Vec<u8>) -> Vec<u8> {
+    pub(super) fn with_constant(constant: Vec<u8>) -> Vec<u8> {
         net(&[node("", "Add", &["x", "w"], &["y"]), constant])
     }
 }
 
-const NET: &str = "graph @main(%x: f32[1,4]) with {opset = {\"onnx\" = 17}} {\n  %y = onnx.Relu %x : f32[1,4]\n  return %y\n}\n";
+const NET: &str = "graph @main(%x: f32[1,4]) with {opset = 17} {\n  %y = onnx.Relu %x : f32[1,4]\n  return %y\n}\n";
 
 /// A broken input: files to write, arguments (`@/` stands for their folder), what must come of it.
 struct Case {
@@ -69,7 +69,13 @@ struct Case {
     says: &'static str,
 }
 
-fn case(name: &'static str, files: Vec<(&'static str, Vec<u8>)>, arguments: &[&'static str], code: i32, says: &'static str) -> Case {
+fn case(
+    name: &'static str,
+    files: Vec<(&'static str, Vec<u8>)>,
+    arguments: &[&'static str],
+    code: i32,
+    says: &'static str,
+) -> Case {
     Case { name, files, arguments: arguments.to_vec(), code, says }
 }
 
@@ -116,10 +122,26 @@ fn texts() -> Vec<Case> {
         text("numbers that are too few", &with("  %a = const [1.0, 2.0] : f32[3]"), 1, "text-literal"),
         text("absurd sizes of drawn constants", &with("  %a = const rand(7) : f32[100000,100000,100000]"), 1, "text-limit"),
         text("an extent beyond 64 bits", &with("  %a = const rand(7) : f32[99999999999999999999]"), 1, "error[text-"),
-        text("types in types without end", &with(&format!("  %a = onnx.Foo %x : {}", "seq<".repeat(5000))), 1, "error[text-"),
-        text("a constant whose bytes are nowhere", &with("  %a = const blob(00000000000000000000000000000000) : f32[64]"), 1, "text-blob"),
+        text(
+            "types in types without end",
+            &with(&format!("  %a = onnx.Foo %x : {}", "seq<".repeat(5000))),
+            1,
+            "error[text-",
+        ),
+        text(
+            "a constant whose bytes are nowhere",
+            &with("  %a = const blob(00000000000000000000000000000000) : f32[64]"),
+            1,
+            "text-blob",
+        ),
         text("an element type that is none", &with("  %a = onnx.Relu %x : f33[1,4]"), 1, "error[text-"),
-        case("bytes that are no text", vec![("in.seir", vec![0xff, 0xfe, 0xfd])], &["inspect", "@/in.seir"], 1, "file-format"),
+        case(
+            "bytes that are no text",
+            vec![("in.seir", vec![0xff, 0xfe, 0xfd])],
+            &["inspect", "@/in.seir"],
+            1,
+            "file-format",
+        ),
         case(
             "a weights file that is something else",
             vec![("in.seir", NET.into()), ("in.seir.weights", b"hello".to_vec())],
@@ -147,7 +169,12 @@ fn models() -> Vec<Case> {
         onnx("a model cut off near the end", cut(99), 1, "error[onnx-"),
         onnx("bytes that are no model", vec![0xff; 1000], 1, "onnx-malformed"),
         onnx("a model without a graph", number(1, 8), 1, "error[onnx-"),
-        onnx("nodes in a circle", net(&[node("", "Add", &["x", "b"], &["y"]), node("", "Relu", &["y"], &["b"])]), 1, "onnx-cycle"),
+        onnx(
+            "nodes in a circle",
+            net(&[node("", "Add", &["x", "b"], &["y"]), node("", "Relu", &["y"], &["b"])]),
+            1,
+            "onnx-cycle",
+        ),
         onnx("an input that nothing makes", net(&[node("", "Add", &["x", "ghost"], &["y"])]), 1, "onnx-undefined-name"),
         onnx("an output that nothing makes", net(&[node("", "Relu", &["x"], &["z"])]), 1, "onnx-undefined-name"),
         onnx("a value made twice", net(&[relu(), relu()]), 1, "onnx-duplicate-name"),
@@ -159,9 +186,19 @@ fn models() -> Vec<Case> {
         onnx("a constant whose size overflows", with_constant(tensor("w", 1, &[i64::MAX, i64::MAX], &[])), 1, "error[onnx-"),
         onnx("a constant of an element type that is none", with_constant(tensor("w", 99, &[4], &[0; 16])), 1, "error[onnx-"),
         onnx("a constant without elements", with_constant(tensor("w", 1, &[0], &[])), 0, "onnx.Add"),
-        onnx("an input without elements", model(8, 17, &[relu(), port(11, "x", 1, &[0, 4]), port(12, "y", 1, &[0, 4])]), 0, "[0,4]"),
+        onnx(
+            "an input without elements",
+            model(8, 17, &[relu(), port(11, "x", 1, &[0, 4]), port(12, "y", 1, &[0, 4])]),
+            0,
+            "[0,4]",
+        ),
         onnx("external data that is missing", with_constant(external("w", "weights.bin", "0")), 1, "onnx-external-data"),
-        onnx("external data outside of the folder", with_constant(external("w", "../../../../etc/passwd", "0")), 1, "onnx-external-data"),
+        onnx(
+            "external data outside of the folder",
+            with_constant(external("w", "../../../../etc/passwd", "0")),
+            1,
+            "onnx-external-data",
+        ),
         onnx("external data at an absolute path", with_constant(external("w", "/etc/passwd", "0")), 1, "onnx-external-data"),
         case(
             "external data beyond the end of its file",
@@ -170,8 +207,18 @@ fn models() -> Vec<Case> {
             1,
             "onnx-external-data",
         ),
-        onnx("an operator set of the far future", model(8, 9999, &[relu(), port(11, "x", 1, &[1]), port(12, "y", 1, &[1])]), 0, "onnx-opset"),
-        onnx("a file of the far future", model(999, 17, &[relu(), port(11, "x", 1, &[1]), port(12, "y", 1, &[1])]), 0, "onnx-ir-version"),
+        onnx(
+            "an operator set of the far future",
+            model(8, 9999, &[relu(), port(11, "x", 1, &[1]), port(12, "y", 1, &[1])]),
+            0,
+            "onnx-opset",
+        ),
+        onnx(
+            "a file of the far future",
+            model(999, 17, &[relu(), port(11, "x", 1, &[1]), port(12, "y", 1, &[1])]),
+            0,
+            "onnx-ir-version",
+        ),
         case(
             "weights that are not numbers",
             vec![("in.onnx", with_constant(tensor("w", 1, &[4], &[0xff; 16])))],
@@ -209,8 +256,24 @@ fn lines() -> Vec<Case> {
         line("an output of no known format", &with(&["drop-dead", "-o", "@/out.txt"]), 1, "file-format"),
         line("an output in a folder that is not there", &with(&["drop-dead", "-o", "@/no/out.seir"]), 1, "file-io"),
         line("an output that exists", &with(&["drop-dead", "-o", "@/in.seir"]), 1, "output-exists"),
-        line("calibration without samples", &with(&["calibrate"]), 1, "error["),
-        line("a comparison with an unknown runtime", &["diff", "@/in.seir", "@/in.seir", "--samples", "@/x.npy", "--runtime", "abacus"], 2, "abacus"),
+        case(
+            "calibration without samples",
+            vec![(
+                "in.seir",
+                NET.replace("onnx.Relu %x", "onnx.MatMul %x, %w")
+                    .replace("{\n", "{\n  %w = const rand(1) : f32[4,4]\n")
+                    .into(),
+            )],
+            &with(&["calibrate"]),
+            1,
+            "--calibrate",
+        ),
+        line(
+            "a comparison with an unknown runtime",
+            &["diff", "@/in.seir", "@/in.seir", "--samples", "@/x.npy", "--runtime", "abacus"],
+            2,
+            "abacus",
+        ),
     ]
 }
 
@@ -261,7 +324,12 @@ fn check(cases: &[Case]) {
         let (folder, output) = run(case);
         let said = [String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr)].concat();
         if output.status.code() != Some(case.code) || !said.contains(case.says) {
-            wrong.push(format!("{}: exit code {:?} instead of {}, and said:\n{said}", case.name, output.status.code(), case.code));
+            wrong.push(format!(
+                "{}: exit code {:?} instead of {}, and said:\n{said}",
+                case.name,
+                output.status.code(),
+                case.code
+            ));
         }
         let left = std::fs::read_dir(folder.path()).expect("it is there").count();
         if left != case.files.len() {
@@ -310,8 +378,20 @@ fn broken_conversions() {
         convert("an unknown form", vec![], &["--calibrate", "@/", "--form", "hex"], 2, "invalid value"),
         convert("a folder without pictures", vec![spec()], &["--calibrate", "@/"], 1, "samples-empty"),
         convert("a picture that cannot be read", vec![spec(), ("a.png", vec![1, 2, 3])], &["--calibrate", "@/"], 1, "a.png"),
-        convert("a spec with an unknown word", vec![("in.toml", b"colors = 3".to_vec())], &["--calibrate", "@/"], 1, "preprocess-spec"),
-        convert("samples of another shape", vec![("x.npy", npy("(1, 3, 8, 8)", &[0.5; 192]))], &["--calibrate", "@/x.npy"], 1, "samples-shape"),
+        convert(
+            "a spec with an unknown word",
+            vec![("in.toml", b"colors = 3".to_vec())],
+            &["--calibrate", "@/"],
+            1,
+            "preprocess-spec",
+        ),
+        convert(
+            "samples of another shape",
+            vec![("x.npy", npy("(1, 3, 8, 8)", &[0.5; 192]))],
+            &["--calibrate", "@/x.npy"],
+            1,
+            "samples-shape",
+        ),
     ]);
 }
 

@@ -6,7 +6,7 @@ use std::process::{Command, Output, Stdio};
 
 const COMMANDS: [&str; 10] =
     ["convert", "run", "inspect", "diff", "list", "explain", "test", "reduce", "doctor", "completions"];
-const NET: &str = "graph @main(%x: f32[1,2,4,4]) with {opset = {\"onnx\" = 17}} {\n  %a = onnx.Identity %x : f32[1,2,4,4]\n  %y = onnx.Relu %a : f32[1,2,4,4]\n  return %y\n}\n";
+const NET: &str = "graph @main(%x: f32[1,2,4,4]) with {opset = 17} {\n  %a = onnx.Identity %x : f32[1,2,4,4]\n  %y = onnx.Relu %a : f32[1,2,4,4]\n  return %y\n}\n";
 
 fn command(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_spaceevo-opt"));
@@ -19,8 +19,12 @@ fn run(arguments: &[&str]) -> Output {
 }
 
 fn pipe(arguments: &[&str], input: &[u8]) -> Output {
-    let mut child =
-        command(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the binary starts");
+    let mut child = command(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the binary starts");
     child.stdin.take().expect("piped").write_all(input).expect("it reads");
     child.wait_with_output().expect("it ends")
 }
@@ -173,7 +177,18 @@ fn completions_know_commands_and_passes() {
 
 #[test]
 fn runs_explain_themselves() {
-    let all = ["run", "-", "-p", "drop-identity,drop-dead", "--timing", "--stats", "--explain", "--print-ir-after-change", "--emit", "diff"];
+    let all = [
+        "run",
+        "-",
+        "-p",
+        "drop-identity,drop-dead",
+        "--timing",
+        "--stats",
+        "--explain",
+        "--print-ir-after-change",
+        "--emit",
+        "diff",
+    ];
     let output = pipe(&all, NET.as_bytes());
     assert_eq!(code(&output), 0, "{}", err(&output));
     for text in ["timing:", "statistics:", "rewritten:", "// after drop-identity"] {
@@ -190,8 +205,9 @@ fn runs_explain_themselves() {
 fn a_failing_run_leaves_a_reproducer_that_fails_again() {
     let folder = tempfile::tempdir().expect("a folder");
     let repro = folder.path().join("repro.seir").display().to_string();
-    // Nothing was calibrated, so there is nothing to quantize with.
-    let failed = pipe(&["run", "-", "-p", "calibrate", "--save-repro", &repro], NET.as_bytes());
+    // There is something to calibrate, and there are no samples.
+    let net = NET.replace("onnx.Identity %x", "onnx.Conv %x, %w").replace("{\n", "{\n  %w = const rand(1) : f32[2,2,1,1]\n");
+    let failed = pipe(&["run", "-", "-p", "calibrate", "--save-repro", &repro], net.as_bytes());
     assert_eq!(code(&failed), 1, "{}", err(&failed));
     let text = std::fs::read_to_string(&repro).expect("a reproducer");
     assert!(text.contains("// pipeline: calibrate\n"), "{text}");

@@ -8,7 +8,9 @@ use super::{Cli, Failure, print};
 
 /// Print a completion script for a shell.
 #[derive(Args)]
-#[command(after_help = "Example:\n  spaceevo-opt completions bash > ~/.local/share/bash-completion/completions/spaceevo-opt")]
+#[command(
+    after_help = "Example:\n  spaceevo-opt completions bash > ~/.local/share/bash-completion/completions/spaceevo-opt"
+)]
 pub(crate) struct Arguments {
     /// Shell
     #[arg(value_enum)]

@@ -50,8 +50,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let numbers = match &arguments.samples {
         None => None,
         Some(path) => {
-            let source = samples::open(path, &a.graph, &arguments.a, &arguments.spec)?;
             let runtime = find_runtime(&arguments.runtime)?;
+            let source = samples::open(path, &a.graph, &arguments.a, &arguments.spec)?;
             let count = source.len().min(arguments.count);
             Some(numbers(&a.graph, &b.graph, &*runtime, count, &|index| source.get(index))?)
         }

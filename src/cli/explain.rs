@@ -37,7 +37,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
         pages.push(target_page(&target));
     }
     if let Some(text) = diagnostic::explain(name) {
-        pages.push((json!({"kind": "diagnostic", "name": name, "doc": text}), format!("diagnostic {name}\n\n{}", indent(text))));
+        pages.push((
+            json!({"kind": "diagnostic", "name": name, "doc": text}),
+            format!("diagnostic {name}\n\n{}", indent(text)),
+        ));
     }
     if pages.is_empty() {
         let targets: Vec<&'static str> = Target::names().collect();
@@ -104,7 +107,10 @@ fn target_page(target: &Target) -> (Value, String) {
     };
     let (activations, weights) = (store(&target.quant.activations), store(&target.quant.weights));
     let mut page = format!("target {}: {}\n", target.name, target.summary);
-    page.push_str(&format!("\n  activations  {activations}\n  weights      {weights}\n  written as   {}\n", target.quant.form));
+    page.push_str(&format!(
+        "\n  activations  {activations}\n  weights      {weights}\n  written as   {}\n",
+        target.quant.form
+    ));
     for (title, names) in [
         ("run in integers", &target.ops.integer),
         ("move bytes", &target.ops.movement),
@@ -116,10 +122,7 @@ fn target_page(target: &Target) -> (Value, String) {
         page.push_str("\n  left in float\n");
         target.ops.remarks.iter().for_each(|(name, why)| page.push_str(&format!("    {name}: {why}\n")));
     }
-    page.push_str(&format!(
-        "\n  says who  {}, {}, {}: {}",
-        source.runtime, source.machine, source.date, source.method
-    ));
+    page.push_str(&format!("\n  says who  {}, {}, {}: {}", source.runtime, source.machine, source.date, source.method));
     let value = json!({
         "kind": "target", "name": target.name, "summary": target.summary, "form": target.quant.form,
         "activations": activations, "weights": weights, "integer": target.ops.integer, "movement": target.ops.movement,

@@ -24,7 +24,9 @@ use spaceevo::ir::{Diagnostic, Loc};
 /// INT8 model transformation: an ONNX network goes in, a verified and faster one comes out.
 #[derive(Parser)]
 #[command(name = "spaceevo-opt", version, about, propagate_version = true, arg_required_else_help = true)]
-#[command(after_help = "Models are .onnx or .seir files, - is a standard stream.\nExit codes: 0 fine, 1 input rejected, 2 usage, 3 internal.")]
+#[command(
+    after_help = "Models are .onnx or .seir files, - is a standard stream.\nExit codes: 0 fine, 1 input rejected, 2 usage, 3 internal."
+)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -99,7 +101,11 @@ pub(crate) fn main() -> ExitCode {
 
 fn internal(diagnostic: Diagnostic) -> ExitCode {
     let diagnostic = Diagnostic { code: "internal", ..diagnostic };
-    show(&diagnostic.note("this is a mistake of the program, not of your input: please report it with the command line and the model"));
+    show(
+        &diagnostic.note(
+            "this is a mistake of the program, not of your input: please report it with the command line and the model",
+        ),
+    );
     ExitCode::from(3)
 }
 

@@ -172,7 +172,8 @@ fn fail(arguments: &Arguments, source: &Graph, failed: Result<Report, Panicked>)
                 format!("pipeline: {}", arguments.pipeline),
                 format!("target: {}", arguments.target),
             ];
-            let options = SaveOptions { force: arguments.force, format: Some(Format::Seir), comment, ..SaveOptions::default() };
+            let options =
+                SaveOptions { force: arguments.force, format: Some(Format::Seir), comment, ..SaveOptions::default() };
             match save(source, path, &options) {
                 Ok(()) => format!("reproducer written to {}: shrink it with 'spaceevo-opt reduce'", path.display()),
                 Err(diagnostic) => format!("no reproducer: {}", diagnostic.message),

@@ -42,7 +42,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
         cases.extend(found.map_err(rejected)?);
     }
     if cases.is_empty() {
-        return Err(Failure::Usage(usage("there are no cases there").note("a case is a .seir file with a '// pipeline: …' line")));
+        return Err(Failure::Usage(
+            usage("there are no cases there").note("a case is a .seir file with a '// pipeline: …' line"),
+        ));
     }
     let (mut accepted, mut failed) = (0, Vec::new());
     for case in &cases {
@@ -62,7 +64,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
         return Ok(());
     }
     let message = format!("{} of {} golden cases fail", failed.len(), cases.len());
-    Err(Diagnostic::error("test-case", Loc::Unknown, message).note("--accept takes over new results whose numbers hold").into())
+    Err(Diagnostic::error("test-case", Loc::Unknown, message)
+        .note("--accept takes over new results whose numbers hold")
+        .into())
 }
 
 fn run_case(case: &Case, registry: &Registry, accept: bool) -> Outcome {

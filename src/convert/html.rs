@@ -69,7 +69,8 @@ impl Page {
 
     fn header(&mut self, report: &Report, name: &str) {
         let v = &report.verification;
-        let samples = if v.held_out { "held-out samples" } else { "calibration samples, there being too few to hold any out" };
+        let samples =
+            if v.held_out { "held-out samples" } else { "calibration samples, there being too few to hold any out" };
         self.raw(&format!("<header>\n<p class=\"kind\">INT8 conversion report</p>\n<h1>{}</h1>\n", escape(name)));
         self.raw(&format!("<p class=\"verdict\">{}</p>\n", escape(&verdict(report))));
         self.raw(&format!(
@@ -81,16 +82,28 @@ impl Page {
         ));
         if let Some(accuracy) = &v.accuracy {
             let points = 100.0 * (accuracy.int8 - accuracy.float);
-            let under = format!("from {:.2} % float ({points:+.2} points), {} labelled samples", 100.0 * accuracy.float, accuracy.samples);
+            let under = format!(
+                "from {:.2} % float ({points:+.2} points), {} labelled samples",
+                100.0 * accuracy.float,
+                accuracy.samples
+            );
             self.tile("top-1 accuracy", &format!("{:.2} %", 100.0 * accuracy.int8), &under);
         }
         if let Some(agreement) = v.outputs.iter().filter_map(|o| o.agreement).min_by(f64::total_cmp) {
             self.tile("agreement", &format!("{:.1} %", 100.0 * agreement), "of top classes, with the float model");
         }
         let sqnr = v.outputs.iter().filter_map(|o| o.sqnr_db).min_by(f64::total_cmp);
-        self.tile("output SQNR", &sqnr.map_or("exact".into(), |db| format!("{db:.1} dB")), "signal over quantization noise, lowest output");
+        self.tile(
+            "output SQNR",
+            &sqnr.map_or("exact".into(), |db| format!("{db:.1} dB")),
+            "signal over quantization noise, lowest output",
+        );
         let ratio = report.bytes_before as f64 / report.bytes_after.max(1) as f64;
-        self.tile("file size", &size(report.bytes_after), &format!("from {}, {ratio:.1} times smaller", size(report.bytes_before)));
+        self.tile(
+            "file size",
+            &size(report.bytes_after),
+            &format!("from {}, {ratio:.1} times smaller", size(report.bytes_before)),
+        );
         let left = report.float_ops.len();
         self.tile("in integers", &format!("{} ops", report.integer_ops), &format!("{left} stayed in float"));
         self.raw("</div>\n</header>\n<section class=\"first\">\n");
@@ -128,7 +141,8 @@ impl Page {
             0 => format!("all {}", layers.len()),
             _ => format!("the worst {} of {}", shown.len(), layers.len()),
         };
-        let note = format!("SQNR of what each layer makes, {which}. Excluding a poor layer (--exclude NAME) keeps it in float.");
+        let note =
+            format!("SQNR of what each layer makes, {which}. Excluding a poor layer (--exclude NAME) keeps it in float.");
         self.section("Layers", &note);
         self.chart(shown);
     }
@@ -162,20 +176,23 @@ impl Page {
             };
             let (top, end) = (index * ROW, x(layer.sqnr_db));
             let middle = top + 14;
+            self.raw(&format!("<g><title>{} ({}): {:.2} dB</title>", escape(&layer.name), escape(&layer.op), layer.sqnr_db));
             self.raw(&format!(
-                "<g><title>{} ({}): {:.2} dB</title>",
-                escape(&layer.name),
-                escape(&layer.op),
-                layer.sqnr_db
+                "<text class=\"label\" x=\"{}\" y=\"{middle}\">{}</text>",
+                LABEL - 8.0,
+                escape(&ending(&layer.name, 36))
             ));
-            self.raw(&format!("<text class=\"label\" x=\"{}\" y=\"{middle}\">{}</text>", LABEL - 8.0, escape(&ending(&layer.name, 36))));
             self.raw(&format!(
                 "<rect class=\"{class}\" x=\"{LABEL}\" y=\"{}\" width=\"{:.1}\" height=\"{}\" rx=\"2\"/>",
                 top + 3,
                 (end - LABEL).max(1.0),
                 ROW - 6
             ));
-            self.raw(&format!("<text class=\"value\" x=\"{:.1}\" y=\"{middle}\">{:.1}</text></g>\n", end + 5.0, layer.sqnr_db));
+            self.raw(&format!(
+                "<text class=\"value\" x=\"{:.1}\" y=\"{middle}\">{:.1}</text></g>\n",
+                end + 5.0,
+                layer.sqnr_db
+            ));
         }
         self.raw("</svg></div>\n");
         self.raw(&format!(
@@ -194,7 +211,12 @@ impl Page {
         sorted.sort_by(|a, b| b.1.len().cmp(&a.1.len()).then(a.0.cmp(b.0)));
         for (why, ops) in sorted {
             let plural = if ops.len() == 1 { "op" } else { "ops" };
-            self.raw(&format!("<details{}><summary><b>{} {plural}</b> {}</summary><p class=\"names\">", if ops.len() <= 6 { " open" } else { "" }, ops.len(), escape(why)));
+            self.raw(&format!(
+                "<details{}><summary><b>{} {plural}</b> {}</summary><p class=\"names\">",
+                if ops.len() <= 6 { " open" } else { "" },
+                ops.len(),
+                escape(why)
+            ));
             let names: Vec<String> = ops.iter().map(|op| format!("<code>{}</code>", escape(op))).collect();
             self.raw(&names.join(" "));
             self.raw("</p></details>\n");
@@ -292,7 +314,11 @@ mod tests {
     use super::*;
 
     fn report() -> Report {
-        let layer = |i: usize| Layer { name: format!("/features/{i}/conv/Conv_output_0"), op: "onnx.Conv".into(), sqnr_db: 8.0 + i as f64 };
+        let layer = |i: usize| Layer {
+            name: format!("/features/{i}/conv/Conv_output_0"),
+            op: "onnx.Conv".into(),
+            sqnr_db: 8.0 + i as f64,
+        };
         Report {
             source: "mobile.onnx".into(),
             output: "out/<b>mobile</b>.int8.onnx".into(),
@@ -319,7 +345,9 @@ mod tests {
     #[test]
     fn every_element_that_is_opened_is_closed() {
         let page = html(&report());
-        for tag in ["main", "header", "section", "table", "tbody", "tr", "td", "div", "svg", "g", "details", "dl", "p", "pre"] {
+        for tag in
+            ["main", "header", "section", "table", "tbody", "tr", "td", "div", "svg", "g", "details", "dl", "p", "pre"]
+        {
             let opened = page.matches(&format!("<{tag}>")).count() + page.matches(&format!("<{tag} ")).count();
             assert_eq!(opened, page.matches(&format!("</{tag}>")).count(), "{tag}");
         }
