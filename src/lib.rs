@@ -1,10 +1,34 @@
 //! `spaceevo`: compiler-style INT8 model transformation.
 //!
 //! The façade: what integrators and the command line use. A graph is read, a pipeline of passes runs on it, and it is
-//! written again; [`convert`] does the whole job with calibration and verification.
+//! written again; [`convert`](mod@convert) does the whole job with calibration and verification.
+//!
+//! ```no_run
+//! use spaceevo::{Manager, Pipeline, Registry, SaveOptions, Target};
+//!
+//! # fn main() -> Result<(), Vec<spaceevo::Diagnostic>> {
+//! let registry = Registry::standard();
+//! let target = Target::named("x86-vnni").expect("a shipped target");
+//! let pipeline = Pipeline::parse("@simplify", &registry).map_err(|d| vec![d])?;
+//! let mut graph = spaceevo::load("model.onnx")?.graph;
+//! let report = Manager::new(&registry, &target).run(&pipeline, &mut graph, None);
+//! assert!(report.ok());
+//! spaceevo::save(&graph, "simple.onnx", &SaveOptions::default()).map_err(|d| vec![d])?;
+//! # Ok(()) }
+//! ```
 
+pub mod compare;
 pub mod convert;
+pub mod file;
+pub mod inspect;
+pub mod line_diff;
+pub mod reduce;
 pub mod samples;
+pub mod weights;
+
+pub use file::{Loaded, SaveOptions, load, save};
+pub use spaceevo_ir::{Diagnostic, Graph};
+pub use spaceevo_passes::{Manager, Pass, Pipeline, Registry, Report, Target};
 
 pub use spaceevo_cost as cost;
 pub use spaceevo_ir as ir;

@@ -152,6 +152,7 @@ pub const CODES: &[(&str, &str)] = &[
         "The operands and attributes of an op cannot go together: their shapes do not fit, or an attribute is out of range.",
     ),
     ("shape-mismatch", "The type that the file declares for a value is not the one that its op makes."),
+    ("test-case", "A golden case cannot be read, or its result is not the expected one."),
     (
         "text-blob",
         "A text names a constant by its content hash, and no store that was given holds those bytes, or they do not fit.",

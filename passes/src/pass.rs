@@ -84,6 +84,21 @@ pub struct PassInfo {
     pub options: &'static [OptionInfo],
 }
 
+impl PassInfo {
+    /// A pass without options that keeps every bit and takes and leaves graphs of any form.
+    pub const fn exact(name: &'static str, summary: &'static str) -> PassInfo {
+        PassInfo {
+            name,
+            summary,
+            doc: summary,
+            effect: Effect::Exact,
+            accepts: Form::Any,
+            leaves: Form::Any,
+            options: &[],
+        }
+    }
+}
+
 /// A transformation of a graph.
 pub trait Pass: Send + Sync {
     /// Its record.

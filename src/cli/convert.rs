@@ -1,16 +1,16 @@
 //! `convert`: the whole job.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::Args;
-use spaceevo::convert::{Job, Options, Writing, convert};
-use spaceevo::cost::Port;
-use spaceevo::cost::runtime::{Purpose, Runtime, best, interp::Interpreter, tract::Tract};
-use spaceevo::ir::{Diagnostic, Loc};
-use spaceevo::passes::{Effect, Registry, Target};
-use spaceevo::samples::{self, Preprocess};
+use spaceevo::convert::{Job, Options, Writing, convert, html};
+use spaceevo::file::{refuse_existing, write_whole};
+use spaceevo::onnx;
+use spaceevo::passes::{Effect, Registry};
 
+use super::arguments::{default_target, find_runtime, find_target, usage};
 use super::progress::Bar;
+use super::samples::{self, SampleArguments};
 use super::{Failure, print};
 
 /// Convert a float ONNX model to a verified INT8 one.
@@ -30,17 +30,16 @@ pub(crate) struct Arguments {
     /// Samples to calibrate on (default: all but those held out for verification)
     #[arg(long, value_name = "N")]
     samples: Option<usize>,
-    /// How images become inputs (default: the .toml beside the model, if there is one)
-    #[arg(long, value_name = "SPEC.toml")]
-    preprocess: Option<PathBuf>,
+    #[command(flatten)]
+    spec: SampleArguments,
     /// Labelled samples to measure accuracy on, before and after: a folder of images with labels.csv
     #[arg(long, value_name = "SAMPLES")]
     evaluate: Option<PathBuf>,
     /// How quantized types are written (default: as the target prefers)
     #[arg(long, value_parser = ["qoperator", "qdq"])]
     form: Option<String>,
-    /// Target: a name from `list targets`, or a .toml file
-    #[arg(long, default_value = "x86-vnni")]
+    /// Target: a name from 'list targets', or a .toml file
+    #[arg(long, default_value = default_target())]
     target: String,
     /// Strongest effect that passes beside quantization may have
     #[arg(long, default_value = "rounding", value_parser = ["exact", "rounding", "approximate", "retrain"])]
@@ -48,7 +47,7 @@ pub(crate) struct Arguments {
     /// How ranges are chosen
     #[arg(long, default_value = "min-max", value_parser = ["min-max", "moving-average", "percentile", "entropy", "mse"])]
     method: String,
-    /// Share of the numbers that the method `percentile` keeps
+    /// Share of the numbers that the method 'percentile' keeps
     #[arg(long, default_value_t = 0.9999)]
     share: f64,
     /// Ops that stay in float: names of nodes, of results, or of operators; may be given several times
@@ -81,7 +80,7 @@ pub(crate) struct Arguments {
 pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let Some(calibrate) = &arguments.calibrate else {
         return Err(Failure::Usage(
-            usage("no-samples", "convert needs samples to calibrate on, and none were given")
+            usage("convert needs samples to calibrate on, and none were given")
                 .note("pass --calibrate with a folder of images, an .npy (N x input shape without batch) or an .npz file")
                 .note("64 samples like those the model will see are enough; random numbers are not"),
         ));
@@ -102,12 +101,16 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
         ..Options::new(target)
     };
     if arguments.samples == Some(0) {
-        return Err(Failure::Usage(usage("no-samples", "--samples is 0").note("calibrate on at least one sample")));
+        return Err(Failure::Usage(usage("--samples is 0").note("calibrate on at least one sample")));
     }
-    let spec = preprocessing(&arguments.input, arguments.preprocess.as_deref())?;
-    let ports = ports(&arguments.input)?;
-    let source = samples::open(calibrate, &ports, spec.as_ref())?;
-    let labelled = arguments.evaluate.as_ref().map(|path| samples::open(path, &ports, spec.as_ref())).transpose()?;
+    if let Some(path) = &arguments.report {
+        refuse_existing(path, arguments.force)?;
+    }
+    let graph = onnx::read(&arguments.input, &Default::default())?.graph;
+    let open = |path: &PathBuf| samples::open(path, &graph, &arguments.input, &arguments.spec);
+    let source = open(calibrate)?;
+    let labelled = arguments.evaluate.as_ref().map(open).transpose()?;
+    drop(graph);
     let job = Job {
         source: &arguments.input,
         output: &arguments.output,
@@ -118,45 +121,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
         runtime: &*runtime,
     };
     let report = convert(&job, &options, &mut Bar::new(arguments.json))?;
+    if let Some(path) = &arguments.report {
+        write_whole(path, html(&report).as_bytes(), arguments.force)?;
+    }
     print(&if arguments.json { serde_json::to_string_pretty(&report).unwrap_or_default() } else { report.to_string() });
     Ok(())
-}
-
-fn usage(code: &'static str, message: impl Into<String>) -> Diagnostic {
-    Diagnostic::error(code, Loc::Unknown, message)
-}
-
-/// A shipped target, or a target file.
-fn find_target(name: &str) -> Result<Target, Failure> {
-    if name.ends_with(".toml") {
-        let text = std::fs::read_to_string(name).map_err(|e| usage("file-io", format!("{name} cannot be read: {e}")))?;
-        return Ok(Target::parse(&text, name)?);
-    }
-    let known: Vec<&str> = Target::names().collect();
-    Target::named(name).ok_or_else(|| {
-        let help = spaceevo::passes::pipeline::suggest(name, &known);
-        Failure::Usage(usage("unknown-target", format!("there is no target '{name}'")).note(help))
-    })
-}
-
-fn find_runtime(name: &str) -> Result<Box<dyn Runtime>, Failure> {
-    Ok(match name {
-        "tract" => Box::new(Tract),
-        "interpreter" => Box::new(Interpreter),
-        "onnxruntime" => best(Purpose::Latency, None)?,
-        _ => best(Purpose::Numbers, None)?,
-    })
-}
-
-/// The preprocessing asked for, else the one beside the model.
-fn preprocessing(model: &Path, asked: Option<&Path>) -> Result<Option<Preprocess>, Diagnostic> {
-    let path = asked.map(Path::to_path_buf).or_else(|| Preprocess::beside(model));
-    path.map(|path| Preprocess::read(&path)).transpose()
-}
-
-/// Inputs of the model that samples must give.
-fn ports(model: &Path) -> Result<Vec<Port>, Diagnostic> {
-    let graph = spaceevo::onnx::read(model, &Default::default())?.graph;
-    let inputs = graph.region(graph.body()).inputs().iter().map(|&v| graph.value(v)).filter(|v| v.tensor().is_none());
-    Ok(inputs.map(|v| Port { name: v.name().to_string(), ty: v.ty().clone() }).collect())
 }

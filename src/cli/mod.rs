@@ -1,16 +1,32 @@
 //! Commands: one file each. Exit codes: 0 fine, 1 input rejected, 2 usage, 3 internal.
 
+mod arguments;
+mod completions;
 mod convert;
+mod diff;
+mod doctor;
+mod dump;
+mod explain;
+mod inspect;
+mod list;
 mod progress;
+mod reduce;
+mod run;
+mod samples;
+mod test;
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use spaceevo::ir::Diagnostic;
+use spaceevo::ir::text::render;
+use spaceevo::ir::{Diagnostic, Loc};
 
 /// INT8 model transformation: an ONNX network goes in, a verified and faster one comes out.
 #[derive(Parser)]
 #[command(name = "spaceevo-opt", version, about, propagate_version = true, arg_required_else_help = true)]
+#[command(
+    after_help = "Models are .onnx or .seir files, - is a standard stream.\nExit codes: 0 fine, 1 input rejected, 2 usage, 3 internal."
+)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -19,6 +35,15 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     Convert(convert::Arguments),
+    Run(run::Arguments),
+    Inspect(inspect::Arguments),
+    Diff(diff::Arguments),
+    List(list::Arguments),
+    Explain(explain::Arguments),
+    Test(test::Arguments),
+    Reduce(reduce::Arguments),
+    Doctor(doctor::Arguments),
+    Completions(completions::Arguments),
 }
 
 /// How a command ends when it does not end well.
@@ -27,6 +52,8 @@ pub(crate) enum Failure {
     Rejected(Vec<Diagnostic>),
     /// The command line makes no sense: exit code 2.
     Usage(Diagnostic),
+    /// The program is wrong: exit code 3.
+    Internal(Diagnostic),
 }
 
 impl From<Diagnostic> for Failure {
@@ -46,30 +73,55 @@ pub(crate) fn main() -> ExitCode {
     let cli = Cli::parse();
     let outcome = std::panic::catch_unwind(|| match cli.command {
         Command::Convert(arguments) => convert::run(&arguments),
+        Command::Run(arguments) => run::run(&arguments),
+        Command::Inspect(arguments) => inspect::run(&arguments),
+        Command::Diff(arguments) => diff::run(&arguments),
+        Command::List(arguments) => list::run(&arguments),
+        Command::Explain(arguments) => explain::run(&arguments),
+        Command::Test(arguments) => test::run(&arguments),
+        Command::Reduce(arguments) => reduce::run(&arguments),
+        Command::Doctor(arguments) => doctor::run(&arguments),
+        Command::Completions(arguments) => completions::run(&arguments),
     });
     match outcome {
         Ok(Ok(())) => ExitCode::SUCCESS,
         Ok(Err(Failure::Rejected(diagnostics))) => {
-            diagnostics.iter().for_each(|d| say(&d.to_string()));
+            diagnostics.iter().for_each(show);
             ExitCode::from(1)
         }
         Ok(Err(Failure::Usage(diagnostic))) => {
-            say(&diagnostic.to_string());
+            show(&diagnostic);
             ExitCode::from(2)
         }
-        Err(_) => {
-            say(
-                "error[internal]: this is a mistake of the program, not of your input\n  = please report it with the command line and the model",
-            );
-            ExitCode::from(3)
-        }
+        Ok(Err(Failure::Internal(diagnostic))) => internal(diagnostic),
+        // The message of the panic is on standard error already.
+        Err(_) => internal(Diagnostic::error("internal", Loc::Unknown, "the program broke an assumption of its own")),
     }
 }
 
+fn internal(diagnostic: Diagnostic) -> ExitCode {
+    let diagnostic = Diagnostic { code: "internal", ..diagnostic };
+    show(
+        &diagnostic.note(
+            "this is a mistake of the program, not of your input: please report it with the command line and the model",
+        ),
+    );
+    ExitCode::from(3)
+}
+
+/// Prints a diagnostic on standard error, with the line of the text it is about.
+pub(crate) fn show(diagnostic: &Diagnostic) {
+    let source = match &diagnostic.loc {
+        Loc::Text { file, .. } => std::fs::read_to_string(&**file).unwrap_or_default(),
+        _ => String::new(),
+    };
+    say(&render(diagnostic, &source));
+}
+
 /// Prints a line for people on standard error.
-#[allow(clippy::print_stderr, reason = "the command line is where printing lives")]
 pub(crate) fn say(line: &str) {
-    eprintln!("{line}");
+    use std::io::Write;
+    let _ = writeln!(std::io::stderr(), "{line}");
 }
 
 /// Prints a result on standard output; a closed pipe is no error.

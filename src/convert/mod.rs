@@ -4,6 +4,7 @@
 //! read ─▶ @simplify ─▶ calibrate ─▶ quantize ─▶ lower ─▶ write to a temporary file ─▶ verify on held-out samples ─▶ rename
 //! ```
 
+mod html;
 mod observe;
 mod report;
 mod verify;
@@ -15,6 +16,7 @@ use spaceevo_cost::runtime::Runtime;
 use spaceevo_ir::{Diagnostic, Graph, Loc};
 use spaceevo_passes::{Effect, Manager, Pipeline, Registry, Target};
 
+pub use html::html;
 pub use observe::RuntimeObserver;
 pub use report::{Accuracy, FloatOp, Layer, OutputQuality, PassRun, Report, Verification};
 

@@ -1,0 +1,239 @@
+//! The command line: help, exit codes, streams, refusals, JSON.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+const COMMANDS: [&str; 10] =
+    ["convert", "run", "inspect", "diff", "list", "explain", "test", "reduce", "doctor", "completions"];
+const NET: &str = "graph @main(%x: f32[1,2,4,4]) with {opset = 17} {\n  %a = onnx.Identity %x : f32[1,2,4,4]\n  %y = onnx.Relu %a : f32[1,2,4,4]\n  return %y\n}\n";
+
+fn command(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_spaceevo-opt"));
+    command.args(arguments).current_dir(env!("CARGO_MANIFEST_DIR"));
+    command
+}
+
+fn run(arguments: &[&str]) -> Output {
+    command(arguments).output().expect("the binary starts")
+}
+
+fn pipe(arguments: &[&str], input: &[u8]) -> Output {
+    let mut child = command(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the binary starts");
+    child.stdin.take().expect("piped").write_all(input).expect("it reads");
+    child.wait_with_output().expect("it ends")
+}
+
+fn code(output: &Output) -> i32 {
+    output.status.code().expect("it was not killed")
+}
+
+fn out(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).expect("UTF-8")
+}
+
+fn err(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).expect("UTF-8")
+}
+
+fn model() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/models/shapes-mobile.onnx")
+}
+
+/// A file that a command wrote, in a folder of the test's own.
+fn net(folder: &tempfile::TempDir) -> String {
+    let path = folder.path().join("net.seir");
+    std::fs::write(&path, NET).expect("the folder is writable");
+    path.display().to_string()
+}
+
+#[test]
+fn every_command_has_help_with_an_example() {
+    let overview = out(&run(&["--help"]));
+    for name in COMMANDS {
+        assert!(overview.contains(name), "{name} is not in --help");
+        let help = run(&[name, "--help"]);
+        assert_eq!(code(&help), 0);
+        assert!(out(&help).contains("Example"), "{name} --help shows no example");
+        assert!(out(&help).contains(&format!("spaceevo-opt {name}")), "{name} --help shows no call");
+    }
+}
+
+#[test]
+fn exit_codes_tell_who_is_to_blame() {
+    assert_eq!(code(&run(&["inspect", &model().display().to_string()])), 0);
+    assert_eq!(code(&run(&["inspect", "/nowhere.onnx"])), 1);
+    assert_eq!(code(&pipe(&["inspect", "-"], b"graph @main(")), 1);
+    assert_eq!(code(&run(&["inspect"])), 2);
+    assert_eq!(code(&run(&["no-such-command"])), 2);
+    assert_eq!(code(&pipe(&["run", "-", "-p", "no-such-pass"], NET.as_bytes())), 2);
+}
+
+#[test]
+fn unknown_names_are_answered_with_the_nearest() {
+    for (arguments, near) in [
+        (&["explain", "drop-ded"][..], "drop-dead"),
+        (&["explain", "x86-vni"], "x86-vnni"),
+        (&["explain", "onnx-cycl"], "onnx-cycle"),
+        (&["run", "-", "-p", "drop-dea"], "drop-dead"),
+        (&["run", "-", "-p", "drop-dead", "--target", "x86-vnn"], "x86-vnni"),
+    ] {
+        let output = pipe(arguments, NET.as_bytes());
+        assert_eq!(code(&output), 2, "{arguments:?}");
+        assert!(err(&output).contains(&format!("did you mean '{near}'?")), "{arguments:?}: {}", err(&output));
+    }
+}
+
+#[test]
+fn models_go_through_pipes_in_both_formats() {
+    let text = pipe(&["run", "-", "-p", "drop-identity,drop-dead", "-o", "-"], NET.as_bytes());
+    assert_eq!(code(&text), 0, "{}", err(&text));
+    assert!(out(&text).contains("onnx.Relu %x") && !out(&text).contains("Identity"), "{}", out(&text));
+    let onnx = pipe(&["run", "-", "-p", "drop-dead", "--emit", "onnx"], &text.stdout);
+    assert_eq!(code(&onnx), 0, "{}", err(&onnx));
+    let seen = pipe(&["inspect", "-"], &onnx.stdout);
+    assert!(out(&seen).contains("onnx.Relu"), "{}", out(&seen));
+}
+
+#[test]
+fn nothing_is_overwritten_unless_asked_for() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let input = net(&folder);
+    let target = folder.path().join("out.seir");
+    std::fs::write(&target, "precious").expect("writable");
+    let target = target.display().to_string();
+    let refused = run(&["run", &input, "-p", "drop-dead", "-o", &target]);
+    assert_eq!(code(&refused), 1);
+    assert!(err(&refused).contains("--force"));
+    assert_eq!(std::fs::read_to_string(&target).expect("still there"), "precious");
+    assert_eq!(code(&run(&["run", &input, "-p", "drop-dead", "-o", &target, "--force"])), 0);
+    assert!(std::fs::read_to_string(&target).expect("written").contains("onnx.Relu"));
+}
+
+#[test]
+fn large_constants_of_a_text_stand_beside_it() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let at = |name: &str| folder.path().join(name).display().to_string();
+    let (text, back) = (at("mobile.seir"), at("back.onnx"));
+    let model = model().display().to_string();
+    assert_eq!(code(&run(&["run", &model, "-p", "", "-o", &text])), 0);
+    assert!(std::fs::metadata(at("mobile.seir.weights")).expect("a weights file").len() > 100_000);
+    assert_eq!(code(&run(&["run", &text, "-p", "", "-o", &back])), 0);
+    let diff = run(&["diff", &model, &back]);
+    assert!(out(&diff).contains("all the same"), "{}", out(&diff));
+    std::fs::remove_file(at("mobile.seir.weights")).expect("it is there");
+    let lost = run(&["inspect", &text]);
+    assert_eq!(code(&lost), 1);
+    assert!(err(&lost).contains("text-blob"), "{}", err(&lost));
+}
+
+#[test]
+fn json_is_json() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (input, model) = (net(&folder), model().display().to_string());
+    for arguments in [
+        &["inspect", &*model, "--json"][..],
+        &["diff", &model, &model, "--json"],
+        &["run", &input, "-p", "drop-identity", "--json"],
+        &["list", "passes", "--json"],
+        &["list", "targets", "--json"],
+        &["list", "pipelines", "--json"],
+        &["list", "diagnostics", "--json"],
+        &["list", "runtimes", "--json"],
+        &["explain", "drop-dead", "--json"],
+        &["doctor", "--json"],
+    ] {
+        let output = run(arguments);
+        assert_eq!(code(&output), 0, "{arguments:?}: {}", err(&output));
+        serde_json::from_slice::<serde_json::Value>(&output.stdout).unwrap_or_else(|e| panic!("{arguments:?}: {e}"));
+    }
+}
+
+#[test]
+fn every_pass_and_every_diagnostic_has_a_page() {
+    for what in ["passes", "diagnostics", "targets", "pipelines"] {
+        let list: serde_json::Value = serde_json::from_slice(&run(&["list", what, "--json"]).stdout).expect("JSON");
+        for row in list.as_array().expect("a list") {
+            let name = row["name"].as_str().expect("a name");
+            let page = run(&["explain", name]);
+            assert_eq!(code(&page), 0, "{name}");
+            assert!(out(&page).len() > name.len() + 30, "{name}: {}", out(&page));
+        }
+    }
+}
+
+#[test]
+fn completions_know_commands_and_passes() {
+    for shell in ["bash", "zsh", "fish", "powershell", "elvish"] {
+        let script = out(&run(&["completions", shell]));
+        assert!(script.contains("convert") && script.contains("drop-dead"), "{shell}");
+    }
+}
+
+#[test]
+fn runs_explain_themselves() {
+    let all = [
+        "run",
+        "-",
+        "-p",
+        "drop-identity,drop-dead",
+        "--timing",
+        "--stats",
+        "--explain",
+        "--print-ir-after-change",
+        "--emit",
+        "diff",
+    ];
+    let output = pipe(&all, NET.as_bytes());
+    assert_eq!(code(&output), 0, "{}", err(&output));
+    for text in ["timing:", "statistics:", "rewritten:", "// after drop-identity"] {
+        assert!(err(&output).contains(text), "{text}: {}", err(&output));
+    }
+    assert!(out(&output).contains("-   %a = onnx.Identity %x"), "{}", out(&output));
+    let limited = pipe(&["run", "-", "-p", "drop-identity", "--bisect-limit", "0"], NET.as_bytes());
+    assert!(out(&limited).contains("onnx.Identity"));
+    let why = pipe(&["run", "-", "-p", "drop-identity", "--why", "%a"], NET.as_bytes());
+    assert!(err(&why).contains("[drop-identity]"), "{}", err(&why));
+}
+
+#[test]
+fn a_failing_run_leaves_a_reproducer_that_fails_again() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let repro = folder.path().join("repro.seir").display().to_string();
+    // There is something to calibrate, and there are no samples.
+    let net = NET.replace("onnx.Identity %x", "onnx.Conv %x, %w").replace("{\n", "{\n  %w = const rand(1) : f32[2,2,1,1]\n");
+    let failed = pipe(&["run", "-", "-p", "calibrate", "--save-repro", &repro], net.as_bytes());
+    assert_eq!(code(&failed), 1, "{}", err(&failed));
+    let text = std::fs::read_to_string(&repro).expect("a reproducer");
+    assert!(text.contains("// pipeline: calibrate\n"), "{text}");
+    assert_eq!(code(&run(&["run", &repro, "-p", "calibrate"])), 1);
+    let small = folder.path().join("small.seir").display().to_string();
+    let reduced = run(&["reduce", &repro, "-p", "calibrate", "--until", "rejects", "-o", &small]);
+    assert_eq!(code(&reduced), 0, "{}", err(&reduced));
+    let fine = run(&["reduce", &repro, "-p", "drop-dead", "--until", "panics", "-o", &small, "--force"]);
+    assert_eq!(code(&fine), 2, "{}", err(&fine));
+}
+
+#[test]
+fn an_integrator_needs_thirty_lines() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let source = std::fs::read_to_string(root.join("tests/integrator/src/main.rs")).expect("the example");
+    let lines = source.lines().filter(|line| !line.trim().is_empty() && !line.trim_start().starts_with("//")).count();
+    assert!(lines < 30, "the example has {lines} lines");
+    // Two folders above the binary: the target folder, so that dependencies are not built twice.
+    let target = Path::new(env!("CARGO_BIN_EXE_spaceevo-opt")).ancestors().nth(2).expect("a target folder");
+    let output = Command::new(env!("CARGO"))
+        .args(["run", "--quiet", "--manifest-path", "tests/integrator/Cargo.toml", "--"])
+        .arg(model())
+        .env("CARGO_TARGET_DIR", target)
+        .current_dir(root)
+        .output()
+        .expect("cargo starts");
+    assert!(output.status.success(), "{}", err(&output));
+    assert!(out(&output).contains("anonymize: "), "{}", out(&output));
+}
