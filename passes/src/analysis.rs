@@ -119,7 +119,9 @@ pub fn ints(graph: &Graph, op: OpId, name: &str, index: usize) -> Ints {
 /// Axes counted from the front, sorted; `None` when one lies outside of the rank.
 pub fn axes_from_front(axes: &[i64], rank: usize) -> Option<Vec<usize>> {
     let rank = i64::try_from(rank).ok()?;
-    let mut found = axes.iter().map(|&a| usize::try_from(if a < 0 { a.checked_add(rank)? } else { a }).ok().filter(|&a| (a as i64) < rank));
+    let mut found = axes
+        .iter()
+        .map(|&a| usize::try_from(if a < 0 { a.checked_add(rank)? } else { a }).ok().filter(|&a| (a as i64) < rank));
     let mut axes = found.by_ref().collect::<Option<Vec<_>>>()?;
     axes.sort_unstable();
     Some(axes)

@@ -69,7 +69,8 @@ impl Linear {
         let (mut bias, mut bias_name) = (vec![0.0; channels], None);
         if let Some(value) = record.operand(2) {
             let (axis, rank) = if kind == Kind::Gemm { (1, 2) } else { (0, 1) };
-            let numbers = per_channel(graph, value, channels, axis, rank).ok_or("its bias is no constant of one number each channel")?;
+            let numbers = per_channel(graph, value, channels, axis, rank)
+                .ok_or("its bias is no constant of one number each channel")?;
             bias = numbers.iter().map(|b| b * beta).collect();
             bias_name = Some(graph.value(value).name().clone());
         }
@@ -139,7 +140,8 @@ impl Linear {
 
     /// True when all folded numbers fit the element type.
     fn fits(&self, folded: &Folded) -> bool {
-        let pack = |numbers: &[f64]| Tensor::from_f64(self.weights.elem(), [numbers.len()], numbers).and_then(|t| t.to_f64());
+        let pack =
+            |numbers: &[f64]| Tensor::from_f64(self.weights.elem(), [numbers.len()], numbers).and_then(|t| t.to_f64());
         let finite = |numbers: &[f64]| pack(numbers).is_some_and(|n| n.iter().all(|x| x.is_finite()));
         finite(&folded.weights) && finite(&folded.bias)
     }
@@ -168,7 +170,6 @@ struct Folded {
     weights: Vec<f64>,
     bias: Vec<f64>,
 }
-
 
 /// An affine op that can disappear into the linear op before or behind it.
 pub struct Absorption {

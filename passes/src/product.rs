@@ -34,7 +34,8 @@ impl Product {
         if !(mul || div) || record.operands().len() != 2 || self.ops.len() >= 2 * MOST || !is_plain(graph, record.result()) {
             return None;
         }
-        let constant = constant_side(graph, op).and_then(|(value, constant, index)| Some((value, scalar(graph, constant)?, index)));
+        let constant =
+            constant_side(graph, op).and_then(|(value, constant, index)| Some((value, scalar(graph, constant)?, index)));
         let values = match constant {
             Some((value, number, _)) if mul => {
                 self.coefficient *= number;
@@ -49,9 +50,9 @@ impl Product {
         };
         self.ops.push(op);
         for value in values {
-            let inner = graph.def_op(value).filter(|&inner| {
-                graph.only_user(value) == Some(op) && graph.op(inner).region() == record.region()
-            });
+            let inner = graph
+                .def_op(value)
+                .filter(|&inner| graph.only_user(value) == Some(op) && graph.op(inner).region() == record.region());
             let before = (self.coefficient, self.factors.len(), self.ops.len());
             if inner.and_then(|inner| self.take(graph, inner)).is_none() {
                 // A half-read inner op is a factor as it stands.
@@ -93,7 +94,9 @@ impl Line {
         let mut line = Line { scale: 1.0, shift: 0.0, input: value, ops: Vec::new() };
         while let Some(op) = graph.def_op(line.input).filter(|_| line.ops.len() < 4 && graph.use_count(line.input) == 1) {
             let name = graph.op(op).name();
-            let Some((input, constant, index)) = constant_side(graph, op).filter(|_| is_plain(graph, line.input)) else { break };
+            let Some((input, constant, index)) = constant_side(graph, op).filter(|_| is_plain(graph, line.input)) else {
+                break;
+            };
             let Some(number) = scalar(graph, constant) else { break };
             // One number of a higher rank than the value widens it.
             let rank = graph.const_of(constant).map_or(0, |t| t.dims().len());

@@ -9,8 +9,17 @@ use spaceevo_ir::{Attr, Dim, Elem, Graph, NewOp, ONNX, OpId, OpName, Place, Tens
 /// Brings an op to the version at which it changed. True when the op is another now; a sentence why it cannot be.
 pub(crate) fn upgrade(graph: &mut Graph, op: OpId, version: u64) -> Result<bool, String> {
     let name = graph.op(op).name().op.clone();
-    let reductions = ["ReduceL1", "ReduceL2", "ReduceLogSum", "ReduceLogSumExp", "ReduceMax", "ReduceMean", "ReduceMin",
-        "ReduceProd", "ReduceSumSquare"];
+    let reductions = [
+        "ReduceL1",
+        "ReduceL2",
+        "ReduceLogSum",
+        "ReduceLogSumExp",
+        "ReduceMax",
+        "ReduceMean",
+        "ReduceMin",
+        "ReduceProd",
+        "ReduceSumSquare",
+    ];
     match (&*name, version) {
         ("BatchNormalization", 9) => drop_attr(graph, op, "spatial", &Attr::Int(1)),
         ("BatchNormalization", 14) => one_result(graph, op),
@@ -69,7 +78,9 @@ fn by_schema(graph: &mut Graph, op: OpId, name: &str, version: u64) -> Result<bo
         let said = graph.op(op).attrs().contains_key(attr.name);
         match new.attr(attr.name) {
             None if said => return Err(format!("attribute '{}' is gone", attr.name)),
-            Some(now) if said && now.kind != attr.kind => return Err(format!("attribute '{}' is of another kind", attr.name)),
+            Some(now) if said && now.kind != attr.kind => {
+                return Err(format!("attribute '{}' is of another kind", attr.name));
+            }
             Some(now) if !said && now.default != attr.default => {
                 let old = match &attr.default {
                     AttrDefault::Int(n) => Attr::Int(*n),
@@ -148,7 +159,8 @@ fn keep_first_result(graph: &mut Graph, op: OpId) -> bool {
         return false;
     }
     let value = graph.value(record.result());
-    let mut new = NewOp::new(record.name().clone()).operands(record.operands().iter().copied()).attrs(record.attrs().clone());
+    let mut new =
+        NewOp::new(record.name().clone()).operands(record.operands().iter().copied()).attrs(record.attrs().clone());
     new = new.loc(record.loc().clone()).result(value.name().clone(), value.ty().clone());
     if let Some(meta) = record.meta() {
         new = new.meta(meta.clone());
@@ -294,7 +306,8 @@ fn softmax(graph: &mut Graph, op: OpId) -> Result<bool, String> {
     let name = graph.value(result).name().clone();
     let by = |new: NewOp| new.made("upgrade-opset", &[&loc]);
     let flatten = by(NewOp::onnx("Flatten").operand(input).attr("axis", Attr::Int(axis)));
-    let flatten = graph.insert(Place::Before(op), flatten.result(format!("{name}.flat"), matrix.clone().unwrap_or_default()));
+    let flatten =
+        graph.insert(Place::Before(op), flatten.result(format!("{name}.flat"), matrix.clone().unwrap_or_default()));
     let flat = graph.op(flatten).result();
     let inner = by(NewOp::new(graph.op(op).name().clone()).operand(flat).attr("axis", Attr::Int(-1)));
     let inner = graph.insert(Place::Before(op), inner.result(format!("{name}.rows"), matrix.unwrap_or_default()));

@@ -132,7 +132,9 @@ fn join(graph: &mut Graph, op: OpId, cx: &mut PassContext<'_>) -> bool {
         return false;
     }
     let joined: Vec<f64> = many.iter().map(|n| if &*name == "Mul" { n * one } else { n + one }).collect();
-    let Some(tensor) = repacked(graph, long, &joined).filter(|t| t.to_f64().is_some_and(|n| n.iter().all(|x| x.is_finite()))) else {
+    let Some(tensor) =
+        repacked(graph, long, &joined).filter(|t| t.to_f64().is_some_and(|n| n.iter().all(|x| x.is_finite())))
+    else {
         return false;
     };
     if !cx.rewrite(graph, op, format!("two {name} with constants became one")) {
@@ -149,7 +151,8 @@ fn drop_zero(graph: &mut Graph, op: OpId, cx: &mut PassContext<'_>) -> bool {
     let Some(numbers) = reals(graph, constant) else { return false };
     let result = graph.op(op).result();
     let ty = graph.value(value).ty();
-    let narrow = numbers.len() == 1 && ty.rank().is_some_and(|r| graph.const_of(constant).is_some_and(|c| c.dims().len() <= r));
+    let narrow =
+        numbers.len() == 1 && ty.rank().is_some_and(|r| graph.const_of(constant).is_some_and(|c| c.dims().len() <= r));
     let kept = narrow || crate::analysis::same_type(ty, graph.value(result).ty());
     let nothing = !numbers.is_empty() && numbers.iter().all(|&n| n == 0.0);
     // A result keeps its name; inputs and constants keep theirs.
@@ -185,7 +188,8 @@ fn power(graph: &mut Graph, op: OpId, cx: &mut PassContext<'_>) -> bool {
     let Some((value, constant, 1)) = constant_side(graph, op) else { return false };
     let exponent = graph.const_of(constant).filter(|t| t.len() == 1).and_then(Tensor::to_f64).map(|n| n[0]);
     let ty = graph.value(value).ty();
-    let narrow = graph.const_of(constant).is_some_and(|c| c.dims().is_empty() || ty.rank().is_some_and(|r| c.dims().len() <= r));
+    let narrow =
+        graph.const_of(constant).is_some_and(|c| c.dims().is_empty() || ty.rank().is_some_and(|r| c.dims().len() <= r));
     if !ty.elem().is_some_and(Elem::is_float) || !narrow || !is_plain(graph, value) {
         return false;
     }

@@ -102,7 +102,9 @@ fn idle_operand(graph: &Graph, op: OpId) -> Result<Option<ValueId>, String> {
         "Dropout" if is_idle_dropout(graph, op) => given(true),
         "Dropout" => Err("it may be in training mode".into()),
         "Cast" => given(before.elem().is_some_and(|e| record.int("to", 0) == i64::from(e.onnx_code()))),
-        "CastLike" => given(before.elem().is_some() && record.operand(1).is_some_and(|l| graph.value(l).ty().elem() == before.elem())),
+        "CastLike" => {
+            given(before.elem().is_some() && record.operand(1).is_some_and(|l| graph.value(l).ty().elem() == before.elem()))
+        }
         "Reshape" | "Flatten" | "Squeeze" | "Unsqueeze" | "Expand" => given(same_type(before, after)),
         "Slice" => {
             let forwards = match ints(graph, op, "steps", 4) {

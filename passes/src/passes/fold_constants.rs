@@ -102,7 +102,8 @@ fn shape_part(graph: &Graph, op: OpId) -> Option<Tensor> {
     let count = i64::try_from(entries.len()).ok()?;
     if record.name().is_onnx("Gather") && record.int("axis", 0) == 0 {
         let picks = graph.const_operand(op, 1)?;
-        let entry = |at: i64| entries.get(usize::try_from(if at < 0 { at.checked_add(count)? } else { at }).ok()?).copied()?;
+        let entry =
+            |at: i64| entries.get(usize::try_from(if at < 0 { at.checked_add(count)? } else { at }).ok()?).copied()?;
         let values = picks.to_i64()?.into_iter().map(entry).collect::<Option<Vec<i64>>>()?;
         return Some(Tensor::new(picks.dims(), values));
     }
@@ -135,7 +136,8 @@ fn compute(graph: &Graph, op: OpId, limit: usize) -> Result<Option<Vec<Tensor>>,
     let constant = |v: ValueId| graph.const_of(v).is_some();
     let operands: Vec<ValueId> = record.operands().iter().flatten().copied().collect();
     let source = operands.is_empty() && !record.name().is_onnx("Constant");
-    if source || !operands.iter().all(|&v| constant(v)) || interp::kernel(&record.name().domain, &record.name().op).is_none() {
+    if source || !operands.iter().all(|&v| constant(v)) || interp::kernel(&record.name().domain, &record.name().op).is_none()
+    {
         return Ok(None);
     }
     let name = &*record.name().op;

@@ -142,7 +142,8 @@ fn amounts(graph: &Graph, pad: OpId) -> Result<(Vec<i64>, Vec<i64>), String> {
         Ints::Computed => return Err("its axes are no constant".into()),
         Ints::Known(axes) => axes,
     };
-    let rank = graph.op(pad).operand(0).and_then(|v| graph.value(v).ty().rank()).ok_or("the rank of its input is not known")?;
+    let rank =
+        graph.op(pad).operand(0).and_then(|v| graph.value(v).ty().rank()).ok_or("the rank of its input is not known")?;
     let (mut all_before, mut all_after) = (vec![0; rank], vec![0; rank]);
     for (i, &axis) in axes.iter().enumerate() {
         let at = axes_from_front(&[axis], rank).ok_or("an axis is out of range")?[0];

@@ -60,7 +60,9 @@ impl Pass for FuseGemm {
 /// The operands of the Gemm beside its bias.
 fn plan(graph: &Graph, add: OpId, matmul: OpId, bias: ValueId) -> Result<(ValueId, ValueId), String> {
     let record = graph.op(matmul);
-    let (Some(x), Some(w)) = (record.operand(0), record.operand(1)) else { return Err("the MatMul lacks an operand".into()) };
+    let (Some(x), Some(w)) = (record.operand(0), record.operand(1)) else {
+        return Err("the MatMul lacks an operand".into());
+    };
     let weights = real_const(graph, w).ok_or("the right side of the MatMul is no constant")?;
     let [_, columns] = weights.dims() else { return Err("the weights of the MatMul are no matrix".into()) };
     match graph.value(x).ty().rank() {

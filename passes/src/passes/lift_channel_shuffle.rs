@@ -58,15 +58,17 @@ fn lift(graph: &mut Graph, last: OpId, cx: &mut PassContext<'_>) -> Result<bool,
     let Some(x) = graph.op(first).operand(0) else { return Ok(false) };
     let (grouped, turned, result) = (graph.op(first).result(), graph.op(transpose).result(), graph.op(last).result());
     let same_rank = graph.value(x).ty().rank() == Some(4) && graph.value(result).ty().rank() == Some(4);
-    let swaps = matches!(graph.op(transpose).ints("perm"), Some([0, 2, 1, 3] | [0, 2, 1, 3, 4]));
+    let perm = graph.op(transpose).ints("perm").unwrap_or_default();
     if !same_rank {
         return Ok(false);
     }
-    if !swaps {
-        return Err(format!("perm = {:?} does not swap two halves of the channels", graph.op(transpose).ints("perm")));
+    if !matches!(perm, [0, 2, 1, 3] | [0, 2, 1, 3, 4]) {
+        return Err(format!("a Transpose with perm {perm:?} does not swap the two halves of the channels"));
     }
     let positions = "channels, height or width are not known: run infer-shapes first";
-    let extents = |value: ValueId| graph.value(value).ty().tensor().map(|t| (1..t.rank().unwrap_or(0)).map(|i| t.dim(i)).collect::<Vec<_>>());
+    let extents = |value: ValueId| {
+        graph.value(value).ty().tensor().map(|t| (1..t.rank().unwrap_or(0)).map(|i| t.dim(i)).collect::<Vec<_>>())
+    };
     let (Some(from), Some(to), Some(middle)) = (extents(x), extents(result), extents(grouped)) else { return Ok(false) };
     let [Some(c), Some(h), Some(w)] = from[..] else { return Err(positions.into()) };
     let (Some(Some(groups)), Some(Some(each))) = (middle.first(), middle.get(1)) else { return Err(positions.into()) };

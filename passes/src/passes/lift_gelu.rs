@@ -46,7 +46,11 @@ impl Pass for LiftGelu {
             let Some(product) = Product::of(graph, op) else { continue };
             let Some((x, mut also, tanh)) = recognise(graph, &product) else { continue };
             if opset(graph, op) < 20 {
-                cx.declined(graph, op, format!("it is a GELU, but opset {} has no Gelu: it stays written out", opset(graph, op)));
+                cx.declined(
+                    graph,
+                    op,
+                    format!("it is a GELU, but opset {} has no Gelu: it stays written out", opset(graph, op)),
+                );
                 continue;
             }
             if !cx.rewrite(graph, op, "Gelu recognised") {
@@ -109,7 +113,9 @@ fn is_tanh_argument(graph: &Graph, argument: &Product, x: ValueId) -> bool {
     [(a, b), (b, a)].into_iter().any(|(first, power)| {
         let first_fits = if expanded { first == x } else { scalar(graph, first) == Some(1.0) };
         let product = graph.def_op(power).and_then(|op| Product::of(graph, op));
-        first_fits && product.is_some_and(|p| about(p.coefficient, 0.044715) && degree(graph, &p, x) == Some(2 + u32::from(expanded)))
+        first_fits
+            && product
+                .is_some_and(|p| about(p.coefficient, 0.044715) && degree(graph, &p, x) == Some(2 + u32::from(expanded)))
     })
 }
 

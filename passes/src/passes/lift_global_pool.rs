@@ -39,7 +39,8 @@ impl Pass for LiftGlobalPool {
                 "AveragePool" => whole_window(graph, op),
                 _ => continue,
             };
-            let plain = graph.op(op).operand(0).is_some_and(|x| is_plain(graph, x)) && is_plain(graph, graph.op(op).result());
+            let plain =
+                graph.op(op).operand(0).is_some_and(|x| is_plain(graph, x)) && is_plain(graph, graph.op(op).result());
             match keepdims {
                 Ok(Some(keepdims)) if plain => {
                     if !cx.rewrite(graph, op, format!("{} became GlobalAveragePool", graph.op(op).name().op)) {
@@ -102,7 +103,11 @@ fn whole_window(graph: &Graph, op: OpId) -> Result<Option<bool>, String> {
     let dilated = record.ints("dilations").is_some_and(|d| d.iter().any(|&d| d != 1));
     match positions {
         Some(positions) if positions == kernel && !dilated => {
-            if is_unpadded(graph, op) { Ok(Some(true)) } else { Err("its window is the whole map, but it pads".into()) }
+            if is_unpadded(graph, op) {
+                Ok(Some(true))
+            } else {
+                Err("its window is the whole map, but it pads".into())
+            }
         }
         Some(_) => Ok(None),
         None => Err("the extents of its input are not known".into()),

@@ -107,7 +107,8 @@ fn normalized(graph: &Graph, div: OpId) -> Option<Normal> {
 
 fn complete(graph: &Graph, div: OpId, normal: Normal) -> Result<Found, String> {
     let shape = graph.value(normal.x).ty().tensor().and_then(|t| t.shape.clone());
-    let shape = shape.ok_or_else(|| format!("the rank of {} is not known: run infer-shapes first", graph.label(normal.x)))?;
+    let shape =
+        shape.ok_or_else(|| format!("the rank of {} is not known: run infer-shapes first", graph.label(normal.x)))?;
     let rank = shape.len();
     let axes_of = |mean: OpId| -> Result<Vec<usize>, String> {
         let axes = ints(graph, mean, "axes", 1).known().ok_or("the axes of a mean are not known")?;

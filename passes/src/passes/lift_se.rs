@@ -104,7 +104,8 @@ fn chain(graph: &Graph, last: OpId) -> Result<Option<(ValueId, Vec<OpId>)>, Stri
             return Ok(None);
         }
         if regroups(graph, op) {
-            let pooled = graph.op(op).operand(0).filter(|&p| products > 0 && channels(graph, p).is_some() && is_plain(graph, p));
+            let pooled =
+                graph.op(op).operand(0).filter(|&p| products > 0 && channels(graph, p).is_some() && is_plain(graph, p));
             layers.reverse();
             return Ok(pooled.map(|pooled| (pooled, layers)));
         }

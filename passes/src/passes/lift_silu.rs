@@ -80,7 +80,8 @@ fn logistic_denominator(graph: &Graph, op: OpId) -> Option<(ValueId, Vec<OpId>)>
 fn lift(graph: &mut Graph, op: OpId, x: ValueId, also: &[OpId], cx: &mut PassContext<'_>) -> bool {
     let numerator = if graph.op(op).name().is_onnx("Div") { graph.op(op).operand(0) } else { None };
     let silu = numerator == Some(x);
-    let one = numerator.is_none_or(|n| scalar(graph, n) == Some(1.0) && graph.const_of(n).is_some_and(|c| c.dims().is_empty()));
+    let one =
+        numerator.is_none_or(|n| scalar(graph, n) == Some(1.0) && graph.const_of(n).is_some_and(|c| c.dims().is_empty()));
     if !silu && !one {
         let numerator = numerator.map_or_else(String::new, |n| graph.label(n));
         cx.declined(graph, op, format!("the numerator {numerator} is neither 1 nor {}", graph.label(x)));

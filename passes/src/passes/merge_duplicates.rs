@@ -121,7 +121,12 @@ fn merge_constants(graph: &mut Graph, cx: &mut PassContext<'_>) -> bool {
             tensor.bytes().hash(&mut hasher);
             let key = (tensor.elem(), tensor.dims().to_vec(), hasher.finish());
             let earlier = seen.entry(key).or_default();
-            let reader = graph.value(value).users().iter().filter_map(|u| if let User::Op(op, _) = u { Some(*op) } else { None }).min();
+            let reader = graph
+                .value(value)
+                .users()
+                .iter()
+                .filter_map(|u| if let User::Op(op, _) = u { Some(*op) } else { None })
+                .min();
             let twin = earlier.iter().copied().find(|&twin| {
                 let (a, b) = (graph.value(twin), graph.value(value));
                 let visible = graph.region_of(twin).is_some_and(|outer| graph.encloses(outer, region));
@@ -134,7 +139,8 @@ fn merge_constants(graph: &mut Graph, cx: &mut PassContext<'_>) -> bool {
             if graph.is_returned(value) {
                 continue;
             }
-            if !cx.rewrite(graph, reader, format!("reads {} instead of its copy {}", graph.label(twin), graph.label(value))) {
+            if !cx.rewrite(graph, reader, format!("reads {} instead of its copy {}", graph.label(twin), graph.label(value)))
+            {
                 return changed;
             }
             graph.replace_all_uses(value, twin);

@@ -62,7 +62,8 @@ pub(super) fn regroups(graph: &Graph, op: OpId) -> bool {
 
 /// The shape of a value as the target of a Reshape: at most one extent may be unknown.
 pub(super) fn target(graph: &Graph, value: ValueId) -> Result<Vec<i64>, String> {
-    let shape = graph.value(value).ty().tensor().and_then(|t| t.shape.as_ref()).ok_or("the rank of its result is not known")?;
+    let shape =
+        graph.value(value).ty().tensor().and_then(|t| t.shape.as_ref()).ok_or("the rank of its result is not known")?;
     let extent = |dim: &Dim| match dim {
         Dim::Known(n) => i64::try_from(*n).map_err(|_| "an extent is too large".to_owned()),
         _ => Ok(-1),
@@ -81,7 +82,8 @@ fn reshapes(graph: &mut Graph, op: OpId, cx: &mut PassContext<'_>) -> Result<boo
     let Some(middle) = graph.op(op).operand(0) else { return Ok(false) };
     let result = graph.op(op).result();
     let inner = graph.def_op(middle).filter(|&inner| regroups(graph, inner));
-    let computed = graph.op(op).name().is_onnx("Reshape") && graph.op(op).operand(1).is_some_and(|s| !graph.value(s).is_const());
+    let computed =
+        graph.op(op).name().is_onnx("Reshape") && graph.op(op).operand(1).is_some_and(|s| !graph.value(s).is_const());
     if (inner.is_none() && !computed) || opset(graph, op) < 5 {
         return Ok(false);
     }
@@ -94,7 +96,9 @@ fn reshapes(graph: &mut Graph, op: OpId, cx: &mut PassContext<'_>) -> Result<boo
         inner => inner,
     };
     let quant = |v: ValueId| graph.value(v).ty().quant().cloned();
-    if quant(middle) != quant(result) || inner.and_then(|i| graph.op(i).operand(0)).is_some_and(|x| quant(x) != quant(middle)) {
+    if quant(middle) != quant(result)
+        || inner.and_then(|i| graph.op(i).operand(0)).is_some_and(|x| quant(x) != quant(middle))
+    {
         return Err("it changes the quantization".into());
     }
     if inner.is_none() && !computed {

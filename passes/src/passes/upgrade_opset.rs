@@ -61,7 +61,8 @@ impl Pass for UpgradeOpset {
             if from < OLDEST {
                 let text = format!("opset {from} is older than {OLDEST}, where broadcasting changed");
                 let loc = graph.ops_in(root).next().map_or(spaceevo_ir::Loc::Unknown, |op| graph.op(op).loc().clone());
-                problems.push(Diagnostic::error("opset-upgrade", loc, text).note("export the model again, with a newer opset"));
+                problems
+                    .push(Diagnostic::error("opset-upgrade", loc, text).note("export the model again, with a newer opset"));
                 continue;
             }
             moved = true;

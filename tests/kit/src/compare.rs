@@ -66,7 +66,8 @@ pub fn compare_tensors(expected: &Tensor, found: &Tensor, close: Closeness) -> R
         Closeness::Relative(_) => a == b || (a.is_nan() && b.is_nan()) || (a - b).abs() <= bound,
     };
     let far = |&(_, (a, b)): &(usize, (&f64, &f64))| !same(*a, *b);
-    let worst = e.iter().zip(&f).enumerate().filter(far).max_by(|(_, x), (_, y)| (x.0 - x.1).abs().total_cmp(&(y.0 - y.1).abs()));
+    let worst =
+        e.iter().zip(&f).enumerate().filter(far).max_by(|(_, x), (_, y)| (x.0 - x.1).abs().total_cmp(&(y.0 - y.1).abs()));
     match worst {
         Some((at, (a, b))) => Err(format!("element {at} was {a:?} and became {b:?} (allowed difference {bound:e})")),
         None => Ok(()),

@@ -9,8 +9,8 @@
 //! ```
 //!
 //! Further header lines: `target: NAME`; `draw: LOW HIGH` (interval of the inputs); `dims: N=2 H=8` (extents of named
-//! dims); `tolerance: 0.01` (for approximate effects, in parts of the largest number); `not idempotent: why`;
-//! `not run: why` (the interpreter has no kernel for an op).
+//! dims); `samples: 4` (drawn inputs to calibrate with); `tolerance: 0.01` (for approximate effects, in parts of the largest
+//! number); `not idempotent: why`; `not run: why` (the interpreter has no kernel for an op).
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -18,10 +18,11 @@ use std::path::{Path, PathBuf};
 use spaceevo_ir::text::{self, BlobSource, NoBlobs, PrintOptions};
 use spaceevo_ir::verify::{Form, verify};
 use spaceevo_ir::{Graph, interp};
-use spaceevo_passes::{Effect, Manager, Pipeline, Registry, Report, Target};
+use spaceevo_passes::{Effect, Manager, Observer, Pipeline, Registry, Report, Target};
 
 use crate::compare::{Closeness, compare};
 use crate::inputs::{Draw, inputs};
+use crate::samples::DrawnSamples;
 
 /// A golden case.
 #[derive(Clone, Debug)]
@@ -46,7 +47,7 @@ pub struct Ran {
     pub report: Report,
 }
 
-const SETTINGS: &[&str] = &["pipeline", "target", "draw", "dims", "tolerance", "not idempotent", "not run"];
+const SETTINGS: &[&str] = &["pipeline", "target", "draw", "dims", "samples", "tolerance", "not idempotent", "not run"];
 
 impl Case {
     /// Reads a case; a sentence when its header is not complete.
@@ -109,7 +110,26 @@ impl Case {
         let name = self.setting("target").map(str::to_owned).or_else(|| Target::names().next().map(str::to_owned));
         let name = name.ok_or("there is no target")?;
         let target = Target::named(&name).ok_or_else(|| format!("there is no target '{name}'"))?;
-        Ok(Manager::new(registry, &target).run(&self.pipeline(registry)?, graph, None))
+        let count =
+            self.setting("samples").map_or(Ok(0), |n| n.parse().map_err(|_| format!("samples '{n}' is no number")))?;
+        let mut samples = DrawnSamples { draw: self.draw()?, count };
+        let observer = (count > 0).then_some(&mut samples as &mut dyn Observer);
+        Ok(Manager::new(registry, &target).run(&self.pipeline(registry)?, graph, observer))
+    }
+
+    /// How inputs are drawn.
+    fn draw(&self) -> Result<Draw, String> {
+        let mut draw = Draw::default();
+        if let Some(text) = self.setting("draw") {
+            let numbers: Vec<f64> = text.split_whitespace().filter_map(|word| word.parse().ok()).collect();
+            let [low, high] = numbers[..] else { return Err(format!("draw '{text}' is not two numbers")) };
+            draw.within = (low, high);
+        }
+        for word in self.setting("dims").unwrap_or_default().split_whitespace() {
+            let parsed = word.split_once('=').and_then(|(name, extent)| Some((name.to_owned(), extent.parse().ok()?)));
+            draw.dims.extend([parsed.ok_or_else(|| format!("dims '{word}' is not name=extent"))?]);
+        }
+        Ok(draw)
     }
 
     /// Everything beside the snapshot: the text round trip, the verifier, idempotence, names, numbers.
@@ -160,16 +180,7 @@ impl Case {
         let Some(close) = Closeness::of(effect, tolerance.transpose()?) else {
             return if effect == Effect::Retrain { Ok(()) } else { Err("the header states no tolerance".into()) };
         };
-        let mut draw = Draw::default();
-        if let Some(text) = self.setting("draw") {
-            let numbers: Vec<f64> = text.split_whitespace().filter_map(|word| word.parse().ok()).collect();
-            let [low, high] = numbers[..] else { return Err(format!("draw '{text}' is not two numbers")) };
-            draw.within = (low, high);
-        }
-        for word in self.setting("dims").unwrap_or_default().split_whitespace() {
-            let parsed = word.split_once('=').and_then(|(name, extent)| Some((name.to_owned(), extent.parse().ok()?)));
-            draw.dims.extend([parsed.ok_or_else(|| format!("dims '{word}' is not name=extent"))?]);
-        }
+        let mut draw = self.draw()?;
         let mut compared = 0;
         for seed in [1, 101] {
             draw.seed = seed;
