@@ -84,10 +84,21 @@ impl std::error::Error for Diagnostic {}
 
 /// Every code with a sentence on what it means: what `spaceevo-opt explain` prints. One line each, sorted.
 pub const CODES: &[(&str, &str)] = &[
+    ("const-type", "The numbers of a constant are not of the element type or shape that its type says."),
+    ("diff-outputs", "The outputs of two models cannot be compared: their number or their shapes differ."),
+    ("file-format", "A file's name does not say its format, or its bytes are of none that is known."),
     ("file-io", "A file cannot be read or written: it is missing, no regular file, not permitted, or the disk is full."),
+    ("form-param", "A search parameter is left where the form allows none: bind it and specialize."),
+    ("form-space-op", "An op of a search space is left where the form allows none: specialize first."),
+    ("internal", "The program broke an assumption of its own: a mistake to be reported, not one of the input."),
     ("interp-failed", "The reference interpreter could not run an op: its operands do not fit the operator."),
     ("interp-limit", "The reference interpreter stopped: the model needs more memory or steps than allowed."),
     ("interp-unsupported", "The reference interpreter has no kernel for an operator."),
+    (
+        "ir-links",
+        "The links between values, their makers and their readers contradict each other: a fault of the pass that ran.",
+    ),
+    ("not-visible", "An op reads a value of a region that it does not stand in."),
     ("onnx-cycle", "Nodes of an ONNX graph read each other's results in a circle, so none of them can run first."),
     ("onnx-duplicate-name", "Two values of one ONNX graph, or two functions of a model, have the same name."),
     ("onnx-external-data", "Tensor data in another file is missing, too short, or outside of the model's folder."),
@@ -100,8 +111,30 @@ pub const CODES: &[(&str, &str)] = &[
     ("onnx-undefined-name", "A node or a graph result names a value that nothing makes."),
     ("onnx-unknown-field", "A file holds protobuf fields of a newer schema; they are not written again."),
     ("onnx-unsupported", "The file uses a rare part of ONNX that the IR has no place for."),
-    ("opset-upgrade", "An op cannot be brought to the operator set version that was asked for; the model is left as it was."),
+    ("op-arity", "An op has more or fewer operands or results than its operator takes."),
+    ("op-attr-kind", "An attribute is of another kind than its operator says: 1 is an integer, 1.0 a float."),
+    ("op-attr-missing", "An attribute or region that its operator demands is missing."),
+    ("op-attr-unknown", "An operator of that version has no attribute or region of that name."),
+    ("op-deprecated", "An operator was withdrawn at the operator set that the graph names."),
+    ("op-opset", "An operator came later than the operator set that the graph names."),
+    ("op-type", "An operand or result is of a type that its operator does not take, or that contradicts another one."),
+    (
+        "opset-upgrade",
+        "An op cannot be brought to the operator set version that was asked for; the model is left as it was.",
+    ),
+    ("output-exists", "The file to be written exists; `--force` overwrites it."),
+    ("param-domain", "A search parameter is bound to a value that is not in its domain, or the domain is empty."),
+    ("param-unknown", "A search parameter is used or bound but not declared."),
     ("preprocess-spec", "A preprocessing spec has an unknown word or a number that makes no sense."),
+    (
+        "quant-scale-mismatch",
+        "The scale of a bias is not the product of the input's and the weight's scales, or its zero point is not 0.",
+    ),
+    (
+        "quant-type",
+        "A quantized type is malformed: a scale that is not positive, lists that do not fit the axis, a zero point out of range.",
+    ),
+    ("region-arity", "A region takes or yields more or fewer values than its op says."),
     ("runtime-input", "The tensors given to a model are not as many, or not of the types and shapes, that it declares."),
     ("runtime-library", "The shared library of ONNX Runtime that was named or found cannot be loaded, or is too old."),
     ("runtime-load", "A runtime refuses a model: usually for an operator or type that it does not have."),
@@ -114,10 +147,19 @@ pub const CODES: &[(&str, &str)] = &[
     ("samples-shape", "The samples given are not of the shape that the model's input has."),
     ("samples-unreadable", "A sample or the file that holds it is missing or damaged."),
     ("samples-unsupported", "The samples given are of a kind, element type or layout that is not read."),
-    ("shape-invalid", "The operands and attributes of an op cannot go together: their shapes do not fit, or an attribute is out of range."),
+    (
+        "shape-invalid",
+        "The operands and attributes of an op cannot go together: their shapes do not fit, or an attribute is out of range.",
+    ),
     ("shape-mismatch", "The type that the file declares for a value is not the one that its op makes."),
-    ("text-blob", "A text names a constant by its content hash, and no store that was given holds those bytes, or they do not fit."),
-    ("text-duplicate", "A name is given twice where it may stand once: a value, an attribute, a parameter, the graph of a file."),
+    (
+        "text-blob",
+        "A text names a constant by its content hash, and no store that was given holds those bytes, or they do not fit.",
+    ),
+    (
+        "text-duplicate",
+        "A name is given twice where it may stand once: a value, an attribute, a parameter, the graph of a file.",
+    ),
     ("text-escape", "A quoted string holds an escape that means nothing, or a name that is not UTF-8."),
     ("text-limit", "A text nests too deeply, asks for constants that are too large, or has too many errors."),
     ("text-literal", "The numbers of a constant do not have the shape that their type says, or nest unevenly."),
@@ -126,6 +168,9 @@ pub const CODES: &[(&str, &str)] = &[
     ("text-syntax", "Something else was expected here."),
     ("text-type", "A type, list or domain is not what its place demands."),
     ("text-unknown-value", "An operand or result names a value that is not defined in reach."),
+    ("usage", "The command line makes no sense."),
+    ("use-before-def", "An op reads a value that is made only after it."),
+    ("weights-file", "The file of large constants beside a text is damaged, or something else."),
 ];
 
 /// The sentence of a code.

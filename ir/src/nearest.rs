@@ -1,11 +1,11 @@
 //! "Did you mean …?"
 
-/// The candidate that is most like `word`, if one is like it at all: at most a third of the letters differ. Among equals the
-/// first wins.
+/// The candidate that is most like `word`, if one is like it at all: at most a third of the letters, rounded up, differ.
+/// Among equals the first wins.
 pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     const LONGEST: usize = 64;
     let word: Vec<char> = word.chars().take(LONGEST + 1).collect();
-    let allowed = (word.len() / 3).max(1);
+    let allowed = word.len().div_ceil(3);
     let mut best: Option<(usize, &str)> = None;
     for candidate in candidates {
         let letters: Vec<char> = candidate.chars().take(LONGEST + 1).collect();

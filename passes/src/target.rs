@@ -128,7 +128,8 @@ fn holds(list: &[String], name: &OpName) -> bool {
 }
 
 /// The target files that ship.
-const SHIPPED: &[(&str, &str)] = &[("x86-vnni", include_str!("../targets/x86-vnni.toml"))];
+const SHIPPED: &[(&str, &str)] =
+    &[("x86-vnni", include_str!("../targets/x86-vnni.toml")), ("x86-avx2", include_str!("../targets/x86-avx2.toml"))];
 
 impl Target {
     /// Reads a target file; `file` is its name in messages.

@@ -15,7 +15,9 @@ use super::{Failure, print};
 
 /// Convert a float ONNX model to a verified INT8 one.
 #[derive(Args)]
-#[command(after_help = "Example:\n  spaceevo-opt convert model.onnx -o model.int8.onnx --calibrate pictures/ --preprocess model.toml")]
+#[command(
+    after_help = "Example:\n  spaceevo-opt convert model.onnx -o model.int8.onnx --calibrate pictures/ --preprocess model.toml"
+)]
 pub(crate) struct Arguments {
     /// Float model (.onnx, or .seir)
     input: PathBuf,

@@ -58,7 +58,9 @@ pub(crate) fn main() -> ExitCode {
             ExitCode::from(2)
         }
         Err(_) => {
-            say("error[internal]: this is a mistake of the program, not of your input\n  = please report it with the command line and the model");
+            say(
+                "error[internal]: this is a mistake of the program, not of your input\n  = please report it with the command line and the model",
+            );
             ExitCode::from(3)
         }
     }

@@ -109,7 +109,7 @@ impl Options {
 }
 
 /// What happens before calibration.
-const PREPARE: &str = "drop-dead";
+const PREPARE: &str = "upgrade-opset{to=17},@simplify";
 
 /// Told what is going on, so that a person can see it.
 pub trait Progress {
@@ -150,7 +150,10 @@ pub fn convert(job: &Job<'_>, options: &Options, progress: &mut (dyn Progress + 
     let start = Instant::now();
     if job.output.exists() && !options.force {
         let message = format!("{} exists", job.output.display());
-        return Err(vec![Diagnostic::error("output-exists", Loc::Unknown, message).note("choose another name, or pass --force to overwrite it")]);
+        return Err(vec![
+            Diagnostic::error("output-exists", Loc::Unknown, message)
+                .note("choose another name, or pass --force to overwrite it"),
+        ]);
     }
     progress.stage("read", 0);
     let imported = spaceevo_onnx::read(job.source, &Default::default()).map_err(|d| vec![d])?;
@@ -205,15 +208,20 @@ fn split(len: usize, wanted: Option<usize>) -> (Vec<usize>, Vec<usize>) {
 
 fn refuse_strong_effects(pipeline: &Pipeline, registry: &Registry, options: &Options) -> Result<(), Vec<Diagnostic>> {
     let quantizing = ["quantize", "lower-qdq", "lower-qoperator", "fold-clip", "calibrate"];
-    let strong = pipeline.passes(registry).into_iter().filter(|name| !quantizing.contains(&name.as_str())).find_map(|name| {
-        let effect = registry.pass(&name)?.info().effect;
-        (effect > options.allow).then_some((name, effect))
-    });
+    let strong =
+        pipeline.passes(registry).into_iter().filter(|name| !quantizing.contains(&name.as_str())).find_map(|name| {
+            let effect = registry.pass(&name)?.info().effect;
+            (effect > options.allow).then_some((name, effect))
+        });
     match strong {
         None => Ok(()),
         Some((name, effect)) => {
-            let message = format!("'{name}' has the effect '{}', and only '{}' is allowed", effect.word(), options.allow.word());
-            Err(vec![Diagnostic::error("effect-not-allowed", Loc::Unknown, message).note("raise --allow, or take it out of the pipeline")])
+            let message =
+                format!("'{name}' has the effect '{}', and only '{}' is allowed", effect.word(), options.allow.word());
+            Err(vec![
+                Diagnostic::error("effect-not-allowed", Loc::Unknown, message)
+                    .note("raise --allow, or take it out of the pipeline"),
+            ])
         }
     }
 }
@@ -244,14 +252,18 @@ fn gate(report: &Report, options: &Options) -> Result<(), Vec<Diagnostic>> {
             let message = format!("{:.1} % of the top classes agree, {:.1} % are required", 100.0 * found, 100.0 * least);
             failed.push(Diagnostic::error("gate-agreement", Loc::Unknown, message));
         }
-        (Some(_), None) => failed.push(Diagnostic::error("gate-agreement", Loc::Unknown, "no output of this model is a class vector").note("use --min-sqnr")),
+        (Some(_), None) => failed.push(
+            Diagnostic::error("gate-agreement", Loc::Unknown, "no output of this model is a class vector")
+                .note("use --min-sqnr"),
+        ),
         _ => {}
     }
     if failed.is_empty() {
         return Ok(());
     }
     let worst: Vec<String> = report.verification.layers.iter().take(3).map(|l| l.name.clone()).collect();
-    let advice = format!("keep the worst layers in float: --exclude {}; or try --method mse or more samples", worst.join(","));
+    let advice =
+        format!("keep the worst layers in float: --exclude {}; or try --method mse or more samples", worst.join(","));
     Err(failed.into_iter().map(|d| d.note("nothing was written").note(advice.clone())).collect())
 }
 

@@ -52,13 +52,14 @@ impl Observer for RuntimeObserver<'_> {
         let body = probe.body();
         // Inputs are shown as they come; everything else becomes a result of the model.
         let inputs = probe.region(body).inputs().to_vec();
-        let (given, made): (Vec<(usize, ValueId)>, Vec<_>) = values.iter().copied().enumerate().partition(|(_, v)| inputs.contains(v));
+        let (given, made): (Vec<(usize, ValueId)>, Vec<_>) =
+            values.iter().copied().enumerate().partition(|(_, v)| inputs.contains(v));
         let names = spaceevo_ir::names::unique_names(&probe);
         let results: Vec<ValueId> = made.iter().map(|(_, v)| *v).collect();
         probe.set_named_results(body, results.clone(), results.iter().map(|v| names[v.index()].clone()).collect());
         let given: Vec<(usize, usize)> =
             given.iter().filter_map(|(slot, v)| Some((*slot, inputs.iter().position(|i| i == v)?))).collect();
-        let options = LoadOptions { threads: 1, optimize: true, low_memory: true };
+        let options = LoadOptions::default();
         let session = self.runtime.load(ModelSource::Graph(&probe), &options)?;
         drop(probe);
 

@@ -141,7 +141,12 @@ impl Report {
         self.passes = run
             .runs
             .iter()
-            .map(|r| PassRun { pass: r.pass.into(), ms: r.took.as_secs_f64() * 1e3, rewrites: r.rewrites, changed: r.changed })
+            .map(|r| PassRun {
+                pass: r.pass.into(),
+                ms: r.took.as_secs_f64() * 1e3,
+                rewrites: r.rewrites,
+                changed: r.changed,
+            })
             .collect();
         self.integer_ops = run.log.statistics.get(&("quantize", "integer ops")).copied().unwrap_or(0);
         let floats = run.log.declines.iter().filter(|e| e.pass == "quantize");
@@ -165,7 +170,11 @@ impl fmt::Display for Report {
         let total = |ops: &BTreeMap<String, usize>| ops.values().sum::<usize>();
         let mib = |bytes: u64| bytes as f64 / (1 << 20) as f64;
         writeln!(f, "{} -> {}", self.source, self.output)?;
-        writeln!(f, "  target      {} ({}), calibrated on {} samples with {}", self.target, self.form, self.samples, self.runtime)?;
+        writeln!(
+            f,
+            "  target      {} ({}), calibrated on {} samples with {}",
+            self.target, self.form, self.samples, self.runtime
+        )?;
         writeln!(
             f,
             "  graph       {} ops -> {}; {} in integers; {:.2} MiB -> {:.2} MiB",
@@ -184,7 +193,13 @@ impl fmt::Display for Report {
             writeln!(f, "    {:<24} {sqnr}{agreement}", output.name)?;
         }
         if let Some(a) = &v.accuracy {
-            writeln!(f, "  accuracy    {:.2} % float, {:.2} % INT8 (top-1 on {} labelled samples)", 100.0 * a.float, 100.0 * a.int8, a.samples)?;
+            writeln!(
+                f,
+                "  accuracy    {:.2} % float, {:.2} % INT8 (top-1 on {} labelled samples)",
+                100.0 * a.float,
+                100.0 * a.int8,
+                a.samples
+            )?;
         }
         if !v.layers.is_empty() {
             let worst: Vec<String> = v.layers.iter().take(3).map(|l| format!("{} {:.1} dB", l.name, l.sqnr_db)).collect();

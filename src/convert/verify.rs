@@ -17,6 +17,11 @@ use crate::samples::SampleSource;
 /// Samples on which layers are compared: enough to rank them.
 const LAYER_SAMPLES: usize = 2;
 
+/// The target's arithmetic is verified, not this machine's: without VNNI, sums of products saturate (see `x86-avx2`).
+fn exact() -> LoadOptions {
+    LoadOptions { exact_int8: true, ..LoadOptions::default() }
+}
+
 /// Keeps the graphs as they are right before and after types were quantized.
 #[derive(Default)]
 pub(super) struct KeepQuantized {
@@ -71,17 +76,24 @@ pub(super) fn verify(
     progress: &(dyn Progress + Sync),
 ) -> Result<(), Vec<Diagnostic>> {
     let one = |d: Diagnostic| vec![d];
-    let load = LoadOptions { threads: 1, optimize: true, low_memory: true };
+    let load = exact();
     let reread = spaceevo_onnx::read(written, &Default::default()).map_err(one)?;
     report.ops_after = operators(&reread.graph);
     let float = job.runtime.load(ModelSource::File(job.source), &load).map_err(one)?;
     // A runtime without the operators of the QOperator form verifies the same types written the other way.
-    let twin = (options.form() == Writing::Qoperator && job.runtime.name() == "tract").then(|| portable(keep, job, options)).transpose()?;
+    let twin = (options.form() == Writing::Qoperator && job.runtime.name() == "tract")
+        .then(|| portable(keep, job, options))
+        .transpose()?;
     let source = twin.as_ref().map_or(ModelSource::File(written), ModelSource::Graph);
     let int8 = job.runtime.load(source, &load).map_err(one)?;
 
     let verification = &mut report.verification;
-    verification.runtime = format!("{} {}{}", job.runtime.name(), job.runtime.version(), if twin.is_some() { ", through the equivalent QDQ form" } else { "" });
+    verification.runtime = format!(
+        "{} {}{}",
+        job.runtime.name(),
+        job.runtime.version(),
+        if twin.is_some() { ", through the equivalent QDQ form" } else { "" }
+    );
     verification.held_out = !held_out.is_empty();
     let indices: Vec<usize> = if held_out.is_empty() { (0..job.samples.len().min(16)).collect() } else { held_out.to_vec() };
     verification.samples = indices.len();
@@ -102,7 +114,12 @@ fn portable(keep: &KeepQuantized, job: &Job<'_>, options: &Options) -> Result<Gr
 }
 
 /// Compares all outputs on samples.
-fn outputs(mut float: Box<dyn Session>, mut int8: Box<dyn Session>, samples: &dyn SampleSource, indices: &[usize]) -> Result<Vec<OutputQuality>, Diagnostic> {
+fn outputs(
+    mut float: Box<dyn Session>,
+    mut int8: Box<dyn Session>,
+    samples: &dyn SampleSource,
+    indices: &[usize],
+) -> Result<Vec<OutputQuality>, Diagnostic> {
     let names: Vec<String> = float.outputs().iter().map(|p| p.name.clone()).collect();
     let mut powers = vec![Power::default(); names.len()];
     let mut agreeing: Vec<Option<usize>> = vec![None; names.len()];
@@ -112,7 +129,8 @@ fn outputs(mut float: Box<dyn Session>, mut int8: Box<dyn Session>, samples: &dy
         for (i, (a, b)) in expected.iter().zip(&found).enumerate() {
             if a.dims() != b.dims() || a.elem() != b.elem() {
                 let message = format!("output '{}' was {:?} and is {:?}", names[i], a.ty(), b.ty());
-                return Err(Diagnostic::error("verify-output", Loc::Unknown, message).note("the conversion changed the model's interface: please report it"));
+                return Err(Diagnostic::error("verify-output", Loc::Unknown, message)
+                    .note("the conversion changed the model's interface: please report it"));
             }
             let (Some(x), Some(y)) = (a.to_f32(), b.to_f32()) else { continue };
             if y.iter().any(|v| !v.is_finite()) && x.iter().all(|v| v.is_finite()) {
@@ -145,7 +163,8 @@ fn top(scores: &[f32]) -> Option<usize> {
 /// Compares every stored tensor with its float original, layer by layer.
 fn layers(keep: &KeepQuantized, job: &Job<'_>, options: &Options, indices: &[usize]) -> Result<Vec<Layer>, Diagnostic> {
     let (Some(float), Some(quantized)) = (&keep.float, &keep.quantized) else { return Ok(Vec::new()) };
-    let stored: HashMap<String, ValueId> = made(quantized).filter(|&v| quantized.value(v).ty().quant().is_some()).map(|v| (quantized.label(v), v)).collect();
+    let stored: HashMap<String, ValueId> =
+        made(quantized).filter(|&v| quantized.value(v).ty().quant().is_some()).map(|v| (quantized.label(v), v)).collect();
     let pairs: Vec<(ValueId, ValueId)> = made(float).filter_map(|v| Some((v, *stored.get(&float.label(v))?))).collect();
     if pairs.is_empty() {
         return Ok(Vec::new());
@@ -157,12 +176,17 @@ fn layers(keep: &KeepQuantized, job: &Job<'_>, options: &Options, indices: &[usi
     let pipeline = Pipeline::parse("lower-qdq,drop-dead", job.registry)?;
     let run = Manager::new(job.registry, &options.target).run(&pipeline, &mut lowered, None);
     if !run.ok() {
-        return Err(run.log.diagnostics.into_iter().next_back().unwrap_or_else(|| Diagnostic::error("verify-output", Loc::Unknown, "lower-qdq failed")));
+        return Err(run
+            .log
+            .diagnostics
+            .into_iter()
+            .next_back()
+            .unwrap_or_else(|| Diagnostic::error("verify-output", Loc::Unknown, "lower-qdq failed")));
     }
     let mut probe = float.clone();
     let body = probe.body();
     probe.set_named_results(body, pairs.iter().map(|p| p.0).collect(), names);
-    let load = LoadOptions { threads: 1, optimize: true, low_memory: true };
+    let load = exact();
     let mut before = job.runtime.load(ModelSource::Graph(&probe), &load)?;
     let mut after = job.runtime.load(ModelSource::Graph(&lowered), &load)?;
     let mut powers = vec![Power::default(); pairs.len()];
@@ -201,7 +225,7 @@ fn accuracy(
     options: &Options,
     progress: &(dyn Progress + Sync),
 ) -> Result<Accuracy, Diagnostic> {
-    let load = LoadOptions { threads: 1, optimize: true, low_memory: true };
+    let load = exact();
     let share = |source: ModelSource<'_>| -> Result<f64, Diagnostic> {
         let right = Mutex::new(0usize);
         let work = |session: &mut dyn Session, index: usize| {

@@ -113,13 +113,9 @@ const NAMED: usize = 8;
 pub(crate) fn check(bytes: &[u8], shape: &'static Shape, limit: usize, loc: &Loc) -> Result<Vec<Diagnostic>, Diagnostic> {
     let mut walk = Walk { left: limit, unknown: BTreeSet::new() };
     walk.message(bytes, shape, 0).map_err(|stop| match stop {
-        Stop::Malformed => {
-            Diagnostic::error("onnx-malformed", loc.clone(), format!("these bytes are no {}", shape.name))
-                .note("the file is damaged, cut off, or of another kind")
-        }
-        Stop::TooDeep => {
-            Diagnostic::error("onnx-malformed", loc.clone(), format!("messages nest deeper than {DEEPEST}"))
-        }
+        Stop::Malformed => Diagnostic::error("onnx-malformed", loc.clone(), format!("these bytes are no {}", shape.name))
+            .note("the file is damaged, cut off, or of another kind"),
+        Stop::TooDeep => Diagnostic::error("onnx-malformed", loc.clone(), format!("messages nest deeper than {DEEPEST}")),
         Stop::TooLarge => {
             let message = format!("the messages of the file would fill more than {limit} bytes of memory");
             Diagnostic::error("onnx-too-large", loc.clone(), message)

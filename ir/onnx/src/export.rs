@@ -77,10 +77,15 @@ fn made_names(graph: &Graph) -> Vec<Option<Symbol>> {
         let Some(wanted) = graph.op(op).loc().node().filter(|n| !n.is_empty()) else { continue };
         let mut name = wanted.clone();
         if given(op).is_none() {
+            // One of several ops made from a node is called after what it makes: conversions around it, say.
+            if taken.contains(&name) {
+                let made = graph.op(op).results().first().map(|&v| graph.value(v).name().clone());
+                name = made.filter(|n| !n.is_empty()).unwrap_or(name);
+            }
             while taken.contains(&name) {
                 let count = counts.entry(wanted.clone()).or_insert(0);
                 *count += 1;
-                name = format!("{wanted}.{count}").into();
+                name = format!("{wanted}/{count}").into();
             }
             taken.insert(name.clone());
         }

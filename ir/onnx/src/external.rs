@@ -33,9 +33,8 @@ impl Store {
         tensor: &str,
         loc: &Loc,
     ) -> Result<Bytes, Diagnostic> {
-        let bad = |why: String| {
-            Diagnostic::error("onnx-external-data", loc.clone(), format!("data of tensor '{tensor}' {why}"))
-        };
+        let bad =
+            |why: String| Diagnostic::error("onnx-external-data", loc.clone(), format!("data of tensor '{tensor}' {why}"));
         let find = |key: &str| entries.iter().find(|e| e.key() == key).map(|e| e.value());
         let number = |key: &str| match find(key).map(str::trim) {
             None | Some("") => Ok(None),

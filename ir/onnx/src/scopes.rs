@@ -101,7 +101,10 @@ impl Chooser<'_> {
             for (index, &value) in this.results().iter().enumerate() {
                 let name = wanted(index, value);
                 let unnamed = self.names.of(value).is_empty() && is_made_here(value);
-                if unnamed && !name.is_empty() && bears == (*graph.value(value).name() == name) && !self.taken.contains(&name)
+                if unnamed
+                    && !name.is_empty()
+                    && bears == (*graph.value(value).name() == name)
+                    && !self.taken.contains(&name)
                 {
                     self.give(value, name, &mut own);
                 }

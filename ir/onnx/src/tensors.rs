@@ -142,7 +142,8 @@ pub(crate) fn to_dense(sparse: &SparseTensor, limit: usize, loc: &Loc) -> Result
         bad(format!("of shape {dims:?} would fill more than {limit} bytes when dense"))
             .note("raise ReadOptions::max_dense_bytes if the file is to be trusted")
     })?;
-    let linear = linear_indices(sparse, len).ok_or_else(|| bad(format!("has indices that do not fit the shape {dims:?}")))?;
+    let linear =
+        linear_indices(sparse, len).ok_or_else(|| bad(format!("has indices that do not fit the shape {dims:?}")))?;
     if indices.elem() != Elem::I64 || values.dims() != [linear.len()] {
         return Err(bad("needs as many i64 indices as values".to_string()));
     }

@@ -16,7 +16,7 @@ use spaceevo_onnx::{ReadOptions, read, read_datum};
 const SETS: &[&str] = &["node", "simple", "pytorch-converted", "pytorch-operator"];
 
 /// At least so many must pass: raise it when operators are claimed.
-const FLOOR: usize = 1000;
+const FLOOR: usize = 1792;
 
 /// Tests that are not judged, each with the reason. Only randomness is a reason.
 const NOT_JUDGED: &[(&str, &str)] = &[
@@ -66,7 +66,7 @@ fn tests_of_claimed_operators_pass() {
     }
     println!("{passed} pass, {} fail, {unclaimed} have operators that are not claimed", failed.len());
     assert!(failed.is_empty(), "{} tests of claimed operators fail:\n{}", failed.len(), failed.join("\n"));
-    assert!(!only.is_empty() || passed >= FLOOR, "only {passed} tests pass; it were {FLOOR}");
+    assert!(!only.is_empty() || passed >= FLOOR, "only {passed} tests pass; there were {FLOOR}");
 }
 
 fn folders(set: &Path) -> Vec<PathBuf> {

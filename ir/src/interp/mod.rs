@@ -34,12 +34,12 @@ mod sequence;
 mod softmax;
 mod sort;
 mod strings;
-mod unary;
-mod window;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
 mod trial;
+mod unary;
+mod window;
 
 use std::cell::RefCell;
 use std::collections::HashMap;

@@ -74,14 +74,15 @@ impl Pass for Calibrate {
             match range {
                 Ok(Some(range)) => {
                     // The type must not reach beyond what a clip lets through, else the clip could not be dropped.
-                    let clip =
-                        graph.def_op(value).filter(|&op| ["Relu", "Clip"].iter().any(|n| graph.op(op).name().is_onnx(n)));
+                    let maker = graph.def_op(value);
+                    let clip = maker.filter(|&op| ["Relu", "Clip"].iter().any(|n| graph.op(op).name().is_onnx(n)));
                     let (least, most) =
                         clip.and_then(|op| clip_bounds(graph, op)).unwrap_or((f32::NEG_INFINITY, f32::INFINITY));
-                    graph.set_range(
-                        value,
-                        Some(Range { min: range.min.clamp(least, most), max: range.max.clamp(least, most) }),
-                    );
+                    let range = Range { min: range.min.clamp(least, most), max: range.max.clamp(least, most) };
+                    if maker.is_some_and(|op| !cx.rewrite(graph, op, format!("from {} to {}", range.min, range.max))) {
+                        return Ok(Outcome::Changed);
+                    }
+                    graph.set_range(value, Some(range));
                 }
                 Ok(None) => {
                     let message = format!("{} was empty for every sample", graph.label(value));

@@ -51,6 +51,12 @@ impl Pass for LowerQdq {
             let name = stem(graph, value);
             let users: Vec<User> = graph.value(value).users().to_vec();
             let def = graph.value(value).def();
+            if let Def::Op(op, _) = def
+                && !cx.rewrite(graph, op, "stored between a QuantizeLinear and a DequantizeLinear")
+            {
+                break;
+            }
+            cx.count("tensors", 1);
             let first = match def {
                 Def::Op(op, _) => Place::After(op),
                 _ => front(graph),
@@ -74,7 +80,6 @@ impl Pass for LowerQdq {
             };
             users.into_iter().for_each(|user| graph.replace_use(user, float));
         }
-        cx.count("tensors", 1);
         Ok(Outcome::Changed)
     }
 }

@@ -9,7 +9,7 @@
 //! Ops that move bytes run on them as they are; between integer and float ops stand conversions, one per tensor and
 //! direction. Inputs and results of the model stay float.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use spaceevo_ir::verify::Form;
 use spaceevo_ir::{Attr, Attrs, Elem, Graph, MICROSOFT, NewOp, OpId, OpName, Place, Quant, User, ValueId};
@@ -45,11 +45,13 @@ impl Pass for LowerQoperator {
         let touched = |&op: &OpId| {
             graph.op(op).results().iter().chain(graph.op(op).operands().iter().flatten()).any(|&v| stored(graph, v))
         };
-        if inputs.is_empty() && !ops.iter().any(touched) {
+        let Some(first) = ops.iter().copied().find(touched) else { return Ok(Outcome::Unchanged) };
+        let writer = Writer::new(graph, INFO.name).map_err(|d| cx.error(d))?;
+        // All or nothing: a graph in which only some readers of a tensor see bytes would not be valid.
+        if !cx.rewrite(graph, first, "this op and all others with stored tensors are written as integer operators") {
             return Ok(Outcome::Unchanged);
         }
-        let writer = Writer::new(graph, INFO.name).map_err(|d| cx.error(d))?;
-        let mut lowering = Lowering { writer, floats: HashMap::new(), types: HashMap::new() };
+        let mut lowering = Lowering { writer, floats: HashMap::new(), types: BTreeMap::new() };
         let place = front(graph);
         for input in inputs {
             lowering.store(graph, input, place);
@@ -70,7 +72,7 @@ struct Lowering {
     /// Float twin of a stored value.
     floats: HashMap<ValueId, ValueId>,
     /// Every value that is now bytes.
-    types: HashMap<ValueId, Quant>,
+    types: BTreeMap<ValueId, Quant>,
 }
 
 impl Lowering {
@@ -121,6 +123,7 @@ impl Lowering {
             return;
         }
         if let Some((name, attrs, new)) = self.integer(graph, cx, op) {
+            cx.count("integer ops", 1);
             let place = Place::Before(op);
             let result = results[0];
             let (text, loc) = (stem(graph, result), graph.op(op).loc().clone());

@@ -51,7 +51,13 @@ impl Writer {
         let zeros: Vec<f64> = (0..quant.scale.len()).map(|c| f64::from(quant.at(c).1)).collect();
         // Integer element types always pack.
         let tensor = Tensor::from_f64(quant.store, dims, &zeros).unwrap_or_else(|| Tensor::scalar(0u8));
-        self.constant(graph, format!("{name}_zero_point"), tensor)
+        let name = format!("{name}_zero_point");
+        if quant.store == Elem::I8 {
+            // Weights do not share theirs: ONNX Runtime rewrites signed weights and their zero points together when it is
+            // asked for exact sums without VNNI, and cannot do it twice with one constant.
+            return graph.add_const(graph.body(), name, tensor);
+        }
+        self.constant(graph, name, tensor)
     }
 
     /// `value, scale, zero`: the three operands that stand for a stored tensor in integer operators.

@@ -26,7 +26,7 @@ pub fn write(models: &Path) -> io::Result<()> {
     fs::write(pictures.join("classes.txt"), CLASSES.join("\n") + "\n")?;
     let spec = format!(
         "# What the networks expect of a picture; mean and std are in 0..255 units.\n\
-         size = [{SIDE}, {SIDE}]\n\
+         resize = \"fit\"\n\
          layout = \"nchw\"\n\
          colour = \"rgb\"\n\
          mean = {MEAN:?}\n\

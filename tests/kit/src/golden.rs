@@ -8,21 +8,23 @@
 //! graph @main(…) { … }
 //! ```
 //!
-//! Further header lines: `target: NAME`; `draw: LOW HIGH` (interval of the inputs); `dims: N=2 H=8` (extents of named
-//! dims); `samples: 4` (drawn inputs to calibrate with); `tolerance: 0.01` (for approximate effects, in parts of the largest
-//! number); `not idempotent: why`; `not run: why` (the interpreter has no kernel for an op).
+//! Further header lines: `target: NAME`; `samples: 4` (calibration samples to draw); `draw: LOW HIGH` (interval of the
+//! inputs); `dims: N=2 H=8` (extents of named dims); `tolerance: 0.01` (for approximate effects, in parts of the largest number); `not idempotent: why`;
+//! `not run: why` (the interpreter has no kernel for an op).
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use spaceevo_ir::Graph;
+use spaceevo_ir::interp::Datum;
 use spaceevo_ir::text::{self, BlobSource, NoBlobs, PrintOptions};
 use spaceevo_ir::verify::{Form, verify};
-use spaceevo_ir::{Graph, interp};
-use spaceevo_passes::{Effect, Manager, Observer, Pipeline, Registry, Report, Target};
+use spaceevo_passes::{Effect, Manager, Pipeline, Registry, Report, Target};
 
 use crate::compare::{Closeness, compare};
 use crate::inputs::{Draw, inputs};
-use crate::samples::DrawnSamples;
+use crate::observer::Seeded;
+use crate::stored;
 
 /// A golden case.
 #[derive(Clone, Debug)]
@@ -47,7 +49,7 @@ pub struct Ran {
     pub report: Report,
 }
 
-const SETTINGS: &[&str] = &["pipeline", "target", "draw", "dims", "samples", "tolerance", "not idempotent", "not run"];
+const SETTINGS: &[&str] = &["pipeline", "target", "samples", "draw", "dims", "tolerance", "not idempotent", "not run"];
 
 impl Case {
     /// Reads a case; a sentence when its header is not complete.
@@ -110,26 +112,14 @@ impl Case {
         let name = self.setting("target").map(str::to_owned).or_else(|| Target::names().next().map(str::to_owned));
         let name = name.ok_or("there is no target")?;
         let target = Target::named(&name).ok_or_else(|| format!("there is no target '{name}'"))?;
-        let count =
-            self.setting("samples").map_or(Ok(0), |n| n.parse().map_err(|_| format!("samples '{n}' is no number")))?;
-        let mut samples = DrawnSamples { draw: self.draw()?, count };
-        let observer = (count > 0).then_some(&mut samples as &mut dyn Observer);
-        Ok(Manager::new(registry, &target).run(&self.pipeline(registry)?, graph, observer))
-    }
-
-    /// How inputs are drawn.
-    fn draw(&self) -> Result<Draw, String> {
-        let mut draw = Draw::default();
-        if let Some(text) = self.setting("draw") {
-            let numbers: Vec<f64> = text.split_whitespace().filter_map(|word| word.parse().ok()).collect();
-            let [low, high] = numbers[..] else { return Err(format!("draw '{text}' is not two numbers")) };
-            draw.within = (low, high);
+        let mut samples = Vec::new();
+        for seed in
+            0..self.setting("samples").map_or(Ok(0), |n| n.parse().map_err(|_| format!("samples '{n}' is no number")))?
+        {
+            samples.push(inputs(graph, &Draw { seed: 1 + 10 * seed, ..Draw::default() })?);
         }
-        for word in self.setting("dims").unwrap_or_default().split_whitespace() {
-            let parsed = word.split_once('=').and_then(|(name, extent)| Some((name.to_owned(), extent.parse().ok()?)));
-            draw.dims.extend([parsed.ok_or_else(|| format!("dims '{word}' is not name=extent"))?]);
-        }
-        Ok(draw)
+        let mut observer = Seeded { samples };
+        Ok(Manager::new(registry, &target).run(&self.pipeline(registry)?, graph, Some(&mut observer)))
     }
 
     /// Everything beside the snapshot: the text round trip, the verifier, idempotence, names, numbers.
@@ -154,7 +144,9 @@ impl Case {
     fn check_interface(&self, ran: &Ran) -> Result<(), String> {
         let interface = |graph: &Graph| {
             let body = graph.region(graph.body());
-            let inputs: Vec<_> = body.inputs().iter().map(|&v| graph.value(v).name().clone()).collect();
+            // An input with a default may become a constant.
+            let needed = body.inputs().iter().filter(|&&v| graph.value(v).tensor().is_none());
+            let inputs: Vec<_> = needed.map(|&v| graph.value(v).name().clone()).collect();
             (inputs, body.result_names().to_vec())
         };
         let (before, after) = (interface(&ran.input), interface(&ran.output));
@@ -180,18 +172,28 @@ impl Case {
         let Some(close) = Closeness::of(effect, tolerance.transpose()?) else {
             return if effect == Effect::Retrain { Ok(()) } else { Err("the header states no tolerance".into()) };
         };
-        let mut draw = self.draw()?;
+        let mut draw = Draw::default();
+        if let Some(text) = self.setting("draw") {
+            let numbers: Vec<f64> = text.split_whitespace().filter_map(|word| word.parse().ok()).collect();
+            let [low, high] = numbers[..] else { return Err(format!("draw '{text}' is not two numbers")) };
+            draw.within = (low, high);
+        }
+        for word in self.setting("dims").unwrap_or_default().split_whitespace() {
+            let parsed = word.split_once('=').and_then(|(name, extent)| Some((name.to_owned(), extent.parse().ok()?)));
+            draw.dims.extend([parsed.ok_or_else(|| format!("dims '{word}' is not name=extent"))?]);
+        }
         let mut compared = 0;
         for seed in [1, 101] {
             draw.seed = seed;
-            let data = inputs(&ran.input, &draw)?;
-            let expected = interp::run(&ran.input, &data);
+            let data = stored::real_inputs(&ran.input, &inputs(&ran.input, &draw)?).map_err(|d| d.to_string())?;
+            let expected = stored::run(&ran.input, &data);
             match (expected, self.setting("not run")) {
                 (Err(d), Some(_)) if d.code == "interp-unsupported" => continue,
                 (Ok(_), Some(_)) => return Err("the header says 'not run', but the interpreter can run it".into()),
                 (Err(d), _) => return Err(format!("the input does not run: {d}")),
                 (Ok(expected), None) => {
-                    let found = interp::run(&ran.output, &data).map_err(|d| format!("the output does not run: {d}"))?;
+                    let data = taken(&ran.input, &ran.output, &data);
+                    let found = stored::run(&ran.output, &data).map_err(|d| format!("the output does not run: {d}"))?;
                     let names: Vec<String> =
                         ran.input.region(ran.input.body()).result_names().iter().map(|n| n.to_string()).collect();
                     compare(&names, &expected, &found, close)?;
@@ -223,6 +225,16 @@ impl Case {
         }
         text
     }
+}
+
+/// What `after` takes of the inputs of `before`: inputs with a default may have become constants.
+pub fn taken(before: &Graph, after: &Graph, data: &[Datum]) -> Vec<Datum> {
+    let names = |graph: &Graph| -> Vec<_> {
+        let inputs = graph.region(graph.body()).inputs();
+        inputs.iter().map(|&v| graph.value(v).name().clone()).collect()
+    };
+    let left = names(after);
+    names(before).iter().zip(data).filter(|(name, _)| left.contains(name)).map(|(_, datum)| datum.clone()).collect()
 }
 
 fn parse(text: &str) -> Result<Graph, String> {

@@ -1,6 +1,7 @@
-//! What tests share: goldens, numeric checks, random graphs.
+//! What tests share: goldens, numeric checks, seeded samples.
 
 pub mod compare;
 pub mod golden;
 pub mod inputs;
-pub mod samples;
+pub mod observer;
+pub mod stored;

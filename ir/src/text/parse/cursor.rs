@@ -282,19 +282,26 @@ impl<'a> Reader<'a> {
         Stop
     }
 
-    /// Reports that something else than the next token was expected.
+    /// Reports that something else than the next token was expected; where the line ends before it, at the end of the line.
     pub(super) fn expected(&mut self, what: &str) -> Stop {
         let token = self.peek();
-        let (code, found) = match token.kind {
-            Kind::End => ("text-syntax", "the end of the text".to_owned()),
-            Kind::Stray => ("text-syntax", "a character that has no meaning here".to_owned()),
-            Kind::OpenString => ("text-syntax", "a string that does not end on its line".to_owned()),
-            _ => {
-                let slice = self.slice(token);
-                let short: String = slice.chars().take(40).collect();
-                ("text-syntax", format!("`{short}{}`", if short.len() < slice.len() { "…" } else { "" }))
-            }
+        if token.line_start && self.at > 0 {
+            let end = self.token_at(self.at - 1).end;
+            let message = format!("expected {what}, found the end of the line");
+            return self.error(Token { start: end, end, ..token }, "text-syntax", message);
+        }
+        self.unexpected(what)
+    }
+
+    /// Reports that the next token is not what was expected.
+    pub(super) fn unexpected(&mut self, what: &str) -> Stop {
+        let token = self.peek();
+        let found = match token.kind {
+            Kind::End => "the end of the text".to_owned(),
+            Kind::Stray => "a character that has no meaning here".to_owned(),
+            Kind::OpenString => "a string that does not end on its line".to_owned(),
+            _ => format!("`{}`", self.slice(token).chars().take(40).collect::<String>()),
         };
-        self.error(token, code, format!("expected {what}, found {found}"))
+        self.error(token, "text-syntax", format!("expected {what}, found {found}"))
     }
 }

@@ -27,7 +27,7 @@ impl Reader<'_> {
             }
         }
         if graphs == 0 && self.diagnostics.is_empty() {
-            self.expected("`graph @main(…) { … }`");
+            self.unexpected("`graph @main(…) { … }`");
         }
         // Unknown names are found at the end of their region: back into the order of the text.
         let mut diagnostics = self.diagnostics;
@@ -55,7 +55,7 @@ impl Reader<'_> {
             word @ ("block" | "let" | "rule" | "import") => {
                 Err(self.error(token, "text-reserved", format!("`{word}` is kept for later versions of the format")))
             }
-            _ => Err(self.expected("`graph`, `function`, `param` or `bind`")),
+            _ => Err(self.unexpected("`graph`, `function`, `param` or `bind`")),
         }
     }
 

@@ -113,7 +113,9 @@ impl Reader<'_> {
         };
         match literal {
             Literal::Items { at, dims: written } => {
-                if at.len() != n || n > 0 && *written != dims {
+                // One number without brackets also serves for `f32[1,1]`.
+                let fits = *written == dims || n == 0 || written.is_empty();
+                if at.len() != n || !fits {
                     let message = format!("numbers of shape {written:?} where the type says {dims:?}");
                     return Err(self.error(token, "text-literal", message));
                 }

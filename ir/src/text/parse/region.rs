@@ -148,11 +148,11 @@ impl Reader<'_> {
                 return Ok(());
             }
             if token.kind == Kind::End || token.kind == Kind::Word && self.at_margin(token) && TOP.contains(&slice) {
-                return Err(self.expected("`}` at the end of the region"));
+                return Err(self.unexpected("`}` at the end of the region"));
             }
             let returns = matches!(slice, "return" | "yield");
             if ended {
-                self.expected("`}` after what the region returns");
+                self.unexpected("`}` after what the region returns");
             }
             let (nesting, position) = (self.nesting(), self.position());
             if ended || self.statement(region, returns).is_err() {

@@ -122,10 +122,11 @@ impl Writer<'_> {
             (_, [code, ..]) => crate::small_float::decode(elem, *code),
             _ => f64::NAN,
         };
+        // Whole numbers print as what they are: 448.0 reads back from 450.0 too, but nobody would know it again.
+        let whole = value.fract() == 0.0 && value.abs() < 1e6;
         let short = (0..17).map(|digits| format!("{value:.digits$e}")).filter_map(|text| text.parse::<f64>().ok());
-        let exact = [value].into_iter().chain(short);
-        // Few digits first; the value itself serves for NaN and infinities, which have none.
-        let found = exact.skip(usize::from(value.is_finite())).find(|&v| float_bytes(elem, v) == bytes);
+        let exact = Some(value).filter(|v| whole || !v.is_finite());
+        let found = exact.into_iter().chain(short).find(|&v| float_bytes(elem, v) == bytes);
         match found {
             Some(v) => self.double(v),
             None => {

@@ -178,3 +178,10 @@ impl fmt::Display for Expr {
         shown(f, |w| w.expr(self, 0))
     }
 }
+
+/// As in the text format.
+impl fmt::Display for crate::space::Item {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        shown(f, |w| w.item(self))
+    }
+}

@@ -1,0 +1,151 @@
+//! What a form allows, and the table of search parameters.
+
+use crate::attr::Attr;
+use crate::graph::{OpId, SPACE, ValueId};
+use crate::nearest::nearest;
+use crate::space::{Domain, Expr};
+use crate::types::{Dim, Type};
+use crate::verify::{Checker, Form};
+
+/// Every parameter that an expression uses, and whether there is an expression at all.
+#[derive(Default)]
+struct Used {
+    params: Vec<crate::types::Symbol>,
+    elastic: bool,
+}
+
+impl Used {
+    fn expr(&mut self, expr: &Expr) {
+        self.elastic = true;
+        let mut stack = vec![expr];
+        while let Some(expr) = stack.pop() {
+            match expr {
+                Expr::Param(name) => self.params.push(name.clone()),
+                Expr::Call(_, args) => stack.extend(args),
+                Expr::Int(_) | Expr::Float(_) | Expr::Name(_) => {}
+            }
+        }
+    }
+
+    fn attr(&mut self, attr: &Attr) {
+        let mut stack = vec![attr];
+        while let Some(attr) = stack.pop() {
+            match attr {
+                Attr::Expr(expr) => self.expr(expr),
+                Attr::List(items) => stack.extend(items),
+                Attr::Type(ty) => self.ty(ty),
+                Attr::Types(types) => types.iter().for_each(|ty| self.ty(ty)),
+                _ => {}
+            }
+        }
+    }
+
+    fn ty(&mut self, ty: &Type) {
+        let mut at = ty;
+        let shape = loop {
+            match at {
+                Type::Tensor(t) | Type::Sparse(t) => break &t.shape,
+                Type::Sequence(inner) | Type::Optional(inner) | Type::Map(_, inner) => at = inner,
+                Type::Unknown => return,
+            }
+        };
+        for dim in shape.iter().flatten() {
+            if let Dim::Expr(expr) = dim {
+                self.expr(expr);
+            }
+        }
+    }
+}
+
+impl Checker<'_> {
+    pub(super) fn form(&mut self, form: Form) {
+        let graph = self.graph;
+        let concrete = form >= Form::Concrete;
+        self.table(concrete);
+        for region in graph.all_regions() {
+            let r = graph.region(region);
+            for &value in r.inputs().iter().chain(r.consts()) {
+                self.value_params(value, concrete);
+            }
+            for op in graph.ops_in(region) {
+                self.op_params(op, concrete);
+                graph.op(op).results().iter().for_each(|&value| self.value_params(value, concrete));
+            }
+        }
+    }
+
+    fn op_params(&mut self, id: OpId, concrete: bool) {
+        let op = self.graph.op(id);
+        if concrete && &*op.name().domain == SPACE {
+            self.at(id, "form-space-op", "is left in a graph without choices".into());
+        }
+        for (name, attr) in op.attrs() {
+            let mut used = Used::default();
+            used.attr(attr);
+            if concrete && used.elastic {
+                self.at(id, "form-param", format!("attribute {name} = {attr} depends on parameters"));
+            }
+            for param in used.params {
+                if let Some((message, note)) = self.undeclared(&param) {
+                    self.push(id, "param-unknown", message, note);
+                }
+            }
+        }
+    }
+
+    fn value_params(&mut self, value: ValueId, concrete: bool) {
+        let ty = self.graph.value(value).ty();
+        let mut used = Used::default();
+        used.ty(ty);
+        if concrete && used.elastic {
+            self.at_value(value, "form-param", format!("its type {ty} depends on parameters"));
+        }
+        for param in used.params {
+            if let Some((message, _)) = self.undeclared(&param) {
+                self.at_value(value, "param-unknown", message);
+            }
+        }
+    }
+
+    fn undeclared(&self, name: &str) -> Option<(String, Option<String>)> {
+        let space = &self.graph.space;
+        if space.param(name).is_some() {
+            return None;
+        }
+        let near = nearest(name, space.params.iter().map(|p| &*p.name));
+        Some((format!("${name} is not declared"), near.map(|near| format!("did you mean ${near}?"))))
+    }
+
+    fn table(&mut self, concrete: bool) {
+        let space = &self.graph.space;
+        for param in &space.params {
+            let empty = match &param.domain {
+                Domain::Range { low, high, step } => low > high || *step <= 0,
+                Domain::Set(items) => items.is_empty(),
+            };
+            if empty {
+                self.anywhere("param-domain", format!("${} has no value to take", param.name), None);
+            }
+            if concrete {
+                self.anywhere("form-param", format!("${} is declared in a graph without choices", param.name), None);
+            }
+        }
+        for (name, item) in &space.binds {
+            match space.param(name) {
+                Some(param) if !param.domain.contains(item) => {
+                    self.anywhere(
+                        "param-domain",
+                        format!("${name} is bound to {item}, which its domain does not hold"),
+                        None,
+                    );
+                }
+                Some(_) => {}
+                None => {
+                    if let Some((message, note)) = self.undeclared(name) {
+                        self.anywhere("param-unknown", message, note);
+                    }
+                }
+            }
+        }
+    }
+}
