@@ -1,30 +1,34 @@
-//! Makes inputs that have a default constants.
+//! Makes inputs that have a default plain constants.
 //!
 //! ```text
-//! graph @main(%x: f32[1,3,8,8], %w: f32[4,3,1,1] = rand(7))        graph @main(%x: f32[1,3,8,8])
-//!                                                           ──▶      %w = const rand(7) : f32[4,3,1,1]
+//! graph @main(%x: f32[1,3], %w: f32[3,2] = ...)      graph @main(%x: f32[1,3]) {
+//!                                             ──▶      %w = const ...
 //! ```
-//!
-//! Before IR version 4 every initializer had to be listed as an input, and a caller may override it. Nobody does, but no
-//! runtime may fold such weights, and no pass may quantize them.
 
-use spaceevo_ir::Graph;
 use spaceevo_ir::verify::Form;
+use spaceevo_ir::{Graph, OpId, User};
 
-use crate::pass::{Aborted, Effect, Outcome, Pass, PassContext, PassInfo};
+use crate::pass::{Aborted, Effect, OptionInfo, OptionKind, Outcome, Pass, PassContext, PassInfo};
 
 /// See the module documentation.
 pub(crate) struct FreezeInputs;
 
 static INFO: PassInfo = PassInfo {
     name: "freeze-inputs",
-    summary: "make inputs that have a default constants",
-    doc: "An input with a default (an initializer that is listed as an input) becomes a constant of the model: callers can no \
-          longer override it. Declines when no input has a default.",
+    summary: "make inputs that have a default plain constants",
+    doc: "Files of IR version 3 had to list every weight among the inputs, and many exporters went on doing so: the weight is \
+          then the default of an input, which a caller may override, and no pass can fold it. This pass makes such inputs \
+          constants. For callers who give none of them, nothing changes.\n\n\
+          It declines for inputs named in the option `keep`. Inputs that nothing reads are left alone.",
     effect: Effect::Exact,
     accepts: Form::Any,
     leaves: Form::Any,
-    options: &[],
+    options: &[OptionInfo {
+        name: "keep",
+        kind: OptionKind::Text,
+        default: "",
+        help: "inputs that callers may go on overriding, separated by +",
+    }],
 };
 
 impl Pass for FreezeInputs {
@@ -33,24 +37,16 @@ impl Pass for FreezeInputs {
     }
 
     fn run(&self, graph: &mut Graph, cx: &mut PassContext<'_>) -> Result<Outcome, Aborted> {
-        let body = graph.body();
-        let readers = |graph: &Graph, v| {
-            graph.value(v).users().iter().find_map(|u| match u {
-                spaceevo_ir::User::Op(op, _) => Some(*op),
-                spaceevo_ir::User::Return(..) => None,
-            })
-        };
+        let keep: Vec<String> = cx.text("keep").split('+').map(|name| name.trim().to_owned()).collect();
         let mut changed = false;
-        for input in graph.region(body).inputs().to_vec() {
-            let reader = readers(graph, input);
-            if graph.value(input).tensor().is_none() {
-                if let Some(op) = reader {
-                    cx.declined(graph, op, format!("its operand {} has no default: callers give it", graph.label(input)));
-                }
+        for input in graph.region(graph.body()).inputs().to_vec() {
+            let value = graph.value(input);
+            let Some(reader) = value.tensor().and_then(|_| first_reader(graph, value.users())) else { continue };
+            if keep.iter().any(|name| **name == **value.name()) {
+                cx.declined(graph, reader, format!("{} stays an input, as asked for", graph.label(input)));
                 continue;
             }
-            let what = format!("its operand {} is a constant now", graph.label(input));
-            if reader.is_some_and(|op| !cx.rewrite(graph, op, what)) {
+            if !cx.rewrite(graph, reader, format!("{} became a constant", graph.label(input))) {
                 break;
             }
             graph.input_to_const(input);
@@ -59,4 +55,9 @@ impl Pass for FreezeInputs {
         }
         Ok(Outcome::from(changed))
     }
+}
+
+fn first_reader(graph: &Graph, users: &[User]) -> Option<OpId> {
+    let readers = users.iter().filter_map(|user| if let User::Op(op, _) = user { Some(*op) } else { None });
+    readers.filter(|&op| graph.is_live(op)).min()
 }
