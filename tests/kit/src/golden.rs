@@ -49,8 +49,7 @@ pub struct Ran {
     pub report: Report,
 }
 
-const SETTINGS: &[&str] =
-    &["pipeline", "target", "samples", "draw", "dims", "tolerance", "not idempotent", "not run"];
+const SETTINGS: &[&str] = &["pipeline", "target", "samples", "draw", "dims", "tolerance", "not idempotent", "not run"];
 
 impl Case {
     /// Reads a case; a sentence when its header is not complete.
@@ -151,11 +150,7 @@ impl Case {
             (inputs, body.result_names().to_vec())
         };
         let (before, after) = (interface(&ran.input), interface(&ran.output));
-        if before == after {
-            Ok(())
-        } else {
-            Err(format!("inputs and results {before:?} became {after:?}"))
-        }
+        if before == after { Ok(()) } else { Err(format!("inputs and results {before:?} became {after:?}")) }
     }
 
     fn check_again(&self, ran: &Ran, registry: &Registry) -> Result<(), String> {
