@@ -84,12 +84,25 @@ impl std::error::Error for Diagnostic {}
 
 /// Every code with a sentence on what it means: what `spaceevo-opt explain` prints. One line each, sorted.
 pub const CODES: &[(&str, &str)] = &[
+    (
+        "bad-activation",
+        "A tensor became infinite or NaN while calibrating: the preprocessing does not fit the model, or its weights are damaged.",
+    ),
+    ("bad-weights", "A constant holds a number that is not finite, so that it cannot be quantized."),
     ("const-type", "The numbers of a constant are not of the element type or shape that its type says."),
     ("diff-outputs", "The outputs of two models cannot be compared: their number or their shapes differ."),
+    ("effect-not-allowed", "A pass may change the numbers more than --allow permits."),
     ("file-format", "A file's name does not say its format, or its bytes are of none that is known."),
     ("file-io", "A file cannot be read or written: it is missing, no regular file, not permitted, or the disk is full."),
+    (
+        "fixpoint-bound",
+        "A fixpoint was still changing the graph when its rounds were used up: two passes may undo each other.",
+    ),
+    ("form-mismatch", "A pass was given a graph of another form than it accepts, such as a search space."),
     ("form-param", "A search parameter is left where the form allows none: bind it and specialize."),
     ("form-space-op", "An op of a search space is left where the form allows none: specialize first."),
+    ("gate-agreement", "The converted model agrees with the float one on fewer top classes than --min-agreement asks for."),
+    ("gate-sqnr", "The converted model is noisier than --min-sqnr allows."),
     ("internal", "The program broke an assumption of its own: a mistake to be reported, not one of the input."),
     ("interp-failed", "The reference interpreter could not run an op: its operands do not fit the operator."),
     ("interp-limit", "The reference interpreter stopped: the model needs more memory or steps than allowed."),
@@ -98,7 +111,10 @@ pub const CODES: &[(&str, &str)] = &[
         "ir-links",
         "The links between values, their makers and their readers contradict each other: a fault of the pass that ran.",
     ),
+    ("missing-range", "A tensor shall be stored as integers, but no range was calibrated for it."),
+    ("no-samples", "Calibration needs samples, and none were given."),
     ("not-visible", "An op reads a value of a region that it does not stand in."),
+    ("nothing-to-quantize", "No op of the model can run in integers on the target."),
     ("onnx-cycle", "Nodes of an ONNX graph read each other's results in a circle, so none of them can run first."),
     ("onnx-duplicate-name", "Two values of one ONNX graph, or two functions of a model, have the same name."),
     ("onnx-external-data", "Tensor data in another file is missing, too short, or outside of the model's folder."),
@@ -118,6 +134,7 @@ pub const CODES: &[(&str, &str)] = &[
     ("op-deprecated", "An operator was withdrawn at the operator set that the graph names."),
     ("op-opset", "An operator came later than the operator set that the graph names."),
     ("op-type", "An operand or result is of a type that its operator does not take, or that contradicts another one."),
+    ("opset-too-old", "Quantized graphs need a newer operator set than the model has."),
     (
         "opset-upgrade",
         "An op cannot be brought to the operator set version that was asked for; the model is left as it was.",
@@ -125,6 +142,8 @@ pub const CODES: &[(&str, &str)] = &[
     ("output-exists", "The file to be written exists; `--force` overwrites it."),
     ("param-domain", "A search parameter is bound to a value that is not in its domain, or the domain is empty."),
     ("param-unknown", "A search parameter is used or bound but not declared."),
+    ("pass-contract", "A pass broke a promise: a mistake of the program, not of the model."),
+    ("pipeline-syntax", "A pipeline text is malformed, or names a pass, option or pipeline that does not exist."),
     ("preprocess-spec", "A preprocessing spec has an unknown word or a number that makes no sense."),
     (
         "quant-scale-mismatch",
@@ -152,6 +171,7 @@ pub const CODES: &[(&str, &str)] = &[
         "The operands and attributes of an op cannot go together: their shapes do not fit, or an attribute is out of range.",
     ),
     ("shape-mismatch", "The type that the file declares for a value is not the one that its op makes."),
+    ("target-file", "A target file is malformed, or holds a key or value that is not known."),
     ("test-case", "A golden case cannot be read, or its result is not the expected one."),
     (
         "text-blob",
@@ -169,8 +189,10 @@ pub const CODES: &[(&str, &str)] = &[
     ("text-syntax", "Something else was expected here."),
     ("text-type", "A type, list or domain is not what its place demands."),
     ("text-unknown-value", "An operand or result names a value that is not defined in reach."),
+    ("unknown-target", "There is no target of that name."),
     ("usage", "The command line makes no sense."),
     ("use-before-def", "An op reads a value that is made only after it."),
+    ("verify-output", "The converted model has other outputs than the float one, or outputs that are not finite."),
     ("weights-file", "The file of large constants beside a text is damaged, or something else."),
 ];
 

@@ -188,7 +188,9 @@ mod tests {
         assert_eq!(ranges(Method::MinMax, &samples, &[0, 1, 2]).max, 60.0);
         for method in [Method::MovingAverage, Method::Percentile(0.9999), Method::Entropy, Method::Mse] {
             let range = ranges(method, &samples, &[0, 1, 2]);
-            assert!(range.max < 40.0 && range.max > 1.0 && range.min < -1.0, "{method:?} {range:?}");
+            // One number in fifty thousand costs little entropy, but its squared error is large.
+            let most = if method == Method::Mse { 60.0 } else { 40.0 };
+            assert!(range.max < most && range.max > 1.0 && range.min < -1.0, "{method:?} {range:?}");
         }
     }
 

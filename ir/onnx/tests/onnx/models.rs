@@ -276,7 +276,7 @@ fn node_names_of_made_ops_come_from_their_history() {
     graph.set_results(body, vec![value]);
     let back = round(&graph);
     let names: Vec<_> = back.all_ops().iter().map(|&op| back.op(op).loc().node().map(|n| n.to_string())).collect();
-    assert_eq!(names, [Some("conv.1".into()), Some("conv".into()), Some(String::new())]);
+    assert_eq!(names, [Some("conv/1".into()), Some("conv".into()), Some(String::new())]);
 }
 
 #[test]
