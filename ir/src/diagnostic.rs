@@ -98,7 +98,6 @@ pub const CODES: &[(&str, &str)] = &[
         "fixpoint-bound",
         "A fixpoint was still changing the graph when its rounds were used up: two passes may undo each other.",
     ),
-    ("form-mismatch", "A pass was given a graph of another form than it accepts, such as a search space."),
     ("form-param", "A search parameter is left where the form allows none: bind it and specialize."),
     ("form-space-op", "An op of a search space is left where the form allows none: specialize first."),
     ("gate-agreement", "The converted model agrees with the float one on fewer top classes than --min-agreement asks for."),
@@ -194,6 +193,7 @@ pub const CODES: &[(&str, &str)] = &[
     ("use-before-def", "An op reads a value that is made only after it."),
     ("verify-output", "The converted model has other outputs than the float one, or outputs that are not finite."),
     ("weights-file", "The file of large constants beside a text is damaged, or something else."),
+    ("wrong-form", "A pass was given a graph of another form than it accepts, such as a search space."),
 ];
 
 /// The sentence of a code.

@@ -170,7 +170,7 @@ impl<'a> Manager<'a> {
             if !broken.is_empty() {
                 report.log.diagnostics.push(
                     Diagnostic::error(
-                        "form-mismatch",
+                        "wrong-form",
                         Loc::Unknown,
                         format!("'{name}' needs a graph of form {:?}", info.accepts),
                     )
