@@ -87,15 +87,7 @@ pub struct PassInfo {
 impl PassInfo {
     /// A pass without options that keeps every bit and takes and leaves graphs of any form.
     pub const fn exact(name: &'static str, summary: &'static str) -> PassInfo {
-        PassInfo {
-            name,
-            summary,
-            doc: summary,
-            effect: Effect::Exact,
-            accepts: Form::Any,
-            leaves: Form::Any,
-            options: &[],
-        }
+        PassInfo { name, summary, doc: summary, effect: Effect::Exact, accepts: Form::Any, leaves: Form::Any, options: &[] }
     }
 }
 

@@ -24,7 +24,10 @@ pub(crate) fn upgrade(graph: &mut Graph, op: OpId, version: u64) -> Result<bool,
         ("BatchNormalization", 9) => drop_attr(graph, op, "spatial", &Attr::Int(1)),
         ("BatchNormalization", 14) => one_result(graph, op),
         ("Clip", 11) => bounds(graph, op),
-        ("Dropout", 10) => unread(graph, op, 1, "its mask was of the input's type, and is boolean now").map(|()| false),
+        ("Dropout", 10) => {
+            unread(graph, op, 1, "its mask was of the input's type, and is boolean now")?;
+            Ok(keep_first_result(graph, op))
+        }
         ("Dropout", 12) => ratio(graph, op),
         ("GridSample", 20) => renamed_mode(graph, op),
         ("GroupNormalization", 21) => Err("its scale and bias are for each channel now, not for each group".into()),

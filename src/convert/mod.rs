@@ -111,7 +111,7 @@ impl Options {
 }
 
 /// What happens before calibration.
-const PREPARE: &str = "upgrade-opset{to=17},@simplify";
+const PREPARE: &str = "freeze-inputs,infer-shapes,upgrade-opset{to=17},@simplify";
 
 /// Told what is going on, so that a person can see it.
 pub trait Progress {

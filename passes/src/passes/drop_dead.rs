@@ -20,7 +20,7 @@ static INFO: PassInfo = PassInfo {
     name: "drop-dead",
     summary: "erase ops and constants that nobody reads",
     doc: "An op without readers is erased, with its regions, then the ops that only it read, and at last the constants \
-          that nobody uses. Inputs of the model stay.",
+          that nobody uses. Inputs of the model stay. It declines for an op one of whose results is read.",
     effect: Effect::Exact,
     accepts: Form::Any,
     leaves: Form::Any,
@@ -36,7 +36,19 @@ impl Pass for DropDead {
         let mut changed = false;
         // Backwards: a reader is erased before what it reads.
         for op in graph.all_ops().into_iter().rev() {
-            if !graph.is_live(op) || graph.op(op).results().iter().any(|&v| graph.use_count(v) > 0) {
+            if !graph.is_live(op) {
+                continue;
+            }
+            if let Some(&read) = graph.op(op).results().iter().find(|&&v| graph.use_count(v) > 0) {
+                let unread =
+                    graph.op(op).results().iter().find(|&&v| graph.use_count(v) == 0 && !graph.value(v).name().is_empty());
+                if let Some(&unread) = unread {
+                    cx.declined(
+                        graph,
+                        op,
+                        format!("nobody reads {}, but {} is read", graph.label(unread), graph.label(read)),
+                    );
+                }
                 continue;
             }
             if !cx.rewrite(graph, op, format!("erased {}", graph.op(op).name())) {

@@ -38,15 +38,23 @@ impl Pass for FoldConvAffine {
 
     fn run(&self, graph: &mut Graph, cx: &mut PassContext<'_>) -> Result<Outcome, Aborted> {
         let mut changed = false;
-        for op in model_ops(graph) {
-            if graph.is_live(op) && ["Add", "Sub", "Mul", "Div"].iter().any(|name| graph.op(op).name().is_onnx(name)) {
-                changed |= fold(graph, op, cx).unwrap_or_else(|why| {
-                    cx.declined(graph, op, why);
-                    false
-                });
+        // A chain before a Conv folds from its end, one behind it from its beginning: rounds serve both.
+        loop {
+            let (mut again, mut declined) = (false, Vec::new());
+            for op in model_ops(graph) {
+                if graph.is_live(op) && ["Add", "Sub", "Mul", "Div"].iter().any(|name| graph.op(op).name().is_onnx(name)) {
+                    match fold(graph, op, cx) {
+                        Ok(folded) => again |= folded,
+                        Err(why) => declined.push((op, why)),
+                    }
+                }
+            }
+            changed |= again;
+            if !again {
+                declined.into_iter().for_each(|(op, why)| cx.declined(graph, op, why));
+                return Ok(Outcome::from(changed));
             }
         }
-        Ok(Outcome::from(changed))
     }
 }
 

@@ -58,12 +58,12 @@ fn lift(graph: &mut Graph, last: OpId, cx: &mut PassContext<'_>) -> Result<bool,
     let Some(x) = graph.op(first).operand(0) else { return Ok(false) };
     let (grouped, turned, result) = (graph.op(first).result(), graph.op(transpose).result(), graph.op(last).result());
     let same_rank = graph.value(x).ty().rank() == Some(4) && graph.value(result).ty().rank() == Some(4);
-    let swaps = matches!(graph.op(transpose).ints("perm"), Some([0, 2, 1, 3] | [0, 2, 1, 3, 4]));
+    let perm = graph.op(transpose).ints("perm").unwrap_or_default();
     if !same_rank {
         return Ok(false);
     }
-    if !swaps {
-        return Err(format!("perm = {:?} does not swap two halves of the channels", graph.op(transpose).ints("perm")));
+    if !matches!(perm, [0, 2, 1, 3] | [0, 2, 1, 3, 4]) {
+        return Err(format!("a Transpose with perm {perm:?} does not swap the two halves of the channels"));
     }
     let positions = "channels, height or width are not known: run infer-shapes first";
     let extents = |value: ValueId| {

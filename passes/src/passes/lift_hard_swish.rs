@@ -76,9 +76,9 @@ fn recognise(graph: &Graph, product: &Product) -> Option<Result<(ValueId, Vec<Op
             if graph.op(op).operand(0) != Some(x) {
                 continue;
             }
-            let (alpha, beta) = (f64::from(graph.op(op).float("alpha", 0.2)), f64::from(graph.op(op).float("beta", 0.5)));
-            let fits = near(alpha * 6.0, 1.0) && near(beta, 0.5) && near(product.coefficient, 1.0);
-            let why = || format!("{} * HardSigmoid has alpha {alpha}, beta {beta}, not 1/6, 1/2", product.coefficient);
+            let (alpha, beta, c) = (graph.op(op).float("alpha", 0.2), graph.op(op).float("beta", 0.5), product.coefficient);
+            let fits = near(f64::from(alpha) * 6.0, 1.0) && near(f64::from(beta), 0.5) && near(c, 1.0);
+            let why = || format!("the slope {alpha}, offset {beta} and factor {c} are not 1/6, 1/2 and 1");
             return Some(if fits { Ok((x, vec![op])) } else { Err(why()) });
         }
         let Some(clamp) = Clamp::of(graph, op).filter(|c| c.low == 0.0 && c.high.is_finite()) else { continue };

@@ -13,6 +13,7 @@ mod fold_constants;
 mod fold_conv_affine;
 mod fold_conv_bn;
 mod fold_pad;
+mod freeze_inputs;
 mod fuse_gemm;
 mod infer_shapes;
 mod lift_channel_shuffle;
@@ -44,6 +45,7 @@ pub(crate) fn all() -> Vec<Arc<dyn Pass>> {
         Arc::new(fold_conv_affine::FoldConvAffine),
         Arc::new(fold_conv_bn::FoldConvBn),
         Arc::new(fold_pad::FoldPad),
+        Arc::new(freeze_inputs::FreezeInputs),
         Arc::new(fuse_gemm::FuseGemm),
         Arc::new(infer_shapes::InferShapes),
         Arc::new(lift_channel_shuffle::LiftChannelShuffle),

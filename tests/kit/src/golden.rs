@@ -8,14 +8,15 @@
 //! graph @main(…) { … }
 //! ```
 //!
-//! Further header lines: `target: NAME`; `samples: 4` (calibration samples to draw); `draw: LOW HIGH` (interval of the inputs); `dims: N=2 H=8` (extents of named
-//! dims); `tolerance: 0.01` (for approximate effects, in parts of the largest number); `not idempotent: why`;
+//! Further header lines: `target: NAME`; `samples: 4` (calibration samples to draw); `draw: LOW HIGH` (interval of the
+//! inputs); `dims: N=2 H=8` (extents of named dims); `tolerance: 0.01` (for approximate effects, in parts of the largest number); `not idempotent: why`;
 //! `not run: why` (the interpreter has no kernel for an op).
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use spaceevo_ir::Graph;
+use spaceevo_ir::interp::Datum;
 use spaceevo_ir::text::{self, BlobSource, NoBlobs, PrintOptions};
 use spaceevo_ir::verify::{Form, verify};
 use spaceevo_passes::{Effect, Manager, Pipeline, Registry, Report, Target};
@@ -143,7 +144,9 @@ impl Case {
     fn check_interface(&self, ran: &Ran) -> Result<(), String> {
         let interface = |graph: &Graph| {
             let body = graph.region(graph.body());
-            let inputs: Vec<_> = body.inputs().iter().map(|&v| graph.value(v).name().clone()).collect();
+            // An input with a default may become a constant.
+            let needed = body.inputs().iter().filter(|&&v| graph.value(v).tensor().is_none());
+            let inputs: Vec<_> = needed.map(|&v| graph.value(v).name().clone()).collect();
             (inputs, body.result_names().to_vec())
         };
         let (before, after) = (interface(&ran.input), interface(&ran.output));
@@ -189,6 +192,7 @@ impl Case {
                 (Ok(_), Some(_)) => return Err("the header says 'not run', but the interpreter can run it".into()),
                 (Err(d), _) => return Err(format!("the input does not run: {d}")),
                 (Ok(expected), None) => {
+                    let data = taken(&ran.input, &ran.output, &data);
                     let found = stored::run(&ran.output, &data).map_err(|d| format!("the output does not run: {d}"))?;
                     let names: Vec<String> =
                         ran.input.region(ran.input.body()).result_names().iter().map(|n| n.to_string()).collect();
@@ -221,6 +225,16 @@ impl Case {
         }
         text
     }
+}
+
+/// What `after` takes of the inputs of `before`: inputs with a default may have become constants.
+pub fn taken(before: &Graph, after: &Graph, data: &[Datum]) -> Vec<Datum> {
+    let names = |graph: &Graph| -> Vec<_> {
+        let inputs = graph.region(graph.body()).inputs();
+        inputs.iter().map(|&v| graph.value(v).name().clone()).collect()
+    };
+    let left = names(after);
+    names(before).iter().zip(data).filter(|(name, _)| left.contains(name)).map(|(_, datum)| datum.clone()).collect()
 }
 
 fn parse(text: &str) -> Result<Graph, String> {

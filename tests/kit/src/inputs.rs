@@ -31,7 +31,8 @@ impl Default for Draw {
 /// One tensor for every input of the body that has no default; a sentence when an input is no tensor of known rank.
 pub fn inputs(graph: &Graph, draw: &Draw) -> Result<Vec<Datum>, String> {
     let mut data = Vec::new();
-    for (index, &input) in graph.region(graph.body()).inputs().iter().enumerate() {
+    let mut drawn = 0;
+    for &input in graph.region(graph.body()).inputs() {
         let value = graph.value(input);
         if let Some(tensor) = value.tensor() {
             data.push(Datum::Tensor(tensor.clone()));
@@ -53,7 +54,8 @@ pub fn inputs(graph: &Graph, draw: &Draw) -> Result<Vec<Datum>, String> {
             e if ty.quant.is_some() || e.bits() <= 8 => None,
             _ => Some(draw.ints),
         };
-        let rand = Rand { seed: draw.seed.wrapping_add(index as u64), within };
+        let rand = Rand { seed: draw.seed.wrapping_add(drawn), within };
+        drawn += 1;
         let tensor = Tensor::random(elem, dims, rand).ok_or_else(|| format!("input {} is too large", graph.label(input)))?;
         data.push(Datum::Tensor(tensor));
     }
