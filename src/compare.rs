@@ -123,10 +123,11 @@ fn partners(a: &Graph, b: &Graph) -> HashMap<OpId, OpId> {
 
 fn changes(a: &Graph, op: OpId, b: &Graph, other: OpId) -> Vec<String> {
     let (x, y) = (a.op(op), b.op(other));
-    let mut what = Vec::new();
     if x.name() != y.name() {
-        what.push(format!("{} -> {}", x.name(), y.name()));
+        // Operands and attributes of another operator mean other things.
+        return vec![format!("{} -> {}", x.name(), y.name())];
     }
+    let mut what = Vec::new();
     for name in x.attrs().keys().chain(y.attrs().keys().filter(|k| !x.attrs().contains_key(*k))) {
         let (old, new) = (x.attrs().get(name), y.attrs().get(name));
         if old != new {
@@ -208,7 +209,7 @@ impl fmt::Display for Structure {
         let line = |op: &OpLine| format!("{} ({})", op.name, op.operator);
         list(f, "removed", self.removed.iter().map(line).collect())?;
         list(f, "added", self.added.iter().map(line).collect())?;
-        let changed = self.changed.iter().map(|c| format!("{} ({}): {}", c.name, c.operator, c.what.join("; ")));
+        let changed = self.changed.iter().map(|c| format!("{}: {}", c.name, c.what.join("; ")));
         list(f, "changed", changed.collect())
     }
 }

@@ -53,7 +53,11 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
             let runtime = find_runtime(&arguments.runtime)?;
             let source = samples::open(path, &a.graph, &arguments.a, &arguments.spec)?;
             let count = source.len().min(arguments.count);
-            Some(numbers(&a.graph, &b.graph, &*runtime, count, &|index| source.get(index))?)
+            let compared = numbers(&a.graph, &b.graph, &*runtime, count, &|index| source.get(index));
+            Some(compared.map_err(|d| match d.code {
+                "runtime-load" | "runtime-run" => d.note("--runtime interpreter knows more operators, and is slow"),
+                _ => d,
+            })?)
         }
     };
     let difference = Difference { structure: structure(&a.graph, &b.graph), numbers };

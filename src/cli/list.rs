@@ -73,7 +73,9 @@ fn rows(what: What) -> Vec<Value> {
             .pipelines()
             .map(|(name, text)| {
                 let doc = registry.pipeline_doc(name).unwrap_or_default();
-                json!({"name": format!("@{name}"), "summary": doc.lines().next().unwrap_or_default(), "pipeline": text})
+                let sentence = doc.replace('\n', " ");
+                let sentence = sentence.split_inclusive(". ").next().unwrap_or_default().trim();
+                json!({"name": format!("@{name}"), "summary": sentence, "pipeline": text})
             })
             .collect(),
         What::Diagnostics => CODES.iter().map(|(name, text)| json!({"name": name, "summary": text})).collect(),
