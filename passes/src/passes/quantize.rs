@@ -158,7 +158,7 @@ fn constants(graph: &mut Graph, cx: &mut PassContext<'_>, op: OpId) -> Result<()
             ));
         }
         if weighted && index == 1 {
-            weights(graph, cx, op, value, &real, &dims);
+            weights(graph, cx, op, &real, &dims);
         } else {
             let range =
                 real.iter().fold(Range { min: 0.0, max: 0.0 }, |r, &x| Range { min: r.min.min(x), max: r.max.max(x) });
@@ -172,7 +172,7 @@ fn constants(graph: &mut Graph, cx: &mut PassContext<'_>, op: OpId) -> Result<()
 }
 
 /// Quantizes weights and bias of Conv, Gemm or MatMul.
-fn weights(graph: &mut Graph, cx: &PassContext<'_>, op: OpId, value: ValueId, real: &[f32], dims: &[usize]) {
+fn weights(graph: &mut Graph, cx: &PassContext<'_>, op: OpId, real: &[f32], dims: &[usize]) {
     let record = graph.op(op);
     let rule = &cx.target.quant.weights;
     let per_tensor = !rule.per_channel || cx.target.ops.per_tensor_weights.contains(&record.name().to_string());
@@ -194,7 +194,6 @@ fn weights(graph: &mut Graph, cx: &PassContext<'_>, op: OpId, value: ValueId, re
     };
     let found = scales::weights(real, dims, axis, &floor, rule);
     let scale: Vec<f32> = found.quant.scale.iter().map(|s| s * input).collect();
-    let _ = value;
     replace(graph, op, 1, found.stored, found.quant);
     if let Some(numbers) = bias_numbers {
         let axis = (scale.len() > 1).then_some(0);
