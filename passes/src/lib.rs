@@ -17,7 +17,7 @@ pub mod target;
 mod upgrade;
 
 pub use manager::{Manager, Report, Watch};
-pub use pass::{Aborted, Effect, Observer, OptionInfo, OptionKind, Outcome, Pass, PassContext, PassInfo};
+pub use pass::{Aborted, Effect, Observer, OptionInfo, OptionKind, Outcome, Pass, PassContext, PassInfo, evenly_spaced};
 pub use pipeline::Pipeline;
 pub use registry::Registry;
 pub use target::Target;

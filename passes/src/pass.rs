@@ -120,17 +120,24 @@ impl Outcome {
 #[derive(Debug)]
 pub struct Aborted(());
 
+/// At most `most` of the indices `0..len`, evenly spaced.
+pub fn evenly_spaced(len: usize, most: usize) -> Vec<usize> {
+    let count = len.min(most);
+    (0..count).map(|i| i * len / count).collect()
+}
+
 /// Source of real activations for passes that need them (calibration, bias correction, sensitivity).
 pub trait Observer {
     /// Number of samples.
     fn samples(&self) -> usize;
-    /// Runs the graph, whose body's inputs are those of the imported model, on every sample, and calls
-    /// `see(sample, slot, numbers)` for every sample and every one of `values` (`slot` is the position there): once each,
-    /// from any thread, in any order.
+    /// Runs the graph, whose body's inputs are those of the imported model, on the samples (on `most` of them, evenly
+    /// spaced, when there are more), and calls `see(sample, slot, numbers)` for each and every one of `values` (`slot` is
+    /// the position there): once each, from any thread, in any order.
     fn observe(
         &mut self,
         graph: &Graph,
         values: &[ValueId],
+        most: usize,
         see: &(dyn Fn(usize, usize, &[f32]) + Sync),
     ) -> Result<(), Diagnostic>;
 }

@@ -5,6 +5,7 @@
 //! ```
 
 mod html;
+mod layers;
 mod observe;
 mod report;
 mod verify;
@@ -105,8 +106,11 @@ impl Options {
         };
         let share = if self.method == "percentile" { format!("share={}", self.share) } else { String::new() };
         let calibrate = join(&[format!("method={}", self.method), share, exclude.clone()]);
+        let exclude = join(&[exclude]);
         let lower = if self.form() == Writing::Qdq { "lower-qdq" } else { "lower-qoperator" };
-        format!("{PREPARE},calibrate{calibrate},quantize{},fold-clip,drop-dead,{lower},drop-dead", join(&[exclude]))
+        format!(
+            "{PREPARE},calibrate{calibrate},correct-bias{exclude},quantize{exclude},fold-clip,drop-dead,{lower},drop-dead"
+        )
     }
 }
 
@@ -209,7 +213,7 @@ fn split(len: usize, wanted: Option<usize>) -> (Vec<usize>, Vec<usize>) {
 }
 
 fn refuse_strong_effects(pipeline: &Pipeline, registry: &Registry, options: &Options) -> Result<(), Vec<Diagnostic>> {
-    let quantizing = ["quantize", "lower-qdq", "lower-qoperator", "fold-clip", "calibrate"];
+    let quantizing = ["calibrate", "correct-bias", "quantize", "fold-clip", "lower-qdq", "lower-qoperator"];
     let strong =
         pipeline.passes(registry).into_iter().filter(|name| !quantizing.contains(&name.as_str())).find_map(|name| {
             let effect = registry.pass(&name)?.info().effect;

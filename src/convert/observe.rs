@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use spaceevo_cost::runtime::{LoadOptions, ModelSource, Runtime, Session};
 use spaceevo_ir::{Diagnostic, Graph, ValueId};
-use spaceevo_passes::Observer;
+use spaceevo_passes::{Observer, evenly_spaced};
 
 use super::Progress;
 use crate::samples::SampleSource;
@@ -46,6 +46,7 @@ impl Observer for RuntimeObserver<'_> {
         &mut self,
         graph: &Graph,
         values: &[ValueId],
+        most: usize,
         see: &(dyn Fn(usize, usize, &[f32]) + Sync),
     ) -> Result<(), Diagnostic> {
         let mut probe = graph.clone();
@@ -59,7 +60,7 @@ impl Observer for RuntimeObserver<'_> {
         probe.set_named_results(body, results.clone(), results.iter().map(|v| names[v.index()].clone()).collect());
         let given: Vec<(usize, usize)> =
             given.iter().filter_map(|(slot, v)| Some((*slot, inputs.iter().position(|i| i == v)?))).collect();
-        let options = LoadOptions::default();
+        let options = LoadOptions { low_memory: true, ..LoadOptions::default() };
         let session = self.runtime.load(ModelSource::Graph(&probe), &options)?;
         drop(probe);
 
@@ -76,7 +77,8 @@ impl Observer for RuntimeObserver<'_> {
             self.progress.advance(1);
             Ok(())
         };
-        in_parallel(session, self.threads, self.indices.len(), &work)
+        let chosen = evenly_spaced(self.indices.len(), most);
+        in_parallel(session, self.threads, chosen.len(), &|session, i| work(session, chosen[i]))
     }
 }
 
@@ -92,6 +94,10 @@ pub(super) fn in_parallel(
         && let Some(fork) = sessions[0].fork()
     {
         sessions.push(fork);
+    }
+    if let [session] = &mut sessions[..] {
+        // On this thread: memory that another one frees is kept for that one.
+        return (0..count).try_for_each(|index| work(&mut **session, index));
     }
     let (next, failed) = (AtomicUsize::new(0), Mutex::new(None::<(usize, Diagnostic)>));
     std::thread::scope(|scope| {

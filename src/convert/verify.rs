@@ -1,28 +1,24 @@
 //! The file that leaves is checked against the file that came.
 
-use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Mutex;
 use std::time::Duration;
 
 use spaceevo_cost::runtime::{LoadOptions, ModelSource, Runtime, Session};
-use spaceevo_ir::{Diagnostic, Graph, Loc, ValueId};
+use spaceevo_ir::{Diagnostic, Graph, Loc};
 use spaceevo_passes::{Manager, Outcome, PassInfo, Pipeline, Watch};
 
 use super::observe::{in_parallel, threads_or_all};
-use super::report::{Accuracy, Layer, OutputQuality, Report, operators};
-use super::{Job, Options, Progress, Writing};
+use super::report::{Accuracy, OutputQuality, Report, operators};
+use super::{Job, Options, Progress, Writing, layers};
 use crate::samples::SampleSource;
-
-/// Samples on which layers are compared: enough to rank them.
-const LAYER_SAMPLES: usize = 2;
 
 /// The target's arithmetic is verified, not this machine's: without VNNI, sums of products saturate (see `x86-avx2`).
 fn exact() -> LoadOptions {
-    LoadOptions { exact_int8: true, ..LoadOptions::default() }
+    LoadOptions { exact_int8: true, low_memory: true, ..LoadOptions::default() }
 }
 
-/// Keeps the graphs as they are right before and after types were quantized.
+/// Keeps the graphs as they are before weights change and right after types were quantized.
 #[derive(Default)]
 pub(super) struct KeepQuantized {
     float: Option<Graph>,
@@ -31,7 +27,7 @@ pub(super) struct KeepQuantized {
 
 impl Watch for KeepQuantized {
     fn before(&mut self, pass: &PassInfo, graph: &Graph) {
-        if pass.name == "quantize" {
+        if pass.name == "calibrate" {
             self.float = Some(graph.clone());
         }
     }
@@ -98,7 +94,9 @@ pub(super) fn verify(
     let indices: Vec<usize> = if held_out.is_empty() { (0..job.samples.len().min(16)).collect() } else { held_out.to_vec() };
     verification.samples = indices.len();
     verification.outputs = outputs(float, int8, job.samples, &indices).map_err(one)?;
-    verification.layers = layers(keep, job, options, &indices).map_err(one)?;
+    if let (Some(float), Some(quantized)) = (&keep.float, &keep.quantized) {
+        verification.layers = layers::compare(float, quantized, job, options, &load, &indices).map_err(one)?;
+    }
     if let Some(labelled) = job.evaluate {
         verification.accuracy = Some(accuracy(job.runtime, job.source, source, labelled, options, progress).map_err(one)?);
     }
@@ -158,62 +156,6 @@ fn is_class_vector(dims: &[usize]) -> bool {
 
 fn top(scores: &[f32]) -> Option<usize> {
     scores.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1).then(b.0.cmp(&a.0))).map(|(i, _)| i)
-}
-
-/// Compares every stored tensor with its float original, layer by layer.
-fn layers(keep: &KeepQuantized, job: &Job<'_>, options: &Options, indices: &[usize]) -> Result<Vec<Layer>, Diagnostic> {
-    let (Some(float), Some(quantized)) = (&keep.float, &keep.quantized) else { return Ok(Vec::new()) };
-    let stored: HashMap<String, ValueId> =
-        made(quantized).filter(|&v| quantized.value(v).ty().quant().is_some()).map(|v| (quantized.label(v), v)).collect();
-    let pairs: Vec<(ValueId, ValueId)> = made(float).filter_map(|v| Some((v, *stored.get(&float.label(v))?))).collect();
-    if pairs.is_empty() {
-        return Ok(Vec::new());
-    }
-    let mut lowered = quantized.clone();
-    let body = lowered.body();
-    let names: Vec<_> = pairs.iter().map(|(v, _)| float.value(*v).name().clone()).collect();
-    lowered.set_named_results(body, pairs.iter().map(|p| p.1).collect(), names.clone());
-    let pipeline = Pipeline::parse("lower-qdq,drop-dead", job.registry)?;
-    let run = Manager::new(job.registry, &options.target).run(&pipeline, &mut lowered, None);
-    if !run.ok() {
-        return Err(run
-            .log
-            .diagnostics
-            .into_iter()
-            .next_back()
-            .unwrap_or_else(|| Diagnostic::error("verify-output", Loc::Unknown, "lower-qdq failed")));
-    }
-    let mut probe = float.clone();
-    let body = probe.body();
-    probe.set_named_results(body, pairs.iter().map(|p| p.0).collect(), names);
-    let load = exact();
-    let mut before = job.runtime.load(ModelSource::Graph(&probe), &load)?;
-    let mut after = job.runtime.load(ModelSource::Graph(&lowered), &load)?;
-    let mut powers = vec![Power::default(); pairs.len()];
-    for &index in indices.iter().take(LAYER_SAMPLES) {
-        let inputs = job.samples.get(index)?;
-        let real = before.run(&inputs)?;
-        after.run_with(&inputs, &mut |i, view| {
-            if let (Some(x), Some(y)) = (real[i].values::<f32>(), view.values::<f32>()) {
-                powers[i].add(&x, &y);
-            }
-        })?;
-    }
-    let mut layers: Vec<Layer> = pairs
-        .iter()
-        .zip(&powers)
-        .filter_map(|((v, _), p)| {
-            let op = float.def_op(*v).map_or("input".to_owned(), |op| float.op(op).name().to_string());
-            Some(Layer { name: float.value(*v).name().to_string(), op, sqnr_db: p.db()? })
-        })
-        .collect();
-    layers.sort_by(|a, b| a.sqnr_db.total_cmp(&b.sqnr_db).then_with(|| a.name.cmp(&b.name)));
-    Ok(layers)
-}
-
-/// Results of the body's ops.
-fn made(graph: &Graph) -> impl Iterator<Item = ValueId> + '_ {
-    graph.ops_in(graph.body()).flat_map(|op| graph.op(op).results().to_vec())
 }
 
 /// Top-1 accuracy of both models on labelled samples.

@@ -65,7 +65,7 @@ impl Pass for Calibrate {
         };
         let samples = observer.samples();
         if let Err(diagnostic) =
-            observer.observe(graph, &values, &|sample, slot, numbers| statistics.see(sample, slot, numbers))
+            observer.observe(graph, &values, usize::MAX, &|sample, slot, numbers| statistics.see(sample, slot, numbers))
         {
             return Err(cx.error(diagnostic));
         }

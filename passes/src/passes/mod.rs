@@ -6,6 +6,7 @@ use crate::pass::Pass;
 
 mod calibrate;
 mod canonicalize_arith;
+mod correct_bias;
 mod drop_dead;
 mod drop_identity;
 mod fold_clip;
@@ -38,6 +39,7 @@ pub(crate) fn all() -> Vec<Arc<dyn Pass>> {
     vec![
         Arc::new(calibrate::Calibrate),
         Arc::new(canonicalize_arith::CanonicalizeArith),
+        Arc::new(correct_bias::CorrectBias),
         Arc::new(drop_dead::DropDead),
         Arc::new(drop_identity::DropIdentity),
         Arc::new(fold_clip::FoldClip),

@@ -175,13 +175,7 @@ fn constants(graph: &mut Graph, cx: &mut PassContext<'_>, op: OpId) -> Result<()
 fn weights(graph: &mut Graph, cx: &PassContext<'_>, op: OpId, real: &[f32], dims: &[usize]) {
     let record = graph.op(op);
     let rule = &cx.target.quant.weights;
-    let per_tensor = !rule.per_channel || cx.target.ops.per_tensor_weights.contains(&record.name().to_string());
-    let axis = match &*record.name().op {
-        _ if per_tensor => None,
-        "Gemm" if record.int("transB", 0) == 0 => Some(1),
-        "MatMul" => Some(dims.len() - 1),
-        _ => Some(0),
-    };
+    let axis = scales::weight_axis(graph, op, cx.target);
     let input = record.operand(0).and_then(|x| graph.value(x).ty().quant().map(|q| q.at(0).0));
     let Some(input) = input else { return };
     let bias = record.operand(2).filter(|_| !record.name().is_onnx("MatMul"));

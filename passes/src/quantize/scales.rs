@@ -1,8 +1,8 @@
 //! Scales and zero points.
 
-use spaceevo_ir::{Elem, Quant, Range, Tensor};
+use spaceevo_ir::{Elem, Graph, OpId, Quant, Range, Tensor};
 
-use crate::target::StoreRule;
+use crate::target::{StoreRule, Target};
 
 /// Smallest scale that is ever chosen: products of two of them are still normal numbers.
 const LEAST_SCALE: f32 = 1e-12;
@@ -34,6 +34,18 @@ pub struct Weights {
     pub quant: Quant,
 }
 
+/// The axis of the weights of a Conv, Gemm or MatMul that has a scale for each index; `None`: one scale for all.
+pub fn weight_axis(graph: &Graph, op: OpId, target: &Target) -> Option<usize> {
+    let record = graph.op(op);
+    let per_channel =
+        target.quant.weights.per_channel && !target.ops.per_tensor_weights.contains(&record.name().to_string());
+    per_channel.then_some(match &*record.name().op {
+        "Gemm" if record.int("transB", 0) == 0 => 1,
+        "MatMul" => record.operand(1).and_then(|w| graph.value(w).ty().rank()).map_or(0, |rank| rank.saturating_sub(1)),
+        _ => 0,
+    })
+}
+
 /// Quantizes weights symmetrically with zero point 0.
 ///
 /// `axis` is that of the output channels (`None`: one scale for all). `floor[c]` is the smallest scale that channel `c` may
@@ -55,7 +67,7 @@ pub fn weights(real: &[f32], dims: &[usize], axis: Option<usize>, floor: &[f32],
         .collect();
     let high = high as f32;
     let stored: Vec<i8> =
-        real.iter().enumerate().map(|(i, &w)| (w / scale[channel(i)]).round_ties_even().clamp(-high, high) as i8).collect();
+        real.iter().enumerate().map(|(i, &w)| nearest((w / scale[channel(i)]).clamp(-high, high)) as i8).collect();
     let quant = Quant { store: Elem::I8, axis: axis.filter(|_| channels > 1 || axis.is_some()), scale, zero: vec![0] };
     Weights { stored: Tensor::new(dims, stored), quant }
 }
@@ -66,18 +78,31 @@ fn best_scale(weights: &[f32], high: i32) -> f32 {
     if largest == 0.0 {
         return 1.0 / 255.0;
     }
-    let error = |scale: f32| -> f64 {
-        let inverse = 1.0 / scale;
-        weights
-            .iter()
-            .map(|&w| {
-                let off = w - (w * inverse).round_ties_even() * scale;
-                f64::from(off * off)
-            })
-            .sum()
-    };
     let scales = (high - high / 4..=high).rev().map(|k| largest / k as f32);
-    scales.map(|s| (error(s), s)).min_by(|a, b| a.0.total_cmp(&b.0)).map_or(largest / high as f32, |b| b.1)
+    scales.map(|s| (squared_error(weights, s), s)).min_by(|a, b| a.0.total_cmp(&b.0)).map_or(largest / high as f32, |b| b.1)
+}
+
+/// Sum of squared rounding errors, in eight lanes: this runs for every weight and candidate.
+fn squared_error(weights: &[f32], scale: f32) -> f64 {
+    const LANES: usize = 8;
+    let inverse = 1.0 / scale;
+    let off = |w: f32| w - nearest(w * inverse) * scale;
+    let chunks = weights.chunks_exact(LANES);
+    let rest: f32 = chunks.remainder().iter().map(|&w| off(w) * off(w)).sum();
+    let mut lanes = [0.0f32; LANES];
+    for chunk in chunks {
+        for (lane, &w) in lanes.iter_mut().zip(chunk) {
+            *lane += off(w) * off(w);
+        }
+    }
+    lanes.iter().map(|&l| f64::from(l)).sum::<f64>() + f64::from(rest)
+}
+
+/// The nearest integer, ties to even, of a number below 2^22: adding 1.5 * 2^23 leaves no bits behind the point. Unlike a
+/// call of the library this runs on whole vectors.
+fn nearest(x: f32) -> f32 {
+    const SHIFT: f32 = 12_582_912.0;
+    (x + SHIFT) - SHIFT
 }
 
 /// Quantizes numbers per tensor or per axis with a given type.

@@ -2,7 +2,7 @@
 
 use spaceevo_ir::interp::{self, Datum};
 use spaceevo_ir::{Diagnostic, Graph, ValueId};
-use spaceevo_passes::Observer;
+use spaceevo_passes::{Observer, evenly_spaced};
 
 /// Shows activations of seeded samples.
 pub struct Seeded {
@@ -19,9 +19,11 @@ impl Observer for Seeded {
         &mut self,
         graph: &Graph,
         values: &[ValueId],
+        most: usize,
         see: &(dyn Fn(usize, usize, &[f32]) + Sync),
     ) -> Result<(), Diagnostic> {
-        for (sample, inputs) in self.samples.iter().enumerate() {
+        for sample in evenly_spaced(self.samples.len(), most) {
+            let inputs = &self.samples[sample];
             let kept = interp::run_all(graph, inputs, values)?.1;
             for (slot, datum) in kept.iter().enumerate() {
                 let value = values[slot];

@@ -125,7 +125,7 @@ impl Runtime for OnnxRuntime {
             outlets.iter().map(|o| Port { name: o.name().to_string(), ty: ty_of(o.dtype()) }).collect()
         };
         let (inputs, outputs) = (ports(inner.inputs()), ports(inner.outputs()));
-        Ok(Box::new(OrtSession { inner, inputs, outputs }))
+        Ok(Box::new(OrtSession { inner, inputs, outputs, _free: GiveBack }))
     }
 }
 
@@ -152,6 +152,22 @@ struct OrtSession {
     inner: ort::session::Session,
     inputs: Vec<Port>,
     outputs: Vec<Port>,
+    /// Dropped last.
+    _free: GiveBack,
+}
+
+/// Gives memory that was freed back to the system when a session ends: the next one would not find its pieces large enough,
+/// and sessions follow each other.
+struct GiveBack;
+
+impl Drop for GiveBack {
+    fn drop(&mut self) {
+        #[cfg(all(target_os = "linux", target_env = "gnu"))]
+        #[allow(unsafe_code, reason = "takes no pointer and only touches what the allocator holds free")]
+        unsafe {
+            libc::malloc_trim(0);
+        }
+    }
 }
 
 impl Session for OrtSession {

@@ -1,0 +1,175 @@
+//! Lets the errors of rounded weights cancel: in the weights themselves, and in the bias what is left.
+//!
+//! ```text
+//! %w = const [0.504, -0.298] : f32[1,2,1,1]               %w = const [0.504, -0.296] : f32[1,2,1,1]
+//! %b = const [0.1] : f32[1]                        ──▶    %b = const [0.0993] : f32[1]
+//! %c = onnx.Conv %x, %w, %b : f32[..]                     %c = onnx.Conv %x, %w, %b : f32[..]
+//! ```
+//!
+//! Integer weights `W'` differ from `W`, and behind a ReLU all inputs are positive: the differences do not average out, the
+//! output moves by `(W' - W) E[x]` on average. The weights that `quantize` is going to store are rounded here so that it
+//! stays small (see [`crate::quantize::rounding`]); `b' = b - (W' - W) E[x]` takes back the rest (Nagel et al., Data-free
+//! quantization through weight equalization and bias correction, ICCV 2019, section 4.2, with measured means).
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use spaceevo_ir::verify::Form;
+use spaceevo_ir::{Diagnostic, Graph, Loc, OpId, Tensor, ValueId};
+
+use super::quantize::{EXCLUDE, excluded};
+use crate::pass::{Aborted, Effect, OptionInfo, OptionKind, Outcome, Pass, PassContext, PassInfo};
+use crate::quantize::moments::{Gather, Moments, Window};
+use crate::quantize::placement::{Kind, Placement, has_weights};
+use crate::quantize::{rounding, scales};
+use crate::rewrite;
+
+/// See the module documentation.
+pub(crate) struct CorrectBias;
+
+static INFO: PassInfo = PassInfo {
+    name: "correct-bias",
+    summary: "round weights so that their errors cancel, and take back the rest in the bias",
+    doc: "Needs samples (--calibrate). Measures the mean and variance of what every integer op with weights reads, moves its \
+          weights onto the grid that 'quantize' is going to find, so that errors cancel in the mean, and lets the bias take \
+          back the rest. Weights that lie on a grid already stay as they are. Declines for ops whose input has unknown \
+          extents or more than two axes to slide over.",
+    effect: Effect::Approximate,
+    accepts: Form::Concrete,
+    leaves: Form::Concrete,
+    options: &[
+        OptionInfo {
+            name: "samples",
+            kind: OptionKind::Int,
+            default: "8",
+            help: "samples that are looked at, evenly spaced among those given",
+        },
+        EXCLUDE,
+    ],
+};
+
+impl Pass for CorrectBias {
+    fn info(&self) -> &'static PassInfo {
+        &INFO
+    }
+
+    fn run(&self, graph: &mut Graph, cx: &mut PassContext<'_>) -> Result<Outcome, Aborted> {
+        let plan = Placement::plan(graph, cx.target, &excluded(cx.text("exclude")));
+        let mut layers: Vec<(OpId, Window)> = Vec::new();
+        for op in graph.ops_in(graph.body()).collect::<Vec<_>>() {
+            if *plan.kind(op) != Kind::Integer || !has_weights(graph, op) {
+                continue;
+            }
+            match graph.op(op).operand(1).and_then(|w| graph.const_of(w)).map(|_| Window::of(graph, op)) {
+                Some(Ok(window)) => layers.push((op, window)),
+                Some(Err(why)) => cx.declined(graph, op, why),
+                None => {}
+            }
+        }
+        if layers.is_empty() {
+            return Ok(Outcome::Unchanged);
+        }
+        // Several ops may read one value.
+        let mut readers: BTreeMap<ValueId, Vec<usize>> = BTreeMap::new();
+        for (layer, (op, _)) in layers.iter().enumerate() {
+            graph.op(*op).operand(0).into_iter().for_each(|x| readers.entry(x).or_default().push(layer));
+        }
+        let (values, readers): (Vec<ValueId>, Vec<Vec<usize>>) = readers.into_iter().unzip();
+        let gather = Gather::new(layers.iter().map(|l| l.1.clone()).collect());
+        let most = cx.int("samples").and_then(|n| usize::try_from(n).ok()).unwrap_or(usize::MAX).max(1);
+        let Some(observer) = cx.observer.as_mut().filter(|o| o.samples() > 0) else {
+            let what = Diagnostic::error("no-samples", Loc::Unknown, "correcting biases needs samples, and none were given");
+            return Err(cx.error(what.note("pass --calibrate with a folder of images, an .npy or an .npz file")));
+        };
+        let see = |sample: usize, slot: usize, numbers: &[f32]| {
+            readers[slot].iter().for_each(|&layer| gather.see(sample, layer, numbers));
+        };
+        if let Err(diagnostic) = observer.observe(graph, &values, most, &see) {
+            return Err(cx.error(diagnostic));
+        }
+        let mut changed = false;
+        for ((op, window), moments) in layers.iter().zip(gather.moments()) {
+            let corrected = moments.and_then(|m| correct(graph, cx, *op, window, &m));
+            let Some(Corrected { weights, bias, moved }) = corrected else { continue };
+            if !cx.rewrite(graph, *op, format!("{moved} weights rounded the other way")) {
+                break;
+            }
+            exchange(graph, *op, 1, weights);
+            if let Some(bias) = bias {
+                exchange(graph, *op, 2, bias);
+            }
+            cx.count("weights rounded the other way", moved as u64);
+            changed = true;
+        }
+        Ok(Outcome::from(changed))
+    }
+}
+
+struct Corrected {
+    weights: Tensor,
+    bias: Option<Tensor>,
+    moved: usize,
+}
+
+/// New weights and bias; `None` when rounding changes nothing, or the op's form is none that `quantize` would store.
+fn correct(graph: &Graph, cx: &PassContext<'_>, op: OpId, window: &Window, moments: &Moments) -> Option<Corrected> {
+    let record = graph.op(op);
+    let weights = graph.const_of(record.operand(1)?)?;
+    let (real, dims) = (weights.to_f32()?, weights.dims().to_vec());
+    if real.iter().any(|x| !x.is_finite()) || real.is_empty() {
+        return None;
+    }
+    let rule = &cx.target.quant.weights;
+    let found = scales::weights(&real, &dims, scales::weight_axis(graph, op, cx.target), &[], rule);
+    let nearest = found.stored.values::<i8>()?;
+    // Outputs lie along the first axis, or along the last one; `length` weights make one output.
+    let first_axis = record.name().is_onnx("Conv") || record.int("transB", 0) != 0;
+    let outputs = if first_axis { dims[0] } else { *dims.last()? };
+    let length = real.len() / outputs;
+    let at = |output: usize, i: usize| if first_axis { output * length + i } else { i * outputs + output };
+    let per_output = if record.name().is_onnx("Conv") { dims[1] } else { length };
+    let groups = window.channels / per_output.max(1);
+    let high = rule.stored_range().1;
+    let mut rounded = vec![0.0f32; real.len()];
+    let (mut shift, mut moved, mut off_grid) = (vec![0.0f64; outputs], 0, false);
+    for output in 0..outputs {
+        let scale = found.quant.at(output).0;
+        let steps: Vec<f64> = (0..length).map(|i| f64::from(real[at(output, i)]) / f64::from(scale)).collect();
+        let first = output / (outputs / groups.max(1)).max(1) * per_output;
+        if moments.variance.len() < first + per_output {
+            return None;
+        }
+        let (stored, left) = rounding::round(&steps, window.taps(), high, moments, first);
+        for (i, q) in stored.into_iter().enumerate() {
+            let index = at(output, i);
+            moved += usize::from(q != i32::from(nearest[index]));
+            off_grid |= (steps[i] - f64::from(q)).abs() > 1e-3;
+            rounded[index] = q as f32 * scale;
+        }
+        shift[output] = left * f64::from(scale);
+    }
+    if !off_grid {
+        return None;
+    }
+    let old = record.operand(2).map(|b| graph.const_of(b)).map(|b| Some((b?.to_f32()?, b?.dims().to_vec())));
+    let bias = match old {
+        _ if record.name().is_onnx("MatMul") => None,
+        Some(None) => return None,
+        Some(Some((b, dims))) => Some((b, dims)),
+        None => Some((vec![0.0; outputs], vec![outputs])),
+    };
+    let bias = bias.map(|(b, dims)| {
+        let numbers: Vec<f32> = b.iter().zip(&shift).map(|(b, s)| (f64::from(*b) - s) as f32).collect();
+        Tensor::new(dims, numbers)
+    });
+    Some(Corrected { weights: Tensor::new(dims, rounded), bias, moved })
+}
+
+/// Lets operand `index` be a new constant, named as the old one; others may still read that.
+fn exchange(graph: &mut Graph, op: OpId, index: usize, tensor: Tensor) {
+    let old = graph.op(op).operand(index);
+    let name = old.map(|v| graph.value(v).name().clone());
+    let name = name.unwrap_or_else(|| Arc::from(format!("{}_bias", graph.value(graph.op(op).result()).name())));
+    let new = rewrite::constant(graph, op, name, tensor);
+    rewrite::exchange_operand(graph, op, index, Some(new));
+}
