@@ -150,7 +150,8 @@ fn fill(graph: &mut Graph, region: RegionId, r: &mut Random, depth: usize, reach
             reach.push(result);
         }
     }
-    let mut results: Vec<ValueId> = (0..r.below(3)).filter_map(|_| (!reach.is_empty()).then(|| r.pick(reach))).collect();
+    let count = r.below(3);
+    let mut results: Vec<ValueId> = if reach.is_empty() { Vec::new() } else { (0..count).map(|_| r.pick(reach)).collect() };
     results.extend(reach.get(known).copied());
     let names = results.iter().map(|_| text(r).into()).collect();
     graph.set_named_results(region, results, names);

@@ -70,10 +70,10 @@ impl Reader<'_> {
         self.scopes.missed += 1;
         let loc = self.loc(token);
         let mut diagnostic = Diagnostic::error("text-unknown-value", loc, format!("no value is called %{name}"));
-        if self.scopes.missed <= SUGGESTIONS {
-            if let Some(near) = nearest(name, self.scopes.seen.iter().map(|s| &**s)) {
-                diagnostic = diagnostic.note(format!("did you mean %{near}?"));
-            }
+        if self.scopes.missed <= SUGGESTIONS
+            && let Some(near) = nearest(name, self.scopes.seen.iter().map(|s| &**s))
+        {
+            diagnostic = diagnostic.note(format!("did you mean %{near}?"));
         }
         self.report(diagnostic)
     }
