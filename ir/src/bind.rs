@@ -293,7 +293,7 @@ fn round8(x: f64) -> f64 {
 mod tests {
     use super::*;
     use crate::graph::Loc;
-    use crate::space::Bind;
+    use crate::space::{Bind, Domain};
 
     fn value(text: &str) -> Resolved<Item> {
         let text = format!("graph @main(%x: f32[expr({text})]) {{\n  return %x\n}}\n");
@@ -324,6 +324,27 @@ mod tests {
         }
         assert_eq!(value("$w * $e"), Ok(Item::Float(36.0)));
         assert_eq!(value("$w / 5"), Ok(Item::Float(4.8)));
+    }
+
+    #[test]
+    fn a_number_with_and_without_a_point_is_one_value() {
+        let range = Domain::Range { low: 16, high: 32, step: 8 };
+        let set = Domain::Set(vec![Item::Float(0.5), Item::Int(2), Item::Word("skip".into())]);
+        for (domain, item, expected) in [
+            (&range, Item::Int(24), true),
+            (&range, Item::Float(24.0), true),
+            (&range, Item::Float(24.5), false),
+            (&range, Item::Int(20), false),
+            (&range, Item::Float(f64::INFINITY), false),
+            (&range, Item::Int(40), false),
+            (&set, Item::Float(2.0), true),
+            (&set, Item::Float(0.5), true),
+            (&set, Item::Int(0), false),
+            (&set, Item::Word("skip".into()), true),
+            (&set, Item::Word("plain".into()), false),
+        ] {
+            assert_eq!(domain.contains(&item), expected, "{item} in {domain}");
+        }
     }
 
     /// The examples of the published rule.

@@ -65,6 +65,9 @@ impl Domain {
             (Domain::Range { low, high, step }, Item::Int(n)) => {
                 *step > 0 && low <= n && n <= high && (i128::from(*n) - i128::from(*low)) % i128::from(*step) == 0
             }
+            (Domain::Range { .. }, Item::Float(x)) if x.fract() == 0.0 && x.abs() < 1e15 => {
+                self.contains(&Item::Int(*x as i64))
+            }
             (Domain::Range { .. }, _) => false,
             (Domain::Set(items), item) => items.iter().any(|known| match (known, item) {
                 (Item::Int(n), Item::Float(x)) | (Item::Float(x), Item::Int(n)) => *x == *n as f64,
