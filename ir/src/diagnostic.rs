@@ -170,6 +170,13 @@ pub const CODES: &[(&str, &str)] = &[
         "The operands and attributes of an op cannot go together: their shapes do not fit, or an attribute is out of range.",
     ),
     ("shape-mismatch", "The type that the file declares for a value is not the one that its op makes."),
+    (
+        "space-crop",
+        "A crop of a search space takes something else than a constant, or asks for more than the constant holds.",
+    ),
+    ("space-pick", "A choice of a search space picks an option that it does not have, or says nothing about what it picks."),
+    ("space-unbound", "A search parameter has no value, and specializing the space needs one: bind it."),
+    ("space-value", "An expression over search parameters has no value, or none that fits its place."),
     ("target-file", "A target file is malformed, or holds a key or value that is not known."),
     ("test-case", "A golden case cannot be read, or its result is not the expected one."),
     (

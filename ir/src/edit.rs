@@ -371,6 +371,28 @@ impl Graph {
         self.link(id);
     }
 
+    /// Moves everything in a region that takes no inputs to right before the op that owns it: constants and ops keep their
+    /// names and locations. Returns what the region returned; it is empty afterwards.
+    pub fn inline_region(&mut self, region: RegionId) -> Vec<ValueId> {
+        debug_assert!(self.region(region).inputs.is_empty());
+        let Some(owner) = self.region(region).owner else { return Vec::new() };
+        let outer = self.op(owner).region;
+        let results = self.region(region).results.clone();
+        self.set_results(region, Vec::new());
+        for value in std::mem::take(&mut self.region_mut(region).consts) {
+            self.value_mut(value).def = Def::Const(outer);
+            self.region_mut(outer).consts.push(value);
+        }
+        for op in self.ops_in(region).collect::<Vec<_>>() {
+            self.unlink(op);
+            let prev = self.op(owner).prev;
+            let moved = self.op_mut(op);
+            (moved.region, moved.prev, moved.next) = (outer, prev, Some(owner));
+            self.link(op);
+        }
+        results
+    }
+
     /// Appends a result to an op.
     pub fn add_result(&mut self, op: OpId, name: impl Into<Symbol>, ty: impl Into<Type>) -> ValueId {
         let index = self.op(op).results.len() as u32;

@@ -3,6 +3,7 @@
 //! This crate does no I/O, knows no file format but its own text, and does not panic on any input text.
 
 pub mod attr;
+pub mod bind;
 pub mod diagnostic;
 pub mod edit;
 pub mod graph;

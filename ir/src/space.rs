@@ -1,7 +1,9 @@
-//! Search parameters: what makes a graph a *space*. A `param` has a domain, a `bind` chooses from it, an [`Expr`] uses it.
+//! Search parameters: what makes a graph a *space*. A `param` has a domain, a `bind` chooses from it, an [`Expr`] uses it;
+//! what it comes to under a binding is in [`crate::bind`].
 
 use std::collections::BTreeMap;
 
+use crate::graph::Loc;
 use crate::types::Symbol;
 
 /// Parameters of a space, in order of declaration, and the values bound so far.
@@ -10,7 +12,7 @@ pub struct SpaceTable {
     /// Declared parameters.
     pub params: Vec<Param>,
     /// Chosen values by parameter name.
-    pub binds: BTreeMap<Symbol, Item>,
+    pub binds: BTreeMap<Symbol, Bind>,
 }
 
 impl SpaceTable {
@@ -27,6 +29,17 @@ pub struct Param {
     pub name: Symbol,
     /// Values it may take.
     pub domain: Domain,
+    /// Where it is declared.
+    pub loc: Loc,
+}
+
+/// A chosen value (`bind $w = 24`).
+#[derive(Clone, PartialEq, Debug)]
+pub struct Bind {
+    /// The value.
+    pub value: Item,
+    /// Where it is chosen.
+    pub loc: Loc,
 }
 
 /// Values that a parameter may take.
@@ -46,14 +59,20 @@ pub enum Domain {
 }
 
 impl Domain {
-    /// True when the value may be chosen.
+    /// True when the value may be chosen; `1` and `1.0` are the same value.
     pub fn contains(&self, item: &Item) -> bool {
         match (self, item) {
             (Domain::Range { low, high, step }, Item::Int(n)) => {
                 *step > 0 && low <= n && n <= high && (i128::from(*n) - i128::from(*low)) % i128::from(*step) == 0
             }
+            (Domain::Range { .. }, Item::Float(x)) if x.fract() == 0.0 && x.abs() < 1e15 => {
+                self.contains(&Item::Int(*x as i64))
+            }
             (Domain::Range { .. }, _) => false,
-            (Domain::Set(items), item) => items.contains(item),
+            (Domain::Set(items), item) => items.iter().any(|known| match (known, item) {
+                (Item::Int(n), Item::Float(x)) | (Item::Float(x), Item::Int(n)) => *x == *n as f64,
+                (known, item) => known == item,
+            }),
         }
     }
 }
@@ -80,6 +99,6 @@ pub enum Expr {
     Param(Symbol),
     /// A named dim.
     Name(Symbol),
-    /// `+ - * /` (named `add sub mul div`) or a function such as `round8`, `min`, `max`.
+    /// `+ - * /` (named `add sub mul div`) or one of `round8`, `min`, `max`, `floor`, `ceil`.
     Call(Symbol, Vec<Expr>),
 }

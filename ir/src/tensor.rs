@@ -239,6 +239,47 @@ impl Tensor {
         (count(&dims)? == self.len()).then(|| Tensor { elem: self.elem, dims, data: self.data.clone(), rand: None })
     }
 
+    /// The part of the extents `dims` that begins at `starts`; `None` when it does not lie inside.
+    pub fn window(&self, starts: &[usize], dims: &[usize]) -> Option<Self> {
+        let rank = self.dims.len();
+        let ends = starts.iter().zip(dims).map(|(s, d)| s.checked_add(*d)).collect::<Option<Vec<usize>>>()?;
+        if starts.len() != rank || dims.len() != rank || ends.iter().zip(&self.dims).any(|(end, whole)| end > whole) {
+            return None;
+        }
+        if dims == self.dims {
+            return Some(self.clone());
+        }
+        // Positions in row-major order, the last axis in one run.
+        let run = dims.last().copied().unwrap_or(1);
+        let rows = count(dims)?.checked_div(run).unwrap_or(0);
+        let position = |mut row: usize| {
+            let (mut at, mut stride) = (0, 1);
+            for axis in (0..rank).rev() {
+                let index = if axis + 1 == rank { 0 } else { row % dims[axis] };
+                row = if axis + 1 == rank { row } else { row / dims[axis] };
+                at += (starts[axis] + index) * stride;
+                stride *= self.dims[axis];
+            }
+            at
+        };
+        let runs = (0..rows).map(|row| position(row)..position(row) + run);
+        if let Data::Strings(strings) = &self.data {
+            let picked: Arc<[Bytes]> = runs.flat_map(|run| strings[run].iter().cloned()).collect();
+            return Some(Tensor { elem: self.elem, dims: dims.to_vec(), data: Data::Strings(picked), rand: None });
+        }
+        let (bytes, bits) = (self.bytes(), self.elem.bits());
+        if bits % 8 == 0 {
+            let picked: Vec<u8> = runs.flat_map(|run| &bytes[run.start * bits / 8..run.end * bits / 8]).copied().collect();
+            return Tensor::from_bytes(self.elem, dims, picked);
+        }
+        let mut picked = vec![0u8; self.elem.byte_len(count(dims)?)?];
+        let from = runs.flat_map(|run| run.start * bits..run.end * bits);
+        for (to, from) in from.enumerate() {
+            picked[to / 8] |= (bytes[from / 8] >> (from % 8) & 1) << (to % 8);
+        }
+        Tensor::from_bytes(self.elem, dims, picked)
+    }
+
     /// Draws numbers from a seed: equal arguments give equal tensors on every machine.
     pub fn random(elem: Elem, dims: impl Into<Vec<usize>>, rand: Rand) -> Option<Self> {
         let dims = dims.into();

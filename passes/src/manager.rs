@@ -168,14 +168,12 @@ impl<'a> Manager<'a> {
         if info.accepts > *form {
             let broken = verify(graph, info.accepts);
             if !broken.is_empty() {
-                report.log.diagnostics.push(
-                    Diagnostic::error(
-                        "wrong-form",
-                        Loc::Unknown,
-                        format!("'{name}' needs a graph of form {:?}", info.accepts),
-                    )
-                    .note("run 'specialize' first if the graph is a search space"),
-                );
+                let message = format!("'{name}' needs a graph of form {:?}", info.accepts);
+                let mut diagnostic = Diagnostic::error("wrong-form", Loc::Unknown, message);
+                if info.accepts > Form::Space {
+                    diagnostic = diagnostic.note("run 'specialize' first if the graph is a search space");
+                }
+                report.log.diagnostics.push(diagnostic);
                 report.log.diagnostics.extend(broken);
                 return Err(Stopped);
             }

@@ -123,8 +123,7 @@ impl OpRules {
 }
 
 fn holds(list: &[String], name: &OpName) -> bool {
-    let name = name.to_string();
-    list.iter().any(|entry| *entry == name)
+    list.contains(&name.to_string())
 }
 
 /// The target files that ship.

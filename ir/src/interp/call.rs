@@ -59,9 +59,9 @@ impl<'a> Call<'a> {
         self.op().results().len()
     }
 
-    /// An attribute, references of function bodies resolved.
+    /// An attribute, references of function bodies and search parameters resolved.
     pub fn attr(&self, name: &str) -> Option<&'a Attr> {
-        self.env.resolve(self.op().attrs().get(name)?)
+        self.env.attr(self.op, name)
     }
 
     /// An integer attribute, or `default`.

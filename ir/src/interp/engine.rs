@@ -6,6 +6,7 @@ use std::rc::Rc;
 
 use super::{Call, Datum, Fault, Limits, kernel, quantized};
 use crate::attr::{Attr, Attrs};
+use crate::bind;
 use crate::diagnostic::Diagnostic;
 use crate::graph::{Function, Graph, Loc, ONNX, OpId, RegionId, ValueId};
 use crate::schema;
@@ -25,6 +26,8 @@ pub(crate) struct Machine<'a> {
     /// Ops and regions entered so far.
     steps: Cell<u64>,
     plans: RefCell<HashMap<RegionId, Rc<Vec<Step>>>>,
+    /// What attributes of a search space come to; a sentence for an op where they come to nothing.
+    bound: HashMap<OpId, Result<Attrs, Fault>>,
     /// A kernel asked for more memory than is left.
     over: Cell<bool>,
     /// The diagnostic of an op in a nested region, on its way out through the kernel of the owning op.
@@ -87,8 +90,14 @@ impl<'a> Env<'a> {
         }
     }
 
+    /// The attribute of an op, with values for search parameters and references of function bodies.
+    pub(super) fn attr(&self, op: OpId, name: &str) -> Option<&'a Attr> {
+        let bound = self.machine.bound.get(&op).and_then(|attrs| attrs.as_ref().ok()).and_then(|attrs| attrs.get(name));
+        self.resolve(bound.or_else(|| self.machine.graph.op(op).attrs().get(name))?)
+    }
+
     /// What an attribute means here: references are looked up in the call of the function.
-    pub(super) fn resolve(&self, attr: &'a Attr) -> Option<&'a Attr> {
+    fn resolve(&self, attr: &'a Attr) -> Option<&'a Attr> {
         match attr {
             Attr::Ref(name, _) => self.attrs?.get(name),
             other => Some(other),
@@ -126,18 +135,36 @@ pub(super) fn run_body(
     limits: Limits,
     observer: &Observer<'_>,
 ) -> Result<Vec<Datum>, Diagnostic> {
+    if let Some(free) = graph.space.params.iter().find(|param| !graph.space.binds.contains_key(&param.name)) {
+        let message = format!("${} has no value: only a bound space can be run", free.name);
+        return Err(Diagnostic::error("interp-unsupported", free.loc.clone(), message));
+    }
     let machine = Machine {
         graph,
         limits,
         live: Cell::new(0),
         steps: Cell::new(0),
         plans: RefCell::default(),
+        bound: bound(graph),
         over: Cell::new(false),
         inner: RefCell::default(),
         observer,
     };
     let env = Env { machine: &machine, values: HashMap::new(), outer: None, attrs: None, depth: 0 };
     run_in(env, graph.body(), inputs.to_vec())
+}
+
+/// The values of elastic attributes; there are none in a graph without parameters.
+fn bound(graph: &Graph) -> HashMap<OpId, Result<Attrs, Fault>> {
+    if graph.space.params.is_empty() {
+        return HashMap::new();
+    }
+    let attrs = |&op: &OpId| match bind::bound_attrs(graph, op) {
+        Ok(attrs) if attrs.is_empty() => None,
+        Ok(attrs) => Some((op, Ok(attrs.into_iter().collect()))),
+        Err((name, why)) => Some((op, Err(format!("attribute {name}: {why}")))),
+    };
+    graph.all_ops().iter().filter_map(attrs).collect()
 }
 
 fn run_in(mut env: Env<'_>, region: RegionId, inputs: Vec<Datum>) -> Result<Vec<Datum>, Diagnostic> {
@@ -177,6 +204,9 @@ fn run_step(env: &mut Env<'_>, step: &Step) -> Result<(), Diagnostic> {
         Diagnostic::error(code, op.loc().clone(), format!("{}{shown}: {fault}", op.name()))
     };
     machine.tick().map_err(|fault| error("interp-limit", fault))?;
+    if let Some(Err(fault)) = machine.bound.get(&step.op) {
+        return Err(error("interp-failed", fault.clone()));
+    }
     let mut operands = Vec::with_capacity(op.operands().len());
     for &operand in op.operands() {
         let datum = operand.map(|v| {
@@ -219,8 +249,8 @@ fn run_step(env: &mut Env<'_>, step: &Step) -> Result<(), Diagnostic> {
 fn run_function(call: &Call<'_>, function: &Function) -> Result<Vec<Datum>, Diagnostic> {
     let op = call.graph.op(call.op);
     let mut attrs = function.defaults.clone();
-    for (name, attr) in op.attrs() {
-        if let Some(attr) = call.env.resolve(attr) {
+    for name in op.attrs().keys() {
+        if let Some(attr) = call.attr(name) {
             attrs.insert(name.clone(), attr.clone());
         }
     }

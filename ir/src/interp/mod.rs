@@ -33,6 +33,7 @@ mod scatter;
 mod sequence;
 mod softmax;
 mod sort;
+mod space;
 mod strings;
 #[cfg(test)]
 mod tests;
@@ -127,6 +128,7 @@ const FAMILIES: &[&[Entry]] = &[
     sequence::KERNELS,
     softmax::KERNELS,
     sort::KERNELS,
+    space::KERNELS,
     strings::KERNELS,
     unary::KERNELS,
 ];
@@ -163,10 +165,11 @@ impl Default for Limits {
     }
 }
 
-/// Runs the graph: inputs in the order of the body's inputs (those with a default may be missing at the end).
+/// Runs the graph: inputs in the order of the body's inputs (those with a default may be missing at the end). A search space
+/// runs when all its parameters are bound.
 ///
 /// # Errors
-/// `interp-unsupported` for an operator that is not claimed, `interp-limit` beyond [`Limits::default`], `interp-failed`
+/// `interp-unsupported` for an operator that is not claimed and for a parameter that is not bound, `interp-limit` beyond [`Limits::default`], `interp-failed`
 /// where operands do not fit their operator; each located at the op.
 pub fn run(graph: &Graph, inputs: &[Datum]) -> Result<Vec<Datum>, Diagnostic> {
     observe(graph, inputs, Limits::default(), &mut |_, _| {})

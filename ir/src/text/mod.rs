@@ -26,6 +26,10 @@
 //! loc       = "loc(" ( file "," node | file "," line "," column | pass { "," loc } | "?" ) ")"
 //! ```
 //!
+//! Reserved, because search spaces will need them: `block` and `let`, the domains `window(…)` and `by $p {…}`, indexed
+//! parameters (`$w[4]`), `first(…)` in expressions, `as $i` and `unless` behind an op, and the ops `space.Repeat`,
+//! `space.Call` and `space.Shortcut`.
+//!
 //! `//` starts a comment. Names with other characters than letters, digits, `_` and dots are quoted: `%"a/b:0"`. What a
 //! value looks like says what it is (`1` is an integer, `1.0` a float); where looks do not tell, a word in front does.
 
@@ -65,7 +69,7 @@ const REF_KINDS: [&str; 15] = [
 ];
 
 /// Which list a list without a word in front is: items of one plain kind make a list of that kind, none make `Ints`.
-fn list_of(items: Vec<Attr>) -> Attr {
+pub(crate) fn list_of(items: Vec<Attr>) -> Attr {
     macro_rules! all {
         ($kind:ident, $list:ident) => {
             if items.iter().all(|item| matches!(item, Attr::$kind(_))) {

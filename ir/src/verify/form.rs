@@ -1,11 +1,12 @@
 //! What a form allows, and the table of search parameters.
 
 use crate::attr::Attr;
-use crate::graph::{OpId, SPACE, ValueId};
+use crate::diagnostic::Diagnostic;
+use crate::graph::{Loc, OpId, SPACE, ValueId};
 use crate::nearest::nearest;
-use crate::space::{Domain, Expr};
+use crate::space::{Bind, Domain, Expr};
 use crate::types::{Dim, Type};
-use crate::verify::{Checker, Form};
+use crate::verify::{Checker, Finding, Form};
 
 /// Every parameter that an expression uses, and whether there is an expression at all.
 #[derive(Default)]
@@ -124,28 +125,34 @@ impl Checker<'_> {
                 Domain::Set(items) => items.is_empty(),
             };
             if empty {
-                self.anywhere("param-domain", format!("${} has no value to take", param.name), None);
+                self.parameter(&param.loc, "param-domain", format!("${} has no value to take", param.name), None);
             }
             if concrete {
-                self.anywhere("form-param", format!("${} is declared in a graph without choices", param.name), None);
+                let message = format!("${} is declared in a graph without choices", param.name);
+                self.parameter(&param.loc, "form-param", message, None);
             }
         }
-        for (name, item) in &space.binds {
+        for (name, Bind { value, loc }) in &space.binds {
             match space.param(name) {
-                Some(param) if !param.domain.contains(item) => {
-                    self.anywhere(
-                        "param-domain",
-                        format!("${name} is bound to {item}, which its domain does not hold"),
-                        None,
-                    );
+                Some(param) if !param.domain.contains(value) => {
+                    let message = format!("${name} is bound to {value}, which its domain does not hold");
+                    let note = format!("${name} may be {}", param.domain);
+                    self.parameter(loc, "param-domain", message, Some(note));
                 }
                 Some(_) => {}
                 None => {
                     if let Some((message, note)) = self.undeclared(name) {
-                        self.anywhere("param-unknown", message, note);
+                        self.parameter(loc, "param-unknown", message, note);
                     }
                 }
             }
         }
+    }
+
+    /// An error about a line of the table, which no op is to blame for.
+    fn parameter(&mut self, loc: &Loc, code: &'static str, message: String, note: Option<String>) {
+        let mut diagnostic = Diagnostic::error(code, loc.clone(), message);
+        diagnostic.notes.extend(note);
+        self.found.push(Finding { op: None, diagnostic });
     }
 }

@@ -138,7 +138,8 @@ fn is_kind(attr: &Attr, kind: AttrKind) -> bool {
         Attr::Tensors(_) => kind == AttrKind::Tensors,
         Attr::Types(_) => kind == AttrKind::Types,
         Attr::Ref(_, number) => onnx_number(kind) == *number,
-        Attr::Expr(_) => matches!(kind, AttrKind::Int | AttrKind::Float),
+        // A parameter may also be a word, which becomes a string.
+        Attr::Expr(_) => matches!(kind, AttrKind::Int | AttrKind::Float | AttrKind::Str),
         Attr::List(_) => matches!(kind, AttrKind::Ints | AttrKind::Floats),
         Attr::Word(_) => false,
     }

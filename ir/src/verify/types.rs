@@ -79,7 +79,7 @@ impl Checker<'_> {
         let first = variable.and_then(|name| bound.get(name).copied());
         match first {
             // What holds of one holds of all of the same class.
-            Some((same, _)) if same == class => return,
+            Some((same, _)) if same == class => {}
             Some((_, other)) => {
                 let (a, b) = (graph.label(other), graph.label(value));
                 let both = format!("both are {}", variable.unwrap_or_default());

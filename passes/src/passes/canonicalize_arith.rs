@@ -159,11 +159,11 @@ fn drop_zero(graph: &mut Graph, op: OpId, cx: &mut PassContext<'_>) -> bool {
     let free = !graph.is_returned(result) || (graph.def_op(value).is_some() && !graph.is_returned(value));
     let plain = ty.quant() == graph.value(result).ty().quant();
     let here = graph.region_of(value) == Some(graph.op(op).region()) || !graph.is_returned(result);
-    if !(nothing && kept && free && plain && here) || !cx.rewrite(graph, op, "Add of 0 dropped") {
-        return false;
+    let done = nothing && kept && free && plain && here && cx.rewrite(graph, op, "Add of 0 dropped");
+    if done {
+        rewrite::bypass(graph, op, value);
     }
-    rewrite::bypass(graph, op, value);
-    true
+    done
 }
 
 fn double_negation(graph: &mut Graph, op: OpId, cx: &mut PassContext<'_>) -> bool {

@@ -32,6 +32,7 @@ mod merge_clips;
 mod merge_duplicates;
 mod merge_reshapes;
 mod quantize;
+mod specialize;
 mod upgrade_opset;
 
 /// Every pass that ships, alphabetical.
@@ -65,6 +66,7 @@ pub(crate) fn all() -> Vec<Arc<dyn Pass>> {
         Arc::new(merge_duplicates::MergeDuplicates),
         Arc::new(merge_reshapes::MergeReshapes),
         Arc::new(quantize::Quantize),
+        Arc::new(specialize::Specialize),
         Arc::new(upgrade_opset::UpgradeOpset),
     ]
 }

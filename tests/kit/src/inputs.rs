@@ -43,6 +43,9 @@ pub fn inputs(graph: &Graph, draw: &Draw) -> Result<Vec<Datum>, String> {
         let extent = |dim: &Dim| match dim {
             Dim::Known(n) => usize::try_from(*n).unwrap_or(usize::MAX),
             Dim::Named(name) => draw.dims.get(&**name).copied().unwrap_or(2),
+            Dim::Expr(expr) if graph.space.extent(expr).is_ok() => {
+                graph.space.extent(expr).ok().and_then(|n| usize::try_from(n).ok()).unwrap_or(usize::MAX)
+            }
             Dim::Expr(_) | Dim::Unknown => draw.dims.get("?").copied().unwrap_or(2),
         };
         let given = draw.shapes.get(&**value.name()).cloned();

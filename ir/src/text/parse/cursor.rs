@@ -268,6 +268,11 @@ impl<'a> Reader<'a> {
         self.report(Diagnostic::error(code, self.loc(token), message))
     }
 
+    /// Reports a word or a writing that search spaces will need: whoever uses it now must not be surprised by a later version.
+    pub(super) fn reserved(&mut self, token: Token, what: &str) -> Stop {
+        self.error(token, "text-reserved", format!("`{what}` is reserved for spaces: later versions of the format read it"))
+    }
+
     /// Reports an error.
     pub(super) fn report(&mut self, diagnostic: Diagnostic) -> Stop {
         if self.errors_left > 0 {

@@ -54,7 +54,11 @@ impl Reader<'_> {
         match token.kind {
             Kind::Param => {
                 self.bump();
-                Ok(Expr::Param(self.name(token)?))
+                let name = self.name(token)?;
+                if self.is(b'[') {
+                    return Err(self.reserved(token, &format!("${name}[…]")));
+                }
+                Ok(Expr::Param(name))
             }
             Kind::Punct(b'(') => {
                 self.bump();
@@ -82,6 +86,9 @@ impl Reader<'_> {
                 let name = self.name(token)?;
                 if !self.eat(b'(') {
                     return Ok(Expr::Name(name));
+                }
+                if &*name == "first" {
+                    return Err(self.reserved(token, "first(…)"));
                 }
                 self.enter()?;
                 let mut args = Vec::new();

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::diagnostic::Severity;
 use crate::graph::Function;
-use crate::space::{Domain, Item, Param};
+use crate::space::{Bind, Domain, Item, Param};
 use crate::text::lexer::{Kind, Token};
 use crate::text::parse::Parsed;
 use crate::text::parse::cursor::{Read, Reader};
@@ -52,7 +52,8 @@ impl Reader<'_> {
                 }
                 self.main_graph()
             }
-            word @ ("block" | "let" | "rule" | "import") => {
+            word @ ("block" | "let") => Err(self.reserved(token, word)),
+            word @ ("rule" | "import") => {
                 Err(self.error(token, "text-reserved", format!("`{word}` is kept for later versions of the format")))
             }
             _ => Err(self.unexpected("`graph`, `function`, `param` or `bind`")),
@@ -74,7 +75,11 @@ impl Reader<'_> {
     fn param_name(&mut self) -> Read<(Token, Symbol)> {
         self.bump();
         let token = self.expect_kind(Kind::Param, "a parameter such as `$w`")?;
-        Ok((token, self.name(token)?))
+        let name = self.name(token)?;
+        if self.is(b'[') {
+            return Err(self.reserved(token, &format!("${name}[…]")));
+        }
+        Ok((token, name))
     }
 
     /// `param $w in 16..32 step 8`, `param $k in {3, 5}`
@@ -84,6 +89,11 @@ impl Reader<'_> {
             return Err(self.expected("`in`"));
         }
         let start = self.peek();
+        for word in ["window", "by"] {
+            if self.is_word(word) {
+                return Err(self.reserved(start, word));
+            }
+        }
         let domain = if self.is(b'{') {
             let mut items = Vec::new();
             self.braced(|r| {
@@ -108,7 +118,8 @@ impl Reader<'_> {
         if self.graph.space.param(&name).is_some() {
             self.error(token, "text-duplicate", format!("${name} is declared twice"));
         }
-        self.graph.space.params.push(Param { name, domain });
+        let loc = self.loc(token);
+        self.graph.space.params.push(Param { name, domain, loc });
         Ok(())
     }
 
@@ -116,8 +127,8 @@ impl Reader<'_> {
     fn bind(&mut self) -> Read<()> {
         let (token, name) = self.param_name()?;
         self.expect(b'=')?;
-        let item = self.item()?;
-        if self.graph.space.binds.insert(name.clone(), item).is_some() {
+        let bind = Bind { value: self.item()?, loc: self.loc(token) };
+        if self.graph.space.binds.insert(name.clone(), bind).is_some() {
             self.error(token, "text-duplicate", format!("${name} is bound twice"));
         }
         Ok(())

@@ -37,6 +37,9 @@ struct Pending {
 /// Words that start a part of the file when they stand at the margin.
 pub(super) const TOP: [&str; 8] = ["graph", "function", "param", "bind", "block", "rule", "let", "import"];
 
+/// Ops of the domain `space` that later versions of the format will read.
+const LATER: [&str; 3] = ["Repeat", "Call", "Shortcut"];
+
 impl Reader<'_> {
     // -- names ---------------------------------------------------------------------------------------------------------
 
@@ -67,10 +70,10 @@ impl Reader<'_> {
         self.scopes.missed += 1;
         let loc = self.loc(token);
         let mut diagnostic = Diagnostic::error("text-unknown-value", loc, format!("no value is called %{name}"));
-        if self.scopes.missed <= SUGGESTIONS {
-            if let Some(near) = nearest(name, self.scopes.seen.iter().map(|s| &**s)) {
-                diagnostic = diagnostic.note(format!("did you mean %{near}?"));
-            }
+        if self.scopes.missed <= SUGGESTIONS
+            && let Some(near) = nearest(name, self.scopes.seen.iter().map(|s| &**s))
+        {
+            diagnostic = diagnostic.note(format!("did you mean %{near}?"));
         }
         self.report(diagnostic)
     }
@@ -216,6 +219,9 @@ impl Reader<'_> {
             return self.returned(region);
         }
         let start = self.peek();
+        if self.is_word("let") {
+            return Err(self.reserved(start, "let"));
+        }
         let mut results: Vec<(Token, Symbol)> = Vec::new();
         let nameless = self.is_word("_") && (self.is_at(1, b',') || self.is_at(1, b'='));
         if start.kind == Kind::Value || nameless {
@@ -299,7 +305,11 @@ impl Reader<'_> {
     }
 
     fn op(&mut self, region: RegionId, start: Token, results: &[(Token, Symbol)]) -> Read<()> {
+        let token = self.peek();
         let name = self.op_name()?;
+        if &*name.domain == SPACE && LATER.contains(&&*name.op) {
+            return Err(self.reserved(token, &name.to_string()));
+        }
         let (mut operands, mut unknown) = (Vec::new(), Vec::new());
         // Operands start on the line of the operator: a value on the next line is the next statement.
         while !self.peek().line_start || !operands.is_empty() {
@@ -328,6 +338,11 @@ impl Reader<'_> {
             true => self.attrs()?,
             false => Default::default(),
         };
+        for (word, follows) in [("as", Kind::Param), ("unless", Kind::Word)] {
+            if self.is_word(word) && self.peek_at(1).kind == follows {
+                return Err(self.reserved(self.peek(), word));
+            }
+        }
         let choice = name.is(SPACE, "Choice");
         let new = NewOp::new(name).operands(operands).attrs(attrs).loc(self.loc(start));
         let op = self.graph.insert(Place::End(region), new);

@@ -206,25 +206,13 @@ impl<'a> Printer<'a> {
         for param in &space.params {
             self.w.name("param $", &param.name);
             self.w.push(" in ");
-            match &param.domain {
-                Domain::Range { low, high, step } => {
-                    self.w.push(&format!("{low}..{high}"));
-                    if *step != 1 {
-                        self.w.push(&format!(" step {step}"));
-                    }
-                }
-                Domain::Set(items) => {
-                    self.w.push("{");
-                    self.w.join(items, |w, item| w.item(item));
-                    self.w.push("}");
-                }
-            }
+            self.w.domain(&param.domain);
             self.w.push("\n");
         }
-        for (name, item) in &space.binds {
+        for (name, bind) in &space.binds {
             self.w.name("bind $", name);
             self.w.push(" = ");
-            self.w.item(item);
+            self.w.item(&bind.value);
             self.w.push("\n");
         }
         if !self.w.out.is_empty() {
@@ -450,6 +438,22 @@ impl<'a> Printer<'a> {
 }
 
 impl Writer<'_> {
+    fn domain(&mut self, domain: &Domain) {
+        match domain {
+            Domain::Range { low, high, step } => {
+                self.push(&format!("{low}..{high}"));
+                if *step != 1 {
+                    self.push(&format!(" step {step}"));
+                }
+            }
+            Domain::Set(items) => {
+                self.push("{");
+                self.join(items, |w, item| w.item(item));
+                self.push("}");
+            }
+        }
+    }
+
     fn item(&mut self, item: &Item) {
         match item {
             Item::Int(n) => self.push(&n.to_string()),

@@ -185,3 +185,10 @@ impl fmt::Display for crate::space::Item {
         shown(f, |w| w.item(self))
     }
 }
+
+/// As in the text format.
+impl fmt::Display for crate::space::Domain {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        shown(f, |w| w.domain(self))
+    }
+}
