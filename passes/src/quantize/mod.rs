@@ -1,5 +1,6 @@
-//! Quantization: which tensors are stored as integers, with which scales, and how that is written down.
+//! Quantization: which tensors are stored as integers, with which scales, and how that is written down and read back.
 
 pub mod placement;
+pub(crate) mod reader;
 pub mod scales;
 pub(crate) mod writer;
