@@ -137,8 +137,8 @@ pub(crate) fn set_plain(graph: &mut Graph, value: ValueId, elem: Elem) {
     graph.set_type(value, TensorType { elem, shape, quant: None });
 }
 
-/// First op of the body, as a place for what comes before everything.
+/// The place for what comes before everything that is in the body now. What is put there one by one stays in that order.
 pub(crate) fn front(graph: &Graph) -> Place {
     let first: Option<OpId> = graph.ops_in(graph.body()).next();
-    first.map_or(Place::Start(graph.body()), Place::Before)
+    first.map_or(Place::End(graph.body()), Place::Before)
 }
