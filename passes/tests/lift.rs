@@ -1,4 +1,5 @@
-//! What `lower-qdq` writes, `lift-qdq` reads: lifted and lowered again, a network is the one that it was.
+//! What `lower-qdq` and `lower-qoperator` write, `lift-qdq` and `lift-qoperator` read: lifted and lowered again, a network is the
+//! one that it was.
 
 use std::path::{Path, PathBuf};
 
@@ -23,40 +24,48 @@ fn run(graph: &mut Graph, pipeline: &str, samples: u64) -> Result<bool, String> 
     let samples = (0..samples).map(|i| draw(graph, 1 + 10 * i)).collect::<Result<_, _>>()?;
     let pipeline = Pipeline::parse(pipeline, &registry).map_err(|d| d.to_string())?;
     let report = Manager::new(&registry, &target).run(&pipeline, graph, Some(&mut Seeded { samples }));
-    let declined = report.log.declines.iter().filter(|d| d.pass == "lift-qdq").count();
+    let declined = report.log.declines.iter().filter(|d| d.pass.starts_with("lift-q")).count();
     match report.errors().next() {
         Some(error) => Err(error.to_string()),
         None => Ok(declined == 0),
     }
 }
 
-/// Lifts and lowers a graph that `lower-qdq` wrote; a sentence about what is not as it was.
-fn returns(written: &Graph) -> Result<(), String> {
+/// The lowering passes, and what reads what they wrote.
+const FORMS: [(&str, &str); 2] = [("lower-qdq", "lift-qdq"), ("lower-qoperator", "lift-qoperator,lift-qdq")];
+
+/// Lifts and lowers a graph that was lowered; a sentence about what is not as it was.
+fn returns(written: &Graph, (lower, lift): (&str, &str)) -> Result<(), String> {
     let mut again = written.clone();
-    if !run(&mut again, "lift-qdq", 0)? {
-        return Err("lift-qdq declined something".into());
+    if !run(&mut again, lift, 0)? {
+        return Err(format!("{lift} declined something"));
     }
-    let left = |op| ["QuantizeLinear", "DequantizeLinear"].contains(&&*again.op(op).name().op);
+    let left = |op| {
+        let name = &again.op(op).name().op;
+        name.starts_with("Q") || name.starts_with("Dequantize")
+    };
     if again.all_ops().into_iter().any(left) {
         return Err(format!("conversions are left:\n{}", print(&again)));
     }
-    run(&mut again, "lower-qdq", 0)?;
+    run(&mut again, lower, 0)?;
     let (before, after) = (print(written), print(&again));
     if before == after { Ok(()) } else { Err(format!("{before}\nbecame\n{after}")) }
 }
 
 #[test]
-fn golden_cases_of_lower_qdq_return() {
+fn golden_cases_of_the_lowering_passes_return() {
     let registry = Registry::standard();
-    let mut returned = 0;
-    for case in Case::all(&testdata().join("golden/lower-qdq")).unwrap() {
-        let ran = case.run(&registry).unwrap();
-        if ran.report.ok() {
-            returns(&ran.output).unwrap_or_else(|why| panic!("{}: {why}", case.file.display()));
-            returned += 1;
+    for (lower, lift) in FORMS {
+        let mut returned = 0;
+        for case in Case::all(&testdata().join("golden").join(lower)).unwrap() {
+            let ran = case.run(&registry).unwrap();
+            if ran.report.ok() {
+                returns(&ran.output, (lower, lift)).unwrap_or_else(|why| panic!("{}: {why}", case.file.display()));
+                returned += 1;
+            }
         }
+        assert!(returned >= 2, "{lower}: only {returned} cases were lowered");
     }
-    assert!(returned >= 2, "only {returned} cases were lowered");
 }
 
 #[test]
@@ -64,7 +73,11 @@ fn quantized_models_return() {
     for name in ["shapes-resnet", "shapes-mobile"] {
         let path = testdata().join(format!("models/{name}.onnx"));
         let mut graph = spaceevo_onnx::read(&path, &ReadOptions::default()).unwrap().graph;
-        run(&mut graph, "@simplify,calibrate,quantize,fold-clip,lower-qdq", 2).unwrap();
-        returns(&graph).unwrap_or_else(|why| panic!("{name}: {why}"));
+        run(&mut graph, "@simplify,calibrate,quantize,fold-clip", 2).unwrap();
+        for (lower, lift) in FORMS {
+            let mut written = graph.clone();
+            run(&mut written, lower, 0).unwrap();
+            returns(&written, (lower, lift)).unwrap_or_else(|why| panic!("{name}: {why}"));
+        }
     }
 }

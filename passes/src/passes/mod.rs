@@ -23,6 +23,7 @@ mod lift_hard_sigmoid;
 mod lift_hard_swish;
 mod lift_layer_norm;
 mod lift_qdq;
+mod lift_qoperator;
 mod lift_se;
 mod lift_silu;
 mod lower_batch_norm;
@@ -56,6 +57,7 @@ pub(crate) fn all() -> Vec<Arc<dyn Pass>> {
         Arc::new(lift_hard_swish::LiftHardSwish),
         Arc::new(lift_layer_norm::LiftLayerNorm),
         Arc::new(lift_qdq::LiftQdq),
+        Arc::new(lift_qoperator::LiftQoperator),
         Arc::new(lift_se::LiftSe),
         Arc::new(lift_silu::LiftSilu),
         Arc::new(lower_batch_norm::LowerBatchNorm),
