@@ -26,16 +26,18 @@ static INFO: PassInfo = PassInfo {
     name: "lift-qdq",
     summary: "read QuantizeLinear and DequantizeLinear pairs as quantized types",
     doc: "For files that another tool has quantized. A value that is read through QuantizeLinear alone, and then through \
-          DequantizeLinear with the same scale and zero point, gets the quantized type that the pair states; any number of equal \
-          pairs will do. A DequantizeLinear of a constant becomes the type of the constant, one of a 32-bit bias where its scale \
-          is the product of those of input and weights; a constant that is quantized in the file is stored as integers.\n\n\
-          No number changes but in one way: a Conv, Gemm or MatMul between quantized types adds up whole numbers exactly and \
-          multiplies once by the product of scales, where the file added up floats. 'lower-qdq' writes the pairs back, and \
-          the network is the one that came. 'lower-qoperator' writes what the types say: a stored number may move by one step, \
-          where a sum lies so close to half a step that the float sum was rounded to the other side.\n\n\
-          It declines where other readers see a value before it is rounded or its bytes, where scales are computed, per block, or \
-          differ between the two ops, for activations with a scale per channel, for types wider than 16 bits or of floating \
-          point, and for biases in other units. A bias in float stays, and its op then runs in float.",
+          DequantizeLinear with the same scale and zero point, gets the quantized type that the pair states; any number of \
+          equal pairs will do. A DequantizeLinear of a constant becomes the type of the constant, one of a 32-bit bias \
+          where its scale is the product of those of input and weights; a constant that is quantized in the file is stored \
+          as integers.\n\n\
+          No number changes but in one way: a Conv, Gemm or MatMul between quantized types adds up whole numbers exactly \
+          and multiplies once by the product of scales, where the file added up floats. 'lower-qdq' writes the pairs back, \
+          and the network is the one that came. 'lower-qoperator' writes what the types say: a stored number may move by \
+          one step, where a sum lies so close to half a step that the float sum was rounded to the other side.\n\n\
+          It declines where other readers see a value before it is rounded or its bytes, where scales are computed, per \
+          block, or differ between the two ops, where a subgraph reads a value or makes it, for activations with a scale \
+          per channel, for types wider than 16 bits or of floating point, and for biases in other units. A bias in float \
+          stays, and its op then runs in float.",
     effect: Effect::Rounding,
     accepts: Form::Concrete,
     leaves: Form::Concrete,
@@ -259,11 +261,11 @@ fn in_body(graph: &Graph, op: OpId) -> bool {
     graph.op(op).region() == graph.body()
 }
 
-/// Subgraphs have no part in quantization: their readers keep the float copy.
+/// Subgraphs have no part in quantization: their readers, and the ops that hand values to them, keep the float copy.
 fn not_nested(graph: &Graph, copy: OpId) -> Result<(), String> {
     let copy = graph.op(copy).result();
     let outside = |user: &User| match *user {
-        User::Op(reader, _) => in_body(graph, reader),
+        User::Op(reader, _) => in_body(graph, reader) && graph.op(reader).regions().is_empty(),
         User::Return(region, _) => region == graph.body(),
     };
     if graph.value(copy).users().iter().all(outside) {

@@ -23,15 +23,15 @@ pub(crate) struct LiftQoperator;
 static INFO: PassInfo = PassInfo {
     name: "lift-qoperator",
     summary: "write QLinear operators as float operators between conversions",
-    doc: "The inverse of 'lower-qoperator' together with 'lift-qdq', which is to run next: `lift-qoperator,lift-qdq`. QLinearConv, \
-          QLinearMatMul, QGemm, QLinearAdd, QLinearMul, QLinearConcat, the QLinear pools, QLinearSigmoid, QLinearLeakyRelu and \
-          QLinearSoftmax become the float operator, with its operands dequantized and its result quantized as the integer operator \
-          says; a 32-bit bias is dequantized by the product of scales. Ops that move bytes which an op before them has quantized \
-          move the numbers instead.\n\n\
-          What the integer operators add up in integers, the float ones add up in floats: a stored number may move by one step \
-          until types have it back.\n\n\
-          It declines where scales of a bias are computed, for channels that come last, for a scale per row, and below operator \
-          set 13, whose conversions know no scale per channel (run upgrade-opset).",
+    doc: "The inverse of 'lower-qoperator' together with 'lift-qdq', which is to run next: `lift-qoperator,lift-qdq`. \
+          QLinearConv, QLinearMatMul, QGemm, QLinearAdd, QLinearMul, QLinearConcat, the QLinear pools, QLinearSigmoid, \
+          QLinearLeakyRelu and QLinearSoftmax become the float operator, with its operands dequantized and its result \
+          quantized as the integer operator says; a 32-bit bias is dequantized by the product of scales. Ops that move \
+          bytes which an op before them has quantized move the numbers instead.\n\n\
+          What the integer operators add up in integers, the float ones add up in floats: a stored number may move by one \
+          step until types have it back.\n\n\
+          It declines where scales of a bias are computed, for channels that come last, for a scale per row, and below \
+          operator set 13, whose conversions know no scale per channel (run upgrade-opset).",
     effect: Effect::Rounding,
     accepts: Form::Concrete,
     leaves: Form::Concrete,
