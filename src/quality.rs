@@ -30,7 +30,8 @@ impl Quality {
         }
     }
 
-    /// Adds an output of shape `dims`; the top class counts where it is rows of scores, `[rows, classes]`, further extents 1.
+    /// Adds an output of shape `dims`; the top class counts where these are rows of scores: `[rows, classes]`, further
+    /// extents 1.
     pub(crate) fn add_output<T: Copy + Into<f64>>(&mut self, dims: &[usize], real: &[T], other: &[T]) {
         self.add(real, other);
         if dims.len() >= 2 && dims[1] >= 2 && dims[2..].iter().all(|&d| d == 1) {

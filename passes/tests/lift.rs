@@ -1,5 +1,5 @@
-//! What `lower-qdq` and `lower-qoperator` write, `lift-qdq` and `lift-qoperator` read: lifted and lowered again, a network is the
-//! one that it was.
+//! What `lower-qdq` and `lower-qoperator` write, `lift-qdq` and `lift-qoperator` read: lifted and lowered again, a network
+//! is the one that it was.
 
 use std::path::{Path, PathBuf};
 

@@ -28,10 +28,10 @@ pub(super) fn requantize(sum: i32, scale: f32, zero: i64, (lo, hi): (i64, i64)) 
     round_saturating(sum as f32 * scale, zero, (lo, hi))
 }
 
-/// The stored number of a real one that is already in steps of the scale: the one place where real numbers become stored ones.
+/// The stored number of a real one that is already in steps of the scale: the one place where real numbers become stored.
 ///
-/// ONNX leaves open what NaN becomes. ONNX Runtime on x86 makes it the smallest stored number (0 for u8, -128 for i8), not the
-/// zero point, in vectors and their remainders alike (seen in 1.32.0 for u8, i8 and u16); so does this.
+/// ONNX leaves open what NaN becomes. ONNX Runtime on x86 makes it the smallest stored number (0 for u8, -128 for i8), not
+/// the zero point, in vectors and their remainders alike (seen in 1.32.0 for u8, i8 and u16); so does this.
 pub(super) fn round_saturating(steps: f32, zero: i64, (lo, hi): (i64, i64)) -> i64 {
     let (lo, hi) = ((lo - zero) as f32, (hi - zero) as f32);
     let clamped = if steps > lo { steps.min(hi) } else { lo };

@@ -21,10 +21,10 @@ pub(crate) struct FoldClip;
 static INFO: PassInfo = PassInfo {
     name: "fold-clip",
     summary: "drop Relu and Clip whose bounds are those of the quantized type",
-    doc: "A Relu or Clip is dropped when its operand and result have the same quantized type and the type's smallest and largest \
-          real number lie within its bounds, to half a step. An operand that is float, as other tools leave it, and that nobody \
-          else reads takes over the type of the result. Declines when the type reaches beyond a bound, changes, or the float \
-          operand has other readers.",
+    doc: "A Relu or Clip is dropped when its operand and result have the same quantized type and the type's smallest and \
+          largest real number lie within its bounds, to half a step. An operand that is float, as other tools leave it, and \
+          that nobody else reads takes over the type of the result. Declines when the type reaches beyond a bound, changes, \
+          or the float operand has other readers.",
     effect: Effect::Exact,
     accepts: Form::Any,
     leaves: Form::Any,
@@ -69,8 +69,8 @@ impl Pass for FoldClip {
 
 /// Checks that storing what is clipped gives the same stored numbers without the clip; a sentence why not.
 ///
-/// Rounding to stored numbers is monotonous and leaves them where they are, so that clipping before it, behind it or both is the
-/// same. A float operand can take over the type of the result where nobody else reads it.
+/// Rounding to stored numbers is monotonous and leaves them where they are, so that clipping before it, behind it or both is
+/// the same. A float operand can take over the type of the result where nobody else reads it.
 fn saturates_like(graph: &Graph, clip: OpId, input: ValueId, result: ValueId) -> Result<(), &'static str> {
     let Some(quant) = graph.value(result).ty().quant() else { return Err("its result is float") };
     match graph.value(input).ty().quant() {

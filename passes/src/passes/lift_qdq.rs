@@ -33,7 +33,8 @@ static INFO: PassInfo = PassInfo {
           No number changes but in one way: a Conv, Gemm or MatMul between quantized types adds up whole numbers exactly \
           and multiplies once by the product of scales, where the file added up floats. 'lower-qdq' writes the pairs back, \
           and the network is the one that came. 'lower-qoperator' writes what the types say: a stored number may move by \
-          one step, where a sum lies so close to half a step that the float sum was rounded to the other side.\n\n\
+          one step, where a sum lies so close to half a step that the float sum was rounded to the other side; Add, Mul, \
+          pools and look-ups of stored numbers round in the order of the runtime's kernels likewise.\n\n\
           It declines where other readers see a value before it is rounded or its bytes, where scales are computed, per \
           block, or differ between the two ops, where a subgraph reads a value or makes it, for activations with a scale \
           per channel, for types wider than 16 bits or of floating point, and for biases in other units. A bias in float \
