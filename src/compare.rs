@@ -8,6 +8,7 @@ use spaceevo_cost::{LoadOptions, ModelSource, Port, Runtime};
 use spaceevo_ir::{Diagnostic, Graph, Loc, OpId, Tensor};
 
 use crate::inspect::operators;
+use crate::quality::Quality;
 
 /// How two models differ in what they are made of.
 #[derive(Clone, Debug, Serialize, Default)]
@@ -250,16 +251,6 @@ pub struct OutputDistance {
     pub agreement: Option<f64>,
 }
 
-/// Signal and noise of an output, and the agreement of its top class.
-#[derive(Clone, Copy, Default)]
-struct Sum {
-    signal: f64,
-    noise: f64,
-    max_abs: f64,
-    agreeing: usize,
-    rows: usize,
-}
-
 /// Runs two models on the same samples and compares their outputs by position.
 ///
 /// Errors: those of the runtime and the samples; `diff-outputs` when outputs cannot be compared.
@@ -278,55 +269,34 @@ pub fn numbers(
         return Err(Diagnostic::error("diff-outputs", Loc::Unknown, message).note("only structure can be compared"));
     }
     let names: Vec<String> = first.outputs().iter().map(|p: &Port| p.name.clone()).collect();
-    let mut sums = vec![Sum::default(); names.len()];
+    let mut sums = vec![Quality::default(); names.len()];
     for index in 0..count {
         let inputs = sample(index)?;
         let (x, y) = (first.run(&inputs)?, second.run(&inputs)?);
         for ((sum, name), (x, y)) in sums.iter_mut().zip(&names).zip(x.iter().zip(&y)) {
-            sum.add(x, y)
+            add(sum, x, y)
                 .map_err(|what| Diagnostic::error("diff-outputs", Loc::Unknown, format!("output '{name}' {what}")))?;
         }
     }
-    let distance = |(name, sum): (String, Sum)| OutputDistance {
+    let distance = |(name, sum): (String, Quality)| OutputDistance {
         name,
-        sqnr_db: (sum.noise > 0.0).then(|| 10.0 * (sum.signal / sum.noise).log10()),
+        sqnr_db: sum.db(),
         max_abs: sum.max_abs,
-        agreement: (sum.rows > 0).then(|| sum.agreeing as f64 / sum.rows as f64),
+        agreement: sum.agreement(),
     };
     let runtime = format!("{} {}", runtime.name(), runtime.version());
     Ok(Numbers { runtime, samples: count, outputs: names.into_iter().zip(sums).map(distance).collect() })
 }
 
-impl Sum {
-    fn add(&mut self, x: &Tensor, y: &Tensor) -> Result<(), String> {
-        if x.dims() != y.dims() {
-            return Err(format!("is of shape {:?} in one and {:?} in the other", x.dims(), y.dims()));
-        }
-        let (Some(a), Some(b)) = (x.to_f64(), y.to_f64()) else { return Ok(()) };
-        for (&a, &b) in a.iter().zip(&b) {
-            // Equal infinities and NaN in both are no difference.
-            let apart = if a == b || (a.is_nan() && b.is_nan()) { 0.0 } else { (a - b).abs() };
-            let apart = if apart.is_nan() { f64::INFINITY } else { apart };
-            if a.is_finite() {
-                self.signal += a * a;
-            }
-            self.noise += apart * apart;
-            self.max_abs = self.max_abs.max(apart);
-        }
-        let dims = x.dims();
-        if dims.len() >= 2 && dims[1] >= 2 && dims[2..].iter().all(|&d| d == 1) {
-            for (a, b) in a.chunks(dims[1]).zip(b.chunks(dims[1])) {
-                self.rows += 1;
-                self.agreeing += usize::from(top(a) == top(b));
-            }
-        }
-        Ok(())
+/// Adds an output of both models; a sentence when their shapes differ.
+fn add(sum: &mut Quality, x: &Tensor, y: &Tensor) -> Result<(), String> {
+    if x.dims() != y.dims() {
+        return Err(format!("is of shape {:?} in one and {:?} in the other", x.dims(), y.dims()));
     }
-}
-
-/// Index of the largest number; the first among equals.
-fn top(scores: &[f64]) -> Option<usize> {
-    scores.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1).then(b.0.cmp(&a.0))).map(|(i, _)| i)
+    if let (Some(a), Some(b)) = (x.to_f64(), y.to_f64()) {
+        sum.add_output(x.dims(), &a, &b);
+    }
+    Ok(())
 }
 
 impl fmt::Display for Numbers {

@@ -22,6 +22,7 @@ pub mod convert;
 pub mod file;
 pub mod inspect;
 pub mod line_diff;
+mod quality;
 pub mod reduce;
 pub mod samples;
 pub mod weights;

@@ -3,6 +3,9 @@
 
 use spaceevo_ir::{Def, Graph, Loc, NewOp, OpId, Place, Symbol, Tensor, Type, ValueId};
 
+use crate::analysis::model_ops;
+use crate::pass::{Outcome, PassContext};
+
 /// Puts `new` where `op` stands, in whose first result's name, type and range it steps; `also` are the other ops that it
 /// was made from. What only they needed is erased. Returns the new op.
 pub fn replace(graph: &mut Graph, op: OpId, by: &str, also: &[OpId], new: NewOp) -> OpId {
@@ -19,6 +22,42 @@ pub fn replace(graph: &mut Graph, op: OpId, by: &str, also: &[OpId], new: NewOp)
     graph.replace_all_uses(old, result);
     erase_unread(graph, op);
     id
+}
+
+/// A pattern that was found to end in an op: what takes that op's place, and the other ops of the pattern.
+pub struct Found {
+    /// The new op, without result.
+    pub new: NewOp,
+    /// What it is made from beside the last op.
+    pub also: Vec<OpId>,
+}
+
+/// Replaces every pattern that `find` finds to end in an op of the model, the largest first: from the last op to the first.
+/// What `find` gives as an error is why a pattern that is almost there stays; `what` says what became of the others.
+pub fn replace_from_the_end(
+    graph: &mut Graph,
+    cx: &mut PassContext<'_>,
+    what: &str,
+    find: impl Fn(&Graph, OpId) -> Result<Option<Found>, String>,
+) -> Outcome {
+    let mut changed = false;
+    for op in model_ops(graph).into_iter().rev() {
+        if !graph.is_live(op) {
+            continue;
+        }
+        match find(graph, op) {
+            Ok(None) => {}
+            Err(why) => cx.declined(graph, op, why),
+            Ok(Some(Found { new, also })) => {
+                if !cx.rewrite(graph, op, what) {
+                    break;
+                }
+                replace(graph, op, cx.pass.name, &also, new);
+                changed = true;
+            }
+        }
+    }
+    Outcome::from(changed)
 }
 
 /// Puts a helper op before `op`, from which it was made; returns its result.

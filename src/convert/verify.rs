@@ -11,6 +11,7 @@ use spaceevo_passes::{Manager, Outcome, PassInfo, Pipeline, Watch};
 use super::observe::{in_parallel, threads_or_all};
 use super::report::{Accuracy, OutputQuality, Report, operators};
 use super::{Job, Options, Progress, Writing, layers};
+use crate::quality::{Quality, top};
 use crate::samples::SampleSource;
 
 /// The target's arithmetic is verified, not this machine's: without VNNI, sums of products saturate (see `x86-avx2`).
@@ -36,28 +37,6 @@ impl Watch for KeepQuantized {
         if pass.name == "fold-clip" {
             self.quantized = Some(graph.clone());
         }
-    }
-}
-
-/// Sums for signal-to-noise ratios.
-#[derive(Clone, Copy, Default)]
-struct Power {
-    signal: f64,
-    noise: f64,
-}
-
-impl Power {
-    fn add(&mut self, real: &[f32], other: &[f32]) {
-        for (&x, &y) in real.iter().zip(other) {
-            let (x, y) = (f64::from(x), f64::from(y));
-            self.signal += x * x;
-            self.noise += (x - y) * (x - y);
-        }
-    }
-
-    /// `10 log10(signal / noise)`; `None` when there is no noise.
-    fn db(self) -> Option<f64> {
-        (self.noise > 0.0).then(|| 10.0 * (self.signal / self.noise).log10())
     }
 }
 
@@ -119,8 +98,7 @@ fn outputs(
     indices: &[usize],
 ) -> Result<Vec<OutputQuality>, Diagnostic> {
     let names: Vec<String> = float.outputs().iter().map(|p| p.name.clone()).collect();
-    let mut powers = vec![Power::default(); names.len()];
-    let mut agreeing: Vec<Option<usize>> = vec![None; names.len()];
+    let mut powers = vec![Quality::default(); names.len()];
     for &index in indices {
         let inputs = samples.get(index)?;
         let (expected, found) = (float.run(&inputs)?, int8.run(&inputs)?);
@@ -135,27 +113,15 @@ fn outputs(
                 let message = format!("output '{}' is infinite or not a number after conversion", names[i]);
                 return Err(Diagnostic::error("verify-output", Loc::Unknown, message).note("nothing was written"));
             }
-            powers[i].add(&x, &y);
-            if is_class_vector(a.dims()) {
-                *agreeing[i].get_or_insert(0) += usize::from(top(&x) == top(&y));
-            }
+            powers[i].add_output(a.dims(), &x, &y);
         }
     }
     let quality = |i: usize, name: &String| OutputQuality {
         name: name.clone(),
         sqnr_db: powers[i].db(),
-        agreement: agreeing[i].map(|n| n as f64 / indices.len().max(1) as f64),
+        agreement: powers[i].agreement(),
     };
     Ok(names.iter().enumerate().map(|(i, n)| quality(i, n)).collect())
-}
-
-/// One row of scores: `[1, classes]`, further extents 1.
-fn is_class_vector(dims: &[usize]) -> bool {
-    dims.len() >= 2 && dims[0] == 1 && dims[1] >= 2 && dims[2..].iter().all(|&d| d == 1)
-}
-
-fn top(scores: &[f32]) -> Option<usize> {
-    scores.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1).then(b.0.cmp(&a.0))).map(|(i, _)| i)
 }
 
 /// Top-1 accuracy of both models on labelled samples.

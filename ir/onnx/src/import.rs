@@ -6,6 +6,7 @@ use std::mem::take;
 use bytes::Bytes;
 use prost::Message;
 use spaceevo_ir::graph::{ModelMeta, OpMeta, ValueMeta};
+use spaceevo_ir::schema::OLDEST_OPSET;
 use spaceevo_ir::{
     Attr, Attrs, Diagnostic, Function, Graph, Loc, NewOp, ONNX, OpName, Place, RegionId, Symbol, Tensor, Type, ValueId,
     schema,
@@ -16,7 +17,7 @@ use crate::entries::{domain_in, map_in, opsets_in};
 use crate::external::Store;
 use crate::proto::{FunctionProto, GraphProto, ModelProto, NodeProto, SparseTensorProto, TensorProto, ValueInfoProto};
 use crate::types::{meta_in, type_in};
-use crate::versions::{NEWEST_IR, OLDEST_OPSET};
+use crate::versions::NEWEST_IR;
 use crate::{ReadOptions, order, tensors};
 
 /// Builds the graph of a model; `file` is the name in locations.

@@ -32,7 +32,7 @@ use spaceevo_ir::{Diagnostic, Graph, Loc};
 
 pub use samples::{read_datum, read_tensor, tensor_to_bytes};
 pub use save::{External, WriteOptions};
-pub use versions::{NEWEST_IR, OLDEST_OPSET};
+pub use versions::NEWEST_IR;
 
 /// Limits of reading.
 #[derive(Clone, PartialEq, Debug)]

@@ -4,8 +4,6 @@ use spaceevo_ir::Elem;
 
 /// The IR version of the schema that `proto.rs` was made from.
 pub const NEWEST_IR: i64 = 14;
-/// The oldest operator set of ONNX's default domain that the project knows.
-pub const OLDEST_OPSET: u64 = 7;
 /// IR version of a graph that does not come from a file, unless it needs more.
 pub(crate) const DEFAULT_IR: i64 = 8;
 /// Up to here, initializers had to be listed as inputs and were not overridable.

@@ -4,6 +4,7 @@
 //! between equal types run on the stored integers. Convolutions and matrix products accumulate integers exactly and are
 //! scaled once, as ONNX Runtime's QLinearConv and QLinearMatMul do.
 
+use super::quantize::{range, round_saturating, store};
 use super::{Call, Datum, Fault, Kernel};
 use crate::graph::ValueId;
 use crate::tensor::Tensor;
@@ -180,19 +181,16 @@ pub fn dequantize(stored: &Tensor, quant: &Quant) -> Result<Tensor, Fault> {
     Ok(Tensor::new(stored.dims(), real.collect::<Vec<f32>>()))
 }
 
-/// `round(real / scale) + zero`, ties to even, saturating (ONNX `QuantizeLinear`); NaN becomes the zero point.
+/// `round(real / scale) + zero`, ties to even, saturating (ONNX `QuantizeLinear`); NaN as in [`round_saturating`].
 pub fn quantize(real: &Tensor, quant: &Quant) -> Result<Tensor, Fault> {
     let numbers = real.to_f32().ok_or_else(|| format!("{} cannot be quantized", real.elem()))?;
-    let (low, high) = quant.store.int_range().ok_or_else(|| format!("{} cannot store a quantized value", quant.store))?;
+    let range = range(quant.store)?;
     let channel = channels(real.dims(), quant)?;
     let stored = numbers.iter().enumerate().map(|(i, &x)| {
         let (scale, zero) = quant.at(channel(i));
-        let steps = f64::from((x / scale).round_ties_even());
-        if steps.is_nan() { f64::from(zero) } else { (steps + f64::from(zero)).clamp(low as f64, high as f64) }
+        round_saturating(x / scale, i64::from(zero), range)
     });
-    let stored: Vec<f64> = stored.collect();
-    Tensor::from_f64(quant.store, real.dims(), &stored)
-        .ok_or_else(|| format!("{} cannot store a quantized value", quant.store))
+    store(quant.store, real.dims(), stored.collect())?.tensor().cloned().ok_or_else(|| "it made no tensor".into())
 }
 
 /// The index along the quantized axis of each element.

@@ -38,6 +38,10 @@ pub fn operators() -> impl Iterator<Item = &'static OpSchema> {
     table().all().filter_map(|schema| schema.as_ref().ok())
 }
 
+/// Oldest version of ONNX's default operator set that the project reads: from 7 on, operators broadcast and normalize as
+/// today's do.
+pub const OLDEST_OPSET: u64 = 7;
+
 /// The newest version of a domain that the table knows; 0 if it does not know the domain.
 pub fn latest_opset(domain: &str) -> u64 {
     let wanted = canonical(domain);

@@ -16,6 +16,8 @@ use crate::diagnostic::Diagnostic;
 use crate::graph::{Def, Graph, Loc, OpId, User, ValueId};
 use crate::text::{PrintOptions, print_with_notes};
 
+pub use quant::bias_scale_fault;
+
 /// How far a graph has come. Passes declare what they accept and what they leave; the manager checks.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Form {

@@ -1,6 +1,6 @@
 //! Quantized types: each by itself, and the law of biases.
 
-use crate::graph::{OpId, ValueId};
+use crate::graph::{Graph, OpId, ValueId};
 use crate::types::{Elem, Quant, TensorType, Type};
 use crate::verify::Checker;
 
@@ -26,41 +26,45 @@ impl Checker<'_> {
 
     /// The 32-bit bias of a convolution or product is added to sums of products: it must be in their unit.
     pub(super) fn bias_scale(&mut self, id: OpId) {
-        let graph = self.graph;
-        let op = graph.op(id);
-        if !["Conv", "ConvTranspose", "Gemm"].iter().any(|name| op.name().is_onnx(name)) {
-            return;
-        }
-        let quant = |index| graph.value(op.operand(index)?).ty().quant().cloned();
-        let (Some(x), Some(w), Some(bias)) = (quant(0), quant(1), quant(2)) else { return };
-        if bias.store != Elem::I32 || x.scale.len() != 1 || w.scale.is_empty() || bias.scale.is_empty() {
-            return;
-        }
-        if bias.zero.iter().any(|&zero| zero != 0) {
-            return self.at(id, "quant-scale-mismatch", "the zero point of the bias must be 0".into());
-        }
-        let (some, many) = (w.scale.len(), bias.scale.len());
-        if some != many && some != 1 && many != 1 {
-            let message = format!("the bias has {many} scales, the weight {some}");
-            return self.at(id, "quant-scale-mismatch", message);
-        }
-        // Gemm multiplies the product by alpha and the bias by beta.
-        let factor = if op.name().is_onnx("Gemm") {
-            f64::from(op.float("alpha", 1.0)) / f64::from(op.float("beta", 1.0))
-        } else {
-            1.0
-        };
-        for channel in 0..some.max(many) {
-            let pick = |list: &[f32]| f64::from(list[if list.len() == 1 { 0 } else { channel }]);
-            let (product, found) = (pick(&x.scale) * pick(&w.scale) * factor, pick(&bias.scale));
-            if (found - product).abs() > TOLERANCE * product.abs() {
-                let place = if some.max(many) == 1 { String::new() } else { format!(" of channel {channel}") };
-                let message = format!("the scale{place} of the bias is {found:?}, that of the sums {:?}", product as f32);
-                let note = "scale of bias = scale of input * scale of weight".to_owned();
-                return self.push(id, "quant-scale-mismatch", message, Some(note));
-            }
+        let bias = self.graph.op(id).operand(2).and_then(|b| self.graph.value(b).ty().quant());
+        if let Some((fault, note)) = bias.and_then(|bias| bias_scale_fault(self.graph, id, bias)) {
+            self.push(id, "quant-scale-mismatch", fault, note);
         }
     }
+}
+
+/// What forbids that `op` has a bias of type `bias`, with what to do about it: 32-bit integers that are added to sums of
+/// products must be in their unit. `None` for all other ops and types, and where input or weight are not quantized.
+pub fn bias_scale_fault(graph: &Graph, op: OpId, bias: &Quant) -> Option<(String, Option<String>)> {
+    let op = graph.op(op);
+    if !["Conv", "ConvTranspose", "Gemm"].iter().any(|name| op.name().is_onnx(name)) {
+        return None;
+    }
+    let quant = |index| graph.value(op.operand(index)?).ty().quant();
+    let (x, w) = (quant(0)?, quant(1)?);
+    if bias.store != Elem::I32 || x.scale.len() != 1 || w.scale.is_empty() || bias.scale.is_empty() {
+        return None;
+    }
+    if bias.zero.iter().any(|&zero| zero != 0) {
+        return Some(("the zero point of the bias must be 0".into(), None));
+    }
+    let (some, many) = (w.scale.len(), bias.scale.len());
+    if some != many && some != 1 && many != 1 {
+        return Some((format!("the bias has {many} scales, the weight {some}"), None));
+    }
+    // Gemm multiplies the product by alpha and the bias by beta.
+    let factor =
+        if op.name().is_onnx("Gemm") { f64::from(op.float("alpha", 1.0)) / f64::from(op.float("beta", 1.0)) } else { 1.0 };
+    for channel in 0..some.max(many) {
+        let pick = |list: &[f32]| f64::from(list[if list.len() == 1 { 0 } else { channel }]);
+        let (product, found) = (pick(&x.scale) * pick(&w.scale) * factor, pick(&bias.scale));
+        if (found - product).abs() > TOLERANCE * product.abs() {
+            let place = if some.max(many) == 1 { String::new() } else { format!(" of channel {channel}") };
+            let message = format!("the scale{place} of the bias is {found:?}, that of the sums {:?}", product as f32);
+            return Some((message, Some("scale of bias = scale of input * scale of weight".to_owned())));
+        }
+    }
+    None
 }
 
 /// What is wrong with a quantized type.

@@ -11,10 +11,10 @@
 use spaceevo_ir::verify::Form;
 use spaceevo_ir::{Attr, Graph, NewOp, OpId, ValueId};
 
-use crate::analysis::{constant_side, model_ops, opset, scalar};
+use crate::analysis::{constant_side, opset, scalar};
 use crate::pass::{Aborted, Effect, Outcome, Pass, PassContext, PassInfo};
 use crate::product::Product;
-use crate::rewrite;
+use crate::rewrite::{Found, replace_from_the_end};
 
 /// See the module documentation.
 pub(crate) struct LiftGelu;
@@ -38,33 +38,16 @@ impl Pass for LiftGelu {
     }
 
     fn run(&self, graph: &mut Graph, cx: &mut PassContext<'_>) -> Result<Outcome, Aborted> {
-        let mut changed = false;
-        for op in model_ops(graph).into_iter().rev() {
-            if !graph.is_live(op) {
-                continue;
-            }
-            let Some(product) = Product::of(graph, op) else { continue };
-            let Some((x, mut also, tanh)) = recognise(graph, &product) else { continue };
+        Ok(replace_from_the_end(graph, cx, "Gelu recognised", |graph, op| {
+            let Some(product) = Product::of(graph, op) else { return Ok(None) };
+            let Some((x, mut also, tanh)) = recognise(graph, &product) else { return Ok(None) };
             if opset(graph, op) < 20 {
-                cx.declined(
-                    graph,
-                    op,
-                    format!("it is a GELU, but opset {} has no Gelu: it stays written out", opset(graph, op)),
-                );
-                continue;
-            }
-            if !cx.rewrite(graph, op, "Gelu recognised") {
-                break;
+                return Err(format!("it is a GELU, but opset {} has no Gelu: it stays written out", opset(graph, op)));
             }
             also.extend(&product.ops[1..]);
-            let mut new = NewOp::onnx("Gelu").operand(x);
-            if tanh {
-                new = new.attr("approximate", Attr::text("tanh"));
-            }
-            rewrite::replace(graph, op, INFO.name, &also, new);
-            changed = true;
-        }
-        Ok(Outcome::from(changed))
+            let new = NewOp::onnx("Gelu").operand(x);
+            Ok(Some(Found { new: if tanh { new.attr("approximate", Attr::text("tanh")) } else { new }, also }))
+        }))
     }
 }
 

@@ -7,13 +7,13 @@
 //! ```
 
 use spaceevo_ir::verify::Form;
-use spaceevo_ir::{Attr, Graph, NewOp, OpId, ValueId};
+use spaceevo_ir::{Attr, Graph, NewOp, OpId};
 
-use crate::analysis::{model_ops, near};
+use crate::analysis::near;
 use crate::clamp::Clamp;
 use crate::pass::{Aborted, Effect, Outcome, Pass, PassContext, PassInfo};
 use crate::product::{Line, Product};
-use crate::rewrite;
+use crate::rewrite::{Found, replace_from_the_end};
 
 /// See the module documentation.
 pub(crate) struct LiftHardSigmoid;
@@ -37,37 +37,9 @@ impl Pass for LiftHardSigmoid {
     }
 
     fn run(&self, graph: &mut Graph, cx: &mut PassContext<'_>) -> Result<Outcome, Aborted> {
-        let mut changed = false;
         // From the end: the factor behind a Clip is part of the pattern.
-        for op in model_ops(graph).into_iter().rev() {
-            if !graph.is_live(op) {
-                continue;
-            }
-            let found = match recognise(graph, op) {
-                Ok(Some(found)) => found,
-                Ok(None) => continue,
-                Err(why) => {
-                    cx.declined(graph, op, why);
-                    continue;
-                }
-            };
-            if !cx.rewrite(graph, op, "HardSigmoid recognised") {
-                break;
-            }
-            let (alpha, beta) = (Attr::Float(found.alpha as f32), Attr::Float(found.beta as f32));
-            let new = NewOp::onnx("HardSigmoid").operand(found.input).attr("alpha", alpha).attr("beta", beta);
-            rewrite::replace(graph, op, INFO.name, &found.also, new);
-            changed = true;
-        }
-        Ok(Outcome::from(changed))
+        Ok(replace_from_the_end(graph, cx, "HardSigmoid recognised", recognise))
     }
-}
-
-struct Found {
-    input: ValueId,
-    alpha: f64,
-    beta: f64,
-    also: Vec<OpId>,
 }
 
 fn recognise(graph: &Graph, op: OpId) -> Result<Option<Found>, String> {
@@ -103,5 +75,7 @@ fn recognise(graph: &Graph, op: OpId) -> Result<Option<Found>, String> {
         return Ok(None);
     }
     also.extend(&line.ops);
-    Ok(Some(Found { input: line.input, alpha: line.scale * factor, beta: line.shift * factor, also }))
+    let (alpha, beta) = (Attr::Float((line.scale * factor) as f32), Attr::Float((line.shift * factor) as f32));
+    let new = NewOp::onnx("HardSigmoid").operand(line.input).attr("alpha", alpha).attr("beta", beta);
+    Ok(Some(Found { new, also }))
 }

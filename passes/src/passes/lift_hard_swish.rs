@@ -10,11 +10,11 @@
 use spaceevo_ir::verify::Form;
 use spaceevo_ir::{Graph, NewOp, OpId, ValueId};
 
-use crate::analysis::{model_ops, near, opset};
+use crate::analysis::{near, opset};
 use crate::clamp::Clamp;
 use crate::pass::{Aborted, Effect, Outcome, Pass, PassContext, PassInfo};
 use crate::product::{Line, Product};
-use crate::rewrite;
+use crate::rewrite::{Found, replace_from_the_end};
 
 /// See the module documentation.
 pub(crate) struct LiftHardSwish;
@@ -39,31 +39,17 @@ impl Pass for LiftHardSwish {
     }
 
     fn run(&self, graph: &mut Graph, cx: &mut PassContext<'_>) -> Result<Outcome, Aborted> {
-        let mut changed = false;
         // From the end: the largest product first.
-        for op in model_ops(graph).into_iter().rev() {
-            if !graph.is_live(op) {
-                continue;
+        Ok(replace_from_the_end(graph, cx, "HardSwish recognised", |graph, op| {
+            let Some(product) = Product::of(graph, op) else { return Ok(None) };
+            let Some(found) = recognise(graph, &product) else { return Ok(None) };
+            let (x, mut also) = found?;
+            if opset(graph, op) < 14 {
+                return Err(format!("opset {} has no HardSwish: run upgrade-opset first", opset(graph, op)));
             }
-            let Some(product) = Product::of(graph, op) else { continue };
-            match recognise(graph, &product) {
-                None => {}
-                Some(Err(why)) => cx.declined(graph, op, why),
-                Some(Ok(_)) if opset(graph, op) < 14 => {
-                    let why = format!("opset {} has no HardSwish: run upgrade-opset first", opset(graph, op));
-                    cx.declined(graph, op, why);
-                }
-                Some(Ok((x, mut also))) => {
-                    if !cx.rewrite(graph, op, "HardSwish recognised") {
-                        break;
-                    }
-                    also.extend(&product.ops[1..]);
-                    rewrite::replace(graph, op, INFO.name, &also, NewOp::onnx("HardSwish").operand(x));
-                    changed = true;
-                }
-            }
-        }
-        Ok(Outcome::from(changed))
+            also.extend(&product.ops[1..]);
+            Ok(Some(Found { new: NewOp::onnx("HardSwish").operand(x), also }))
+        }))
     }
 }
 

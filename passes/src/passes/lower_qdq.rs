@@ -46,6 +46,7 @@ impl Pass for LowerQdq {
             return Ok(Outcome::Unchanged);
         }
         let mut writer = Writer::new(graph, INFO.name).map_err(|d| cx.error(d))?;
+        let start = front(graph);
         for value in values {
             let Some(q) = quant(graph, value) else { continue };
             let name = stem(graph, value);
@@ -59,7 +60,7 @@ impl Pass for LowerQdq {
             cx.count("tensors", 1);
             let first = match def {
                 Def::Op(op, _) => Place::After(op),
-                _ => front(graph),
+                _ => start,
             };
             let float = if let Def::Const(_) = def {
                 set_plain(graph, value, q.store);

@@ -15,7 +15,9 @@ use spaceevo_ir::verify::Form;
 use spaceevo_ir::{Attr, Attrs, Elem, Graph, MICROSOFT, NewOp, OpId, OpName, Place, Quant, User, ValueId};
 
 use crate::pass::{Aborted, Effect, Outcome, Pass, PassContext, PassInfo};
+use crate::quantize::placement::{has_weights, unfit};
 use crate::quantize::writer::{Writer, front, quant, set_plain, stem};
+use crate::rewrite::exchange_operand;
 
 /// See the module documentation.
 pub(crate) struct LowerQoperator;
@@ -67,6 +69,38 @@ impl Pass for LowerQoperator {
     }
 }
 
+/// True for an op that only moves bytes of one type: it runs on them as they are.
+fn moves_bytes(graph: &Graph, cx: &PassContext<'_>, op: OpId, first: &Quant) -> bool {
+    let record = graph.op(op);
+    cx.target.ops.is_movement(record.name())
+        && first.axis.is_none()
+        && first.store.bits() == 8
+        && unfit(graph, op).is_none()
+        && record.results().iter().all(|&v| quant(graph, v).as_ref() == Some(first))
+}
+
+/// True for types that the integer operators take: activations of one 8-bit type, per tensor; weights of that type or
+/// signed, with one scale or one for each output channel; a bias of 32 bits.
+fn has_kernel(graph: &Graph, op: OpId, operands: &[Quant], result: Option<&Quant>) -> bool {
+    let Some(store) = operands.first().map(|q| q.store).filter(|s| matches!(s, Elem::U8 | Elem::I8)) else { return false };
+    let record = graph.op(op);
+    let weighted = has_weights(graph, op);
+    let fits = |(index, q): (usize, &Quant)| match index {
+        1 if weighted => {
+            let rank = record.operand(1).and_then(|w| graph.value(w).ty().rank());
+            let channels = match &*record.name().op {
+                "Conv" => Some(0),
+                "Gemm" => Some(usize::from(record.int("transB", 0) == 0)),
+                _ => rank.and_then(|rank| rank.checked_sub(1)),
+            };
+            (q.store == store || q.store == Elem::I8) && (q.axis.is_none() || q.axis == channels)
+        }
+        2 if weighted => q.store == Elem::I32,
+        _ => q.store == store && q.axis.is_none(),
+    };
+    operands.iter().enumerate().all(fits) && result.is_none_or(|q| q.store == store && q.axis.is_none())
+}
+
 struct Lowering {
     writer: Writer,
     /// Float twin of a stored value.
@@ -114,12 +148,14 @@ impl Lowering {
         let (operands, results) = (record.operands().to_vec(), record.results().to_vec());
         let typed = |v: ValueId| quant(graph, v);
         let (first, made) = (operands.first().copied().flatten().and_then(typed), results.first().copied().and_then(typed));
-        if first.is_some() && first == made && cx.target.ops.is_movement(record.name()) {
-            for value in results {
-                if let Some(q) = quant(graph, value) {
-                    self.types.insert(value, q);
-                }
+        if let Some(q) = first.filter(|q| moves_bytes(graph, cx, op, q)) {
+            if graph.op(op).name().is_onnx("Pad") {
+                // Bytes are padded with the one that means 0.
+                let name = stem(graph, results[0]);
+                let zero = self.writer.zero(graph, &q, name.trim_end_matches("_quantized"));
+                exchange_operand(graph, op, 2, Some(zero));
             }
+            results.into_iter().for_each(|value| _ = self.types.insert(value, q.clone()));
             return;
         }
         if let Some((name, attrs, new)) = self.integer(graph, cx, op) {
@@ -167,6 +203,9 @@ impl Lowering {
         let quants: Vec<Quant> = present.iter().map(|&v| quant(graph, v)).collect::<Option<_>>()?;
         let result = record.result();
         let made = quant(graph, result);
+        if unfit(graph, op).is_some() || !has_kernel(graph, op, &quants, made.as_ref()) {
+            return None;
+        }
         let out_name = stem(graph, result);
         let stems: Vec<String> = present.iter().map(|&v| stem(graph, v).trim_end_matches("_quantized").to_owned()).collect();
         for (value, q) in present.iter().zip(&quants) {

@@ -23,6 +23,8 @@ mod lift_global_pool;
 mod lift_hard_sigmoid;
 mod lift_hard_swish;
 mod lift_layer_norm;
+mod lift_qdq;
+mod lift_qoperator;
 mod lift_se;
 mod lift_silu;
 mod lower_batch_norm;
@@ -57,6 +59,8 @@ pub(crate) fn all() -> Vec<Arc<dyn Pass>> {
         Arc::new(lift_hard_sigmoid::LiftHardSigmoid),
         Arc::new(lift_hard_swish::LiftHardSwish),
         Arc::new(lift_layer_norm::LiftLayerNorm),
+        Arc::new(lift_qdq::LiftQdq),
+        Arc::new(lift_qoperator::LiftQoperator),
         Arc::new(lift_se::LiftSe),
         Arc::new(lift_silu::LiftSilu),
         Arc::new(lower_batch_norm::LowerBatchNorm),

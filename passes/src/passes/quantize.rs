@@ -16,7 +16,7 @@ use spaceevo_ir::verify::Form;
 use spaceevo_ir::{Diagnostic, Elem, Graph, OpId, Quant, Range, Tensor, Type, ValueId};
 
 use crate::pass::{Aborted, Effect, OptionInfo, OptionKind, Outcome, Pass, PassContext, PassInfo};
-use crate::quantize::placement::{Kind, Placement, clip_bounds, data_operands};
+use crate::quantize::placement::{Kind, Placement, data_operands};
 use crate::quantize::scales;
 
 /// See the module documentation.
@@ -208,16 +208,4 @@ fn replace(graph: &mut Graph, op: OpId, index: usize, stored: Tensor, quant: Qua
     let new = graph.add_typed_const(graph.body(), name, stored, ty);
     graph.set_operand(op, index, Some(new));
     graph.erase_value(old);
-}
-
-/// True when the quantized type of a clip's operand saturates where the clip does, so that the clip changes no stored number.
-pub(crate) fn saturates_like(graph: &Graph, clip: OpId) -> bool {
-    let (Some(input), Some(result)) = (graph.op(clip).operand(0), graph.op(clip).results().first()) else { return false };
-    let (Some(quant), Some((low, high))) = (graph.value(input).ty().quant(), clip_bounds(graph, clip)) else { return false };
-    if graph.value(*result).ty().quant() != Some(quant) {
-        return false;
-    }
-    let (Some((least, most)), step) = (quant.real_range(), quant.at(0).0) else { return false };
-    // Within half a step: clipping to the bound and rounding gives the same stored number as saturating.
-    least >= low - step * 0.5 && most <= high + step * 0.5
 }

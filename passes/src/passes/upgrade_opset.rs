@@ -7,6 +7,7 @@
 //!
 //! What changes at which version, and how, stands in [`crate::upgrade`].
 
+use spaceevo_ir::schema::OLDEST_OPSET;
 use spaceevo_ir::verify::Form;
 use spaceevo_ir::{Diagnostic, Graph, ONNX, OpId, RegionId, schema};
 
@@ -32,9 +33,6 @@ static INFO: PassInfo = PassInfo {
     options: &[OptionInfo { name: "to", kind: OptionKind::Int, default: "17", help: "version to reach" }],
 };
 
-/// Oldest version whose operators broadcast and normalize as today's do.
-const OLDEST: u64 = 7;
-
 impl Pass for UpgradeOpset {
     fn info(&self) -> &'static PassInfo {
         &INFO
@@ -42,8 +40,8 @@ impl Pass for UpgradeOpset {
 
     fn run(&self, graph: &mut Graph, cx: &mut PassContext<'_>) -> Result<Outcome, Aborted> {
         let to = cx.int("to").and_then(|n| u64::try_from(n).ok()).unwrap_or(17);
-        if to > schema::latest_opset(ONNX) || to < OLDEST {
-            let text = format!("opset {to} is not between {OLDEST} and {}", schema::latest_opset(ONNX));
+        if to > schema::latest_opset(ONNX) || to < OLDEST_OPSET {
+            let text = format!("opset {to} is not between {OLDEST_OPSET} and {}", schema::latest_opset(ONNX));
             return Err(cx.error(Diagnostic::error("opset-upgrade", spaceevo_ir::Loc::Unknown, text)));
         }
         let mut upgraded = graph.clone();
@@ -58,8 +56,8 @@ impl Pass for UpgradeOpset {
                 }
                 continue;
             }
-            if from < OLDEST {
-                let text = format!("opset {from} is older than {OLDEST}, where broadcasting changed");
+            if from < OLDEST_OPSET {
+                let text = format!("opset {from} is older than {OLDEST_OPSET}, where broadcasting changed");
                 let loc = graph.ops_in(root).next().map_or(spaceevo_ir::Loc::Unknown, |op| graph.op(op).loc().clone());
                 problems
                     .push(Diagnostic::error("opset-upgrade", loc, text).note("export the model again, with a newer opset"));

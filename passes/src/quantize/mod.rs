@@ -1,7 +1,8 @@
-//! Quantization: which tensors are stored as integers, with which scales, and how that is written down.
+//! Quantization: which tensors are stored as integers, with which scales, and how that is written down and read back.
 
 pub mod moments;
 pub mod placement;
+pub(crate) mod reader;
 pub mod rounding;
 pub mod scales;
 pub(crate) mod writer;

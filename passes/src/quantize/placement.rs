@@ -223,7 +223,7 @@ fn is_last_activation(graph: &Graph, op: OpId) -> bool {
 }
 
 /// Why the form of an op does not allow integers; `None` when it does.
-fn unfit(graph: &Graph, op: OpId) -> Option<String> {
+pub(crate) fn unfit(graph: &Graph, op: OpId) -> Option<String> {
     let record = graph.op(op);
     let body = graph.body();
     let bad = |why: &str| Some(why.to_owned());

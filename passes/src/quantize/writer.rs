@@ -3,7 +3,8 @@
 use std::collections::HashMap;
 
 use spaceevo_ir::{
-    Attr, Diagnostic, Elem, Graph, Loc, MICROSOFT, NewOp, ONNX, OpId, Place, Quant, Tensor, TensorType, Type, ValueId,
+    Attr, Diagnostic, Elem, Graph, Loc, MICROSOFT, NewOp, ONNX, OpId, OpName, Place, Quant, Tensor, TensorType, Type,
+    ValueId,
 };
 
 /// Writes scales, zero points and conversions into the body of a graph; equal constants are written once.
@@ -107,7 +108,10 @@ impl Writer {
             shape: graph.value(value).ty().tensor().and_then(|t| t.shape.clone()),
         });
         let loc = graph.def_op(value).map(|op| graph.op(op).loc().clone()).unwrap_or_default();
-        let mut new = NewOp::onnx(op).operands(operands).result(result, ty).made(self.pass, &[&loc]);
+        // Before operator set 21, ONNX itself converts bytes only.
+        let old = graph.meta.opset(ONNX).is_some_and(|have| have < 21);
+        let domain = if old && quant.store.bits() == 16 { MICROSOFT } else { ONNX };
+        let mut new = NewOp::new(OpName::new(domain, op)).operands(operands).result(result, ty).made(self.pass, &[&loc]);
         if let Some(axis) = quant.axis {
             new = new.attr("axis", Attr::Int(axis as i64));
         }
@@ -133,8 +137,8 @@ pub(crate) fn set_plain(graph: &mut Graph, value: ValueId, elem: Elem) {
     graph.set_type(value, TensorType { elem, shape, quant: None });
 }
 
-/// First op of the body, as a place for what comes before everything.
+/// The place for what comes before everything that is in the body now. What is put there one by one stays in that order.
 pub(crate) fn front(graph: &Graph) -> Place {
     let first: Option<OpId> = graph.ops_in(graph.body()).next();
-    first.map_or(Place::Start(graph.body()), Place::Before)
+    first.map_or(Place::End(graph.body()), Place::Before)
 }
