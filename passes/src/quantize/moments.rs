@@ -107,7 +107,8 @@ impl Window {
 
     fn channel(&self, map: &[f32], taps: &mut [f64], own: &mut [f64; 3]) {
         for (ih, row) in map.chunks_exact(self.input[1]).enumerate() {
-            own[0] += f64::from(sum(row));
+            let whole = sum(row);
+            own[0] += f64::from(whole);
             own[1] += f64::from(product(row, row));
             own[2] += f64::from(product(row, &row[1..]));
             let met: Vec<usize> = (0..self.kernel[0]).filter(|&kh| self.meets(0, kh, ih)).collect();
@@ -115,7 +116,7 @@ impl Window {
                 continue;
             }
             for kw in 0..self.kernel[1] {
-                let total = self.row(row, kw);
+                let total = self.row(row, whole, kw);
                 met.iter().for_each(|&kh| taps[kh * self.kernel[1] + kw] += total);
             }
         }
@@ -127,8 +128,8 @@ impl Window {
         from >= 0 && from % self.stride[axis] == 0 && from / self.stride[axis] < self.output[axis] as i64
     }
 
-    /// Sum of what tap `kw` meets in one row.
-    fn row(&self, row: &[f32], kw: usize) -> f64 {
+    /// Sum of what tap `kw` meets in one row, whose sum is `whole`.
+    fn row(&self, row: &[f32], whole: f32, kw: usize) -> f64 {
         let (stride, offset) = (self.stride[1], kw as i64 * self.dilation[1] - self.begin[1]);
         // Positions of the output whose place in the input, `position * stride + offset`, is not padding.
         let first = if offset < 0 { (-offset + stride - 1) / stride } else { 0 };
@@ -139,7 +140,8 @@ impl Window {
         let start = (first * stride + offset) as usize;
         let count = (past - first) as usize;
         if stride == 1 {
-            return f64::from(sum(&row[start..start + count]));
+            // Nearly all of the row: what is missing at its ends is less to add up.
+            return f64::from(whole - sum(&row[..start]) - sum(&row[start + count..]));
         }
         f64::from(row[start..].iter().step_by(stride as usize).take(count).sum::<f32>())
     }

@@ -78,8 +78,19 @@ fn best_scale(weights: &[f32], high: i32) -> f32 {
     if largest == 0.0 {
         return 1.0 / 255.0;
     }
-    let scales = (high - high / 4..=high).rev().map(|k| largest / k as f32);
-    scales.map(|s| (squared_error(weights, s), s)).min_by(|a, b| a.0.total_cmp(&b.0)).map_or(largest / high as f32, |b| b.1)
+    let exact = f64::from(largest) * f64::from(largest) * 1e-10;
+    let mut best = (f64::INFINITY, largest / high as f32);
+    for k in (high - high / 4..=high).rev() {
+        let scale = largest / k as f32;
+        let error = squared_error(weights, scale);
+        if error < best.0 {
+            best = (error, scale);
+        }
+        if error <= exact {
+            break;
+        }
+    }
+    best.1
 }
 
 /// Sum of squared rounding errors, in eight lanes: this runs for every weight and candidate.

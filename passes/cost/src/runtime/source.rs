@@ -9,8 +9,8 @@ use spaceevo_onnx::{ReadOptions, WriteOptions};
 
 use super::ModelSource;
 
-/// Above this many bytes of constants a graph goes through a file: a runtime maps that, where bytes would be held twice.
-const LARGE: usize = 256 << 20;
+/// Above this many bytes of constants a graph goes through a file: bytes would be held twice while a runtime reads them.
+const LARGE: usize = 1 << 20;
 
 /// Writes a graph and hands it on as bytes, or as a file that is deleted afterwards.
 ///
