@@ -24,6 +24,7 @@ pub mod inspect;
 pub mod line_diff;
 pub mod reduce;
 pub mod samples;
+pub mod staged;
 pub mod weights;
 
 pub use file::{Loaded, SaveOptions, load, save};
