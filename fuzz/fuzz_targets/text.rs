@@ -8,4 +8,4 @@ mod tokens;
 use libfuzzer_sys::{fuzz_mutator, fuzz_target};
 
 fuzz_target!(|data: &[u8]| law::check(data));
-fuzz_mutator!(|data: &mut [u8], size: usize, most: usize, seed: u32| tokens::mutate(data, size, most, seed));
+fuzz_mutator!(|data: &mut [u8], size: usize, most: usize, seed: u32| { tokens::mutate(data, size, most, seed) });
