@@ -25,6 +25,7 @@ pub mod line_diff;
 mod quality;
 pub mod reduce;
 pub mod samples;
+pub mod staged;
 pub mod weights;
 
 pub use file::{Loaded, SaveOptions, load, save};

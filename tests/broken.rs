@@ -95,7 +95,11 @@ fn line(name: &'static str, arguments: &[&'static str], code: i32, says: &'stati
 }
 
 fn mobile() -> Vec<u8> {
-    std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/models/shapes-mobile.onnx")).expect("a model of ours")
+    models_folder("shapes-mobile.onnx")
+}
+
+fn models_folder(name: &str) -> Vec<u8> {
+    std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/models").join(name)).expect("a file of ours")
 }
 
 fn npy(shape: &str, values: &[f32]) -> Vec<u8> {
@@ -307,21 +311,25 @@ fn samples() -> Vec<Case> {
     ]
 }
 
-fn run(case: &Case) -> (tempfile::TempDir, Output) {
+fn run(case: &Case, mut program: Command) -> (tempfile::TempDir, Output) {
     let folder = tempfile::tempdir().expect("a folder");
     for (name, bytes) in &case.files {
         std::fs::write(folder.path().join(name), bytes).expect("writable");
     }
     let place = format!("{}/", folder.path().display());
     let arguments = case.arguments.iter().map(|a| a.replace("@/", &place));
-    let output = Command::new(env!("CARGO_BIN_EXE_spaceevo-opt")).args(arguments).output().expect("the binary starts");
+    let output = program.args(arguments).output().expect("the binary starts");
     (folder, output)
 }
 
 fn check(cases: &[Case]) {
+    check_with(cases, || Command::new(env!("CARGO_BIN_EXE_spaceevo-opt")));
+}
+
+fn check_with(cases: &[Case], program: impl Fn() -> Command) {
     let mut wrong = Vec::new();
     for case in cases {
-        let (folder, output) = run(case);
+        let (folder, output) = run(case, program());
         let said = [String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr)].concat();
         if output.status.code() != Some(case.code) || !said.contains(case.says) {
             wrong.push(format!(
@@ -392,7 +400,118 @@ fn broken_conversions() {
             1,
             "samples-shape",
         ),
+        convert("a conversion onto a file that exists", pictures(&[("out.onnx", vec![1])]), CALIBRATE, 1, "output-exists"),
+        convert("an SQNR that is not reached", pictures(&[]), &with(&["--min-sqnr", "300"]), 1, "gate-sqnr"),
+        convert("an agreement that is not reached", pictures(&[]), &with(&["--min-agreement", "1.01"]), 1, "gate-agreement"),
     ]);
+}
+
+/// What a conversion of `shapes-mobile` needs beside the model; see [`CALIBRATE`].
+fn pictures(more: &[(&'static str, Vec<u8>)]) -> Vec<(&'static str, Vec<u8>)> {
+    [&[("in.toml", models_folder("shapes.toml"))], more].concat()
+}
+
+/// Pictures of the repository as samples.
+const CALIBRATE: &[&str] =
+    &["--calibrate", concat!(env!("CARGO_MANIFEST_DIR"), "/testdata/models/pictures/calibrate"), "--samples", "8"];
+
+fn with(more: &[&'static str]) -> Vec<&'static str> {
+    [CALIBRATE, more].concat()
+}
+
+/// Places that cannot take what a conversion makes: found out at the start or at the end, nothing is left behind.
+#[cfg(target_os = "linux")]
+#[test]
+fn conversions_without_a_place() {
+    let to = |name, out, says| {
+        let arguments = [&["convert", "@/in.onnx", "-o", out, "--runtime", "tract"], CALIBRATE].concat();
+        case(name, pictures(&[("in.onnx", mobile())]), &arguments, 1, says)
+    };
+    check(&[
+        to("a conversion onto a full disk", "/dev/full", "No space left"),
+        to("a conversion into a folder that is not there", "@/no/out.onnx", "file-io"),
+        to("a conversion into a folder that cannot be written to", "/proc/out.onnx", "file-io"),
+        to("a conversion onto a folder", "@/", "file-io"),
+    ]);
+}
+
+/// A disk with room for 10 KiB, as far as the program can see: `ulimit -f` counts 512 bytes in POSIX shells.
+#[cfg(unix)]
+#[test]
+fn a_limit_on_the_size_of_files() {
+    let files = || pictures(&[("in.onnx", mobile())]);
+    let convert = ["convert", "@/in.onnx", "-o", "@/out.onnx", "--runtime", "tract"];
+    let cases = [
+        case("a conversion beyond the limit", files(), &[&convert[..], CALIBRATE].concat(), 1, "File too large"),
+        case(
+            "a run beyond the limit",
+            files(),
+            &["run", "@/in.onnx", "-p", "@simplify", "-o", "@/out.onnx"],
+            1,
+            "File too large",
+        ),
+        case(
+            "a text beyond the limit",
+            files(),
+            &["run", "@/in.onnx", "-p", "@simplify", "-o", "@/out.seir"],
+            1,
+            "File too large",
+        ),
+    ];
+    check_with(&cases, || {
+        let mut shell = Command::new("sh");
+        shell.args(["-c", "ulimit -f 20; exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_spaceevo-opt")]);
+        shell
+    });
+}
+
+/// A conversion that is ended by a signal right after its result was written, before it was verified.
+#[cfg(unix)]
+fn interrupted(signal: &str) -> (Option<i32>, Vec<String>) {
+    use std::os::unix::process::ExitStatusExt;
+
+    let names = |folder: &Path| -> Vec<String> {
+        let entries = std::fs::read_dir(folder).expect("it is there");
+        entries.map(|e| e.expect("an entry").file_name().to_string_lossy().into_owned()).collect()
+    };
+    let model = tempfile::tempdir().expect("a folder");
+    std::fs::write(model.path().join("in.onnx"), mobile()).expect("writable");
+    std::fs::write(model.path().join("in.toml"), models_folder("shapes.toml")).expect("writable");
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut child = Command::new(env!("CARGO_BIN_EXE_spaceevo-opt"))
+        .arg("convert")
+        .arg(model.path().join("in.onnx"))
+        .arg("-o")
+        .arg(folder.path().join("out.onnx"))
+        .args(["--runtime", "tract"])
+        .args(CALIBRATE)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("the binary starts");
+    let written = || names(folder.path()).iter().any(|name| folder.path().join(name).join("out.onnx").exists());
+    while !written() && child.try_wait().expect("a child").is_none() {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    Command::new("sh").args(["-c", &format!("kill -{signal} {}", child.id())]).status().expect("a shell");
+    let status = child.wait().expect("it ends");
+    (status.signal(), names(folder.path()))
+}
+
+#[cfg(unix)]
+#[test]
+fn a_conversion_interrupted_midway_leaves_nothing() {
+    assert_eq!(interrupted("INT"), (Some(2), vec![]));
+    assert_eq!(interrupted("TERM"), (Some(15), vec![]));
+}
+
+#[cfg(unix)]
+#[test]
+fn a_conversion_killed_midway_leaves_no_output() {
+    let (signal, left) = interrupted("KILL");
+    assert_eq!(signal, Some(9));
+    // Its folder stays, hidden and under another name: nobody was left to remove it.
+    assert!(left.iter().all(|name| name.starts_with(".out.onnx.") && name.ends_with(".tmp")), "{left:?}");
 }
 
 #[test]

@@ -88,7 +88,7 @@ pub const CODES: &[(&str, &str)] = &[
         "bad-activation",
         "A tensor became infinite or NaN while calibrating: the preprocessing does not fit the model, or its weights are damaged.",
     ),
-    ("bad-weights", "A constant holds a number that is not finite, so that it cannot be quantized."),
+    ("bad-weights", "A constant holds a number that is not finite, or too large, so that it cannot be quantized."),
     ("const-type", "The numbers of a constant are not of the element type or shape that its type says."),
     ("diff-outputs", "The outputs of two models cannot be compared: their number or their shapes differ."),
     ("effect-not-allowed", "A pass may change the numbers more than --allow permits."),

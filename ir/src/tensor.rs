@@ -58,11 +58,13 @@ pub fn count(dims: &[usize]) -> Option<usize> {
 }
 
 impl Tensor {
-    /// Wraps bytes; `None` when their number does not fit element type and shape, or for strings.
+    /// Wraps bytes; `None` when their number does not fit element type and shape, or for strings. Bits behind the last
+    /// element (of types below one byte) are cleared, so that equal numbers are equal bytes.
     pub fn from_bytes(elem: Elem, dims: impl Into<Vec<usize>>, bytes: impl Into<Bytes>) -> Option<Self> {
         let (dims, bytes) = (dims.into(), bytes.into());
-        let fits = elem != Elem::Str && elem.byte_len(count(&dims)?)? == bytes.len();
-        fits.then_some(Tensor { elem, dims, data: Data::Bytes(bytes), rand: None })
+        let elements = count(&dims)?;
+        let fits = elem != Elem::Str && elem.byte_len(elements)? == bytes.len();
+        fits.then(|| Tensor { elem, dims, data: Data::Bytes(clear_behind(bytes, elements * elem.bits())), rand: None })
     }
 
     /// A tensor of numbers.
@@ -304,6 +306,17 @@ impl Tensor {
     pub fn rand(&self) -> Option<Rand> {
         self.rand
     }
+}
+
+/// Clears the bits of the last byte that are not among the first `bits`.
+fn clear_behind(bytes: Bytes, bits: usize) -> Bytes {
+    let used = bits % 8;
+    if used == 0 || bytes.last().is_none_or(|last| last >> used == 0) {
+        return bytes;
+    }
+    let mut cleared = bytes.to_vec();
+    cleared.iter_mut().rev().take(1).for_each(|last| *last &= (1 << used) - 1);
+    cleared.into()
 }
 
 /// A number in [0, 1) from SplitMix64 (Steele, Lea, Flood 2014).

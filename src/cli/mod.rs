@@ -13,6 +13,7 @@ mod progress;
 mod reduce;
 mod run;
 mod samples;
+mod signals;
 mod test;
 
 use std::process::ExitCode;
@@ -71,6 +72,7 @@ impl From<Vec<Diagnostic>> for Failure {
 /// Parses the command line, runs the command, prints what went wrong.
 pub(crate) fn main() -> ExitCode {
     let cli = Cli::parse();
+    signals::handle();
     let outcome = std::panic::catch_unwind(|| match cli.command {
         Command::Convert(arguments) => convert::run(&arguments),
         Command::Run(arguments) => run::run(&arguments),

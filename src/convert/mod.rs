@@ -1,7 +1,7 @@
 //! The main job: a float model and samples go in, a verified INT8 model comes out.
 //!
 //! ```text
-//! read ─▶ @simplify ─▶ calibrate ─▶ quantize ─▶ lower ─▶ write to a temporary file ─▶ verify on held-out samples ─▶ rename
+//! read ─▶ @simplify ─▶ calibrate ─▶ quantize ─▶ lower ─▶ write beside the output ─▶ verify on held-out samples ─▶ move
 //! ```
 
 mod html;
@@ -10,7 +10,7 @@ mod observe;
 mod report;
 mod verify;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Instant;
 
 use spaceevo_cost::runtime::Runtime;
@@ -21,7 +21,9 @@ pub use html::html;
 pub use observe::RuntimeObserver;
 pub use report::{Accuracy, FloatOp, Layer, OutputQuality, PassRun, Report, Verification};
 
+use crate::file::refuse_existing;
 use crate::samples::SampleSource;
+use crate::staged::Staged;
 
 /// How quantized types are written down.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -154,15 +156,12 @@ pub struct Job<'a> {
 /// Converts a model. Nothing is written unless everything went well, the gates included.
 pub fn convert(job: &Job<'_>, options: &Options, progress: &mut (dyn Progress + Sync)) -> Result<Report, Vec<Diagnostic>> {
     let start = Instant::now();
-    if job.output.exists() && !options.force {
-        let message = format!("{} exists", job.output.display());
-        return Err(vec![
-            Diagnostic::error("output-exists", Loc::Unknown, message)
-                .note("choose another name, or pass --force to overwrite it"),
-        ]);
-    }
+    let one = |d: Diagnostic| vec![d];
+    refuse_existing(job.output, options.force).map_err(one)?;
+    // First of all: minutes later it would be late to say that nothing can be written there.
+    let staged = Staged::beside(job.output).map_err(one)?;
     progress.stage("read", 0);
-    let imported = spaceevo_onnx::read(job.source, &Default::default()).map_err(|d| vec![d])?;
+    let imported = spaceevo_onnx::read(job.source, &Default::default()).map_err(one)?;
     let mut report = Report::new(job, options, &imported.graph);
     report.warnings.extend(imported.warnings.iter().map(Diagnostic::to_string));
     let mut graph = imported.graph;
@@ -172,7 +171,7 @@ pub fn convert(job: &Job<'_>, options: &Options, progress: &mut (dyn Progress + 
     progress.stage("calibrate", calibrating.len());
     let mut observer = RuntimeObserver::new(job.runtime, job.samples, calibrating.clone(), options.threads, &*progress);
     let text = options.pipeline();
-    let pipeline = Pipeline::parse(&text, job.registry).map_err(|d| vec![d])?;
+    let pipeline = Pipeline::parse(&text, job.registry).map_err(one)?;
     refuse_strong_effects(&pipeline, job.registry, options)?;
     let mut keep = verify::KeepQuantized::default();
     let mut manager = Manager::new(job.registry, &options.target);
@@ -184,15 +183,12 @@ pub fn convert(job: &Job<'_>, options: &Options, progress: &mut (dyn Progress + 
     }
     note_provenance(&mut graph, options, job);
 
-    let temporary = Temporary::beside(job.output);
-    spaceevo_onnx::write(&graph, &temporary.path, &Default::default()).map_err(|d| vec![d])?;
+    spaceevo_onnx::write(&graph, &staged.path(), &Default::default())
+        .map_err(|d| vec![d.note(format!("nothing was left behind for {}", job.output.display()))])?;
     progress.stage("verify", 0);
-    verify::verify(job, options, &temporary.path, &keep, &held_out, &mut report, &*progress)?;
+    verify::verify(job, options, &staged.path(), &keep, &held_out, &mut report, &*progress)?;
     gate(&report, options)?;
-    temporary.publish(job.output).map_err(|e| {
-        vec![Diagnostic::error("file-io", Loc::Unknown, format!("{} could not be written: {e}", job.output.display()))]
-    })?;
-    report.bytes_after = std::fs::metadata(job.output).map(|m| m.len()).unwrap_or(0);
+    report.bytes_after = staged.publish(options.force).map_err(one)?;
     report.seconds = start.elapsed().as_secs_f64();
     Ok(report)
 }
@@ -271,36 +267,6 @@ fn gate(report: &Report, options: &Options) -> Result<(), Vec<Diagnostic>> {
     let advice =
         format!("keep the worst layers in float: --exclude {}; or try --method mse or more samples", worst.join(","));
     Err(failed.into_iter().map(|d| d.note("nothing was written").note(advice.clone())).collect())
-}
-
-/// A file that vanishes unless it is published.
-struct Temporary {
-    path: PathBuf,
-}
-
-impl Temporary {
-    fn beside(output: &Path) -> Temporary {
-        let name = output.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
-        Temporary { path: output.with_file_name(format!(".{name}.{}.tmp.onnx", std::process::id())) }
-    }
-
-    fn data(path: &Path) -> PathBuf {
-        let mut name = path.as_os_str().to_owned();
-        name.push(".data");
-        name.into()
-    }
-
-    fn publish(self, output: &Path) -> std::io::Result<()> {
-        std::fs::rename(&self.path, output)
-    }
-}
-
-impl Drop for Temporary {
-    fn drop(&mut self) {
-        // After publishing neither exists; before, both are garbage. Either way a failure changes nothing.
-        let _ = std::fs::remove_file(&self.path);
-        let _ = std::fs::remove_file(Temporary::data(&self.path));
-    }
 }
 
 #[cfg(test)]

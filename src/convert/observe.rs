@@ -60,7 +60,7 @@ impl Observer for RuntimeObserver<'_> {
         probe.set_named_results(body, results.clone(), results.iter().map(|v| names[v.index()].clone()).collect());
         let given: Vec<(usize, usize)> =
             given.iter().filter_map(|(slot, v)| Some((*slot, inputs.iter().position(|i| i == v)?))).collect();
-        let options = LoadOptions::default();
+        let options = LoadOptions { low_memory: true, ..LoadOptions::default() };
         let session = self.runtime.load(ModelSource::Graph(&probe), &options)?;
         drop(probe);
 

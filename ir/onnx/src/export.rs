@@ -390,7 +390,9 @@ impl Exporter<'_> {
                 let listed = body.inputs().iter().any(|&v| graph.value(v).tensor().is_some());
                 let unlisted = !body.consts().is_empty();
                 let floor = if unlisted { LAST_IR_WITH_LISTED_INITIALIZERS + 1 } else { old };
-                floor.max(needed).max(if listed { 0 } else { of_opset })
+                let version = floor.max(needed);
+                // Where the version is raised for another reason, there is nothing left to spare them.
+                if listed && version <= LAST_IR_WITH_LISTED_INITIALIZERS { version } else { version.max(of_opset) }
             }
             version => version.max(of_opset).max(needed),
         }

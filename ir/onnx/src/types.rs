@@ -39,10 +39,10 @@ fn dim_in(dim: &tensor_shape_proto::Dimension) -> Dim {
     }
 }
 
-/// What a `ValueInfoProto` says beside the type.
+/// What a `ValueInfoProto` says beside the type. Denotations are notes on a type: with one that is not known they go.
 pub(crate) fn meta_in(info: &ValueInfoProto) -> ValueMeta {
     use type_proto::Value;
-    let ty = info.r#type.as_ref();
+    let ty = info.r#type.as_ref().filter(|t| type_in(t) != Type::Unknown);
     let shape = ty.and_then(|t| match &t.value {
         Some(Value::TensorType(t)) => t.shape.as_ref(),
         Some(Value::SparseTensorType(t)) => t.shape.as_ref(),

@@ -44,6 +44,7 @@ impl Pass for FoldPad {
             }
             let mut users = graph.value(graph.op(pad).result()).users().to_vec();
             users.sort_unstable();
+            let mut folded = false;
             for user in users {
                 let User::Op(reader, 0) = user else { continue };
                 if !["Conv", "AveragePool", "MaxPool"].iter().any(|name| graph.op(reader).name().is_onnx(name)) {
@@ -53,7 +54,7 @@ impl Pass for FoldPad {
                     Err(why) => cx.declined(graph, pad, format!("not into {}: {why}", graph.op(reader).name().op)),
                     Ok((input, pads)) => {
                         if !cx.rewrite(graph, reader, "Pad moved into it") {
-                            return Ok(Outcome::from(changed));
+                            return Ok(Outcome::from(changed || folded));
                         }
                         graph.set_attr(reader, "pads", Attr::Ints(pads));
                         graph.remove_attr(reader, "auto_pad");
@@ -61,11 +62,14 @@ impl Pass for FoldPad {
                             graph.set_attr(reader, "count_include_pad", Attr::Int(1));
                         }
                         graph.set_operand(reader, 0, Some(input));
-                        changed = true;
+                        folded = true;
                     }
                 }
             }
-            rewrite::erase_unread(graph, pad);
+            if folded {
+                rewrite::erase_unread(graph, pad);
+                changed = true;
+            }
         }
         Ok(Outcome::from(changed))
     }

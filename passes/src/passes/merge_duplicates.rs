@@ -45,7 +45,8 @@ impl Pass for MergeDuplicates {
         let mut seen: HashMap<(OpName, Vec<Option<ValueId>>), Vec<OpId>> = HashMap::new();
         for op in graph.all_ops() {
             let record = graph.op(op);
-            if !record.regions().is_empty() {
+            // An op without results is there for what else it does: each of them once.
+            if !record.regions().is_empty() || record.results().is_empty() {
                 continue;
             }
             let mut operands = record.operands().to_vec();

@@ -158,7 +158,7 @@ fn constants(graph: &mut Graph, cx: &mut PassContext<'_>, op: OpId) -> Result<()
             ));
         }
         if weighted && index == 1 {
-            weights(graph, cx, op, &real, &dims);
+            weights(graph, cx, op, &real, &dims)?;
         } else {
             let range =
                 real.iter().fold(Range { min: 0.0, max: 0.0 }, |r, &x| Range { min: r.min.min(x), max: r.max.max(x) });
@@ -172,12 +172,12 @@ fn constants(graph: &mut Graph, cx: &mut PassContext<'_>, op: OpId) -> Result<()
 }
 
 /// Quantizes weights and bias of Conv, Gemm or MatMul.
-fn weights(graph: &mut Graph, cx: &PassContext<'_>, op: OpId, real: &[f32], dims: &[usize]) {
+fn weights(graph: &mut Graph, cx: &mut PassContext<'_>, op: OpId, real: &[f32], dims: &[usize]) -> Result<(), Aborted> {
     let record = graph.op(op);
     let rule = &cx.target.quant.weights;
     let axis = scales::weight_axis(graph, op, cx.target);
     let input = record.operand(0).and_then(|x| graph.value(x).ty().quant().map(|q| q.at(0).0));
-    let Some(input) = input else { return };
+    let Some(input) = input else { return Ok(()) };
     let bias = record.operand(2).filter(|_| !record.name().is_onnx("MatMul"));
     let bias_numbers = bias.and_then(|b| graph.const_of(b)?.to_f32());
     // A bias is stored in steps of input scale times weight scale: the steps must be large enough for 32 bits.
@@ -188,6 +188,13 @@ fn weights(graph: &mut Graph, cx: &PassContext<'_>, op: OpId, real: &[f32], dims
     };
     let found = scales::weights(real, dims, axis, &floor, rule);
     let scale: Vec<f32> = found.quant.scale.iter().map(|s| s * input).collect();
+    if found.quant.scale.iter().chain(&scale).any(|s| !s.is_finite()) {
+        let message = format!("weights or bias of {} are so large that their scale is no number", record.name());
+        return Err(cx.error(
+            Diagnostic::error("bad-weights", record.loc().clone(), message)
+                .note("the model is damaged; or keep the op in float with the option 'exclude'"),
+        ));
+    }
     replace(graph, op, 1, found.stored, found.quant);
     if let Some(numbers) = bias_numbers {
         let axis = (scale.len() > 1).then_some(0);
@@ -197,6 +204,7 @@ fn weights(graph: &mut Graph, cx: &PassContext<'_>, op: OpId, real: &[f32], dims
             replace(graph, op, 2, stored, quant);
         }
     }
+    Ok(())
 }
 
 /// Lets operand `index` be a quantized constant; the real one may have other readers.

@@ -247,17 +247,20 @@ pub(crate) fn unfit(graph: &Graph, op: OpId) -> Option<String> {
     let constant = |index: usize| record.operand(index).is_none_or(|v| graph.value(v).is_const());
     let name = &*record.name().op;
     match name {
-        "Conv" if !constant(1) || !constant(2) => bad("weights or bias are no constants"),
-        "Gemm" if !constant(1) || !constant(2) => bad("weights or bias are no constants"),
+        "Conv" | "Gemm" if !constant(1) || !constant(2) => bad("weights or bias are no constants"),
         "Gemm" if record.float("alpha", 1.0) != 1.0 || record.float("beta", 1.0) != 1.0 || record.int("transA", 0) != 0 => {
             bad("alpha, beta or transA is not the default")
         }
-        "Gemm" => {
-            let columns =
-                graph.value(operands[1]).ty().dims().map(|d| if record.int("transB", 0) != 0 { d[0] } else { d[1] });
-            let bias = record.operand(2).and_then(|c| graph.value(c).ty().dims());
-            let fits = bias.is_none_or(|d| Some(d.iter().product()) == columns);
-            if fits { None } else { bad("the bias is no vector of one number per column") }
+        "Conv" | "Gemm" => {
+            let dims = |index: usize| record.operand(index).and_then(|v| graph.value(v).ty().dims());
+            let channels = match (name, dims(1).as_deref()) {
+                ("Conv", Some([filters, _, _, ..])) => *filters,
+                ("Gemm", Some([_, columns])) if record.int("transB", 0) == 0 => *columns,
+                ("Gemm", Some([rows, _])) => *rows,
+                _ => return bad("the rank of its weights is not one that it takes"),
+            };
+            let fits = dims(2).is_none_or(|d| d.iter().product::<usize>() == channels);
+            if fits { None } else { bad("the bias is no vector of one number per channel") }
         }
         "MatMul" => match graph.value(operands[1]).ty().rank() {
             Some(2) if graph.value(operands[1]).is_const() => None,

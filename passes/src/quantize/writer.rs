@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use spaceevo_ir::{
     Attr, Diagnostic, Elem, Graph, Loc, MICROSOFT, NewOp, ONNX, OpId, OpName, Place, Quant, Tensor, TensorType, Type,
-    ValueId,
+    ValueId, schema,
 };
 
 /// Writes scales, zero points and conversions into the body of a graph; equal constants are written once.
@@ -17,8 +17,11 @@ pub(crate) struct Writer {
 const OPSET: u64 = 13;
 
 impl Writer {
-    /// For a graph whose operator set is new enough.
+    /// For a graph whose operator set is new enough for its stored types.
     pub(crate) fn new(graph: &mut Graph, pass: &'static str) -> Result<Writer, Diagnostic> {
+        if let Some(refused) = unconvertible(graph) {
+            return Err(refused);
+        }
         match graph.meta.opset(ONNX) {
             Some(have) if have < OPSET => Err(Diagnostic::error(
                 "opset-too-old",
@@ -118,6 +121,27 @@ impl Writer {
         let id = graph.insert(place, new);
         graph.op(id).result()
     }
+}
+
+/// What is wrong with the first value of the body that is stored in a type which the conversions of the model's operator set
+/// do not make (`QuantizeLinear`) or read (`DequantizeLinear`, for constants).
+fn unconvertible(graph: &Graph) -> Option<Diagnostic> {
+    let opset = graph.meta.opset(ONNX).unwrap_or_else(|| schema::latest_opset(ONNX));
+    let region = graph.region(graph.body());
+    let results = graph.ops_in(graph.body()).flat_map(|op| graph.op(op).results());
+    let made = region.inputs().iter().chain(results).map(|&value| (value, "QuantizeLinear", 2));
+    let read = region.consts().iter().map(|&value| (value, "DequantizeLinear", 0));
+    made.chain(read).find_map(|(value, conversion, port)| {
+        let store = graph.value(value).ty().quant()?.store;
+        let schema = schema::lookup(ONNX, conversion, opset)?;
+        if schema.allowed(schema.input(port)?)?.allows(store.short()) {
+            return None;
+        }
+        let loc = graph.def_op(value).map(|op| graph.op(op).loc().clone()).unwrap_or_default();
+        let message =
+            format!("{} is stored as {store}, which {conversion} of operator set {opset} does not know", graph.label(value));
+        Some(Diagnostic::error("opset-too-old", loc, message).note("run 'upgrade-opset' first, or store it in 8 bits"))
+    })
 }
 
 /// Stem for the names of what is made for a value.

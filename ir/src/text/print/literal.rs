@@ -122,6 +122,8 @@ impl Writer<'_> {
             (_, [code, ..]) => crate::small_float::decode(elem, *code),
             _ => f64::NAN,
         };
+        // The usual NaN is `nan`; another one must not pass for it, although it may survive being widened and narrowed.
+        let value = if value.is_nan() { f64::NAN } else { value };
         // Whole numbers print as what they are: 448.0 reads back from 450.0 too, but nobody would know it again.
         let whole = value.fract() == 0.0 && value.abs() < 1e6;
         let short = (0..17).map(|digits| format!("{value:.digits$e}")).filter_map(|text| text.parse::<f64>().ok());
