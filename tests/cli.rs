@@ -241,3 +241,41 @@ fn an_integrator_needs_thirty_lines() {
     assert!(output.status.success(), "{}", err(&output));
     assert!(out(&output).contains("anonymize: "), "{}", out(&output));
 }
+
+#[test]
+fn the_most_sensitive_ops_stay_in_float_on_request() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let output = folder.path().join("mixed.onnx").display().to_string();
+    let model = model().display().to_string();
+    let pictures = "testdata/models/pictures/calibrate";
+    let spec = "testdata/models/shapes.toml";
+    let done = run(&[
+        "convert",
+        &model,
+        "-o",
+        &output,
+        "--calibrate",
+        pictures,
+        "--preprocess",
+        spec,
+        "--samples",
+        "8",
+        "--form",
+        "qdq",
+        "--runtime",
+        "tract",
+        "--keep-float",
+        "2",
+        "--json",
+    ]);
+    assert_eq!(code(&done), 0, "{}", err(&done));
+    let report: serde_json::Value = serde_json::from_str(&out(&done)).expect("JSON");
+    let sensitivity = report["sensitivity"].as_array().expect("a list");
+    let gain = |i: usize| sensitivity[i]["gain_db"].as_f64().expect("a number");
+    assert!(sensitivity.len() > 4 && gain(0) >= gain(1) && gain(1) > 0.0, "{sensitivity:?}");
+    let kept: Vec<&str> = sensitivity[..2].iter().filter_map(|s| s["name"].as_str()).collect();
+    let pipeline = report["pipeline"].as_str().expect("text");
+    assert!(pipeline.contains(&format!("quantize{{exclude={}}}", kept.join("+"))), "{pipeline}");
+    let excluded = report["float_ops"].as_array().expect("a list").iter().filter(|o| o["why"] == "excluded on request");
+    assert_eq!(excluded.count(), 2);
+}

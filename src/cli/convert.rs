@@ -53,6 +53,9 @@ pub(crate) struct Arguments {
     /// Ops that stay in float: names of nodes, of results, or of operators; may be given several times
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     exclude: Vec<String>,
+    /// Keep this many ops in float: those whose quantization costs the most quality by measurement (takes minutes)
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    keep_float: usize,
     /// Refuse to write below this share of equal top classes (0.98)
     #[arg(long, value_name = "SHARE")]
     min_agreement: Option<f64>,
@@ -92,6 +95,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
         method: arguments.method.clone(),
         share: arguments.share,
         exclude: arguments.exclude.clone(),
+        keep_float: arguments.keep_float,
         allow: Effect::from_word(&arguments.allow).unwrap_or(Effect::Rounding),
         samples: arguments.samples,
         threads: arguments.threads,

@@ -8,6 +8,7 @@ mod html;
 mod layers;
 mod observe;
 mod report;
+mod sensitivity;
 mod verify;
 
 use std::path::Path;
@@ -19,7 +20,7 @@ use spaceevo_passes::{Effect, Manager, Pipeline, Registry, Target};
 
 pub use html::html;
 pub use observe::RuntimeObserver;
-pub use report::{Accuracy, FloatOp, Layer, OutputQuality, PassRun, Report, Verification};
+pub use report::{Accuracy, FloatOp, Layer, OutputQuality, PassRun, Report, Sensitivity, Verification};
 
 use crate::file::refuse_existing;
 use crate::samples::SampleSource;
@@ -62,6 +63,8 @@ pub struct Options {
     pub share: f64,
     /// Ops that stay in float: names of nodes, results or operators.
     pub exclude: Vec<String>,
+    /// So many ops, those whose quantization costs the most quality by measurement, stay in float, too.
+    pub keep_float: usize,
     /// Passes of a stronger effect are refused (quantization itself is always allowed).
     pub allow: Effect,
     /// Samples to calibrate on; `None`: all that are not held out.
@@ -85,6 +88,7 @@ impl Options {
             method: "min-max".into(),
             share: 0.9999,
             exclude: Vec::new(),
+            keep_float: 0,
             allow: Effect::Rounding,
             samples: None,
             threads: 0,
@@ -101,18 +105,25 @@ impl Options {
 
     /// The pipeline that `convert` runs, as text that `spaceevo-opt run` takes.
     pub fn pipeline(&self) -> String {
-        let exclude = if self.exclude.is_empty() { String::new() } else { format!("exclude={}", self.exclude.join("+")) };
-        let join = |parts: &[String]| {
-            let given: Vec<&str> = parts.iter().map(String::as_str).filter(|p| !p.is_empty()).collect();
-            if given.is_empty() { String::new() } else { format!("{{{}}}", given.join(",")) }
-        };
-        let share = if self.method == "percentile" { format!("share={}", self.share) } else { String::new() };
-        let calibrate = join(&[format!("method={}", self.method), share, exclude.clone()]);
-        let exclude = join(&[exclude]);
         let lower = if self.form() == Writing::Qdq { "lower-qdq" } else { "lower-qoperator" };
-        format!(
-            "{PREPARE},calibrate{calibrate},correct-bias{exclude},quantize{exclude},fold-clip,drop-dead,{lower},drop-dead"
-        )
+        format!("{PREPARE},{},quantize{},fold-clip,drop-dead,{lower},drop-dead", self.calibration(), self.exclusion())
+    }
+
+    /// The passes that look at samples.
+    fn calibration(&self) -> String {
+        let mut parts = vec![format!("method={}", self.method)];
+        if self.method == "percentile" {
+            parts.push(format!("share={}", self.share));
+        }
+        if !self.exclude.is_empty() {
+            parts.push(format!("exclude={}", self.exclude.join("+")));
+        }
+        format!("calibrate{{{}}},correct-bias{}", parts.join(","), self.exclusion())
+    }
+
+    /// The option `exclude` of a pass, in braces, if anything is excluded.
+    fn exclusion(&self) -> String {
+        if self.exclude.is_empty() { String::new() } else { format!("{{exclude={}}}", self.exclude.join("+")) }
     }
 }
 
@@ -162,11 +173,19 @@ pub fn convert(job: &Job<'_>, options: &Options, progress: &mut (dyn Progress + 
     let staged = Staged::beside(job.output).map_err(one)?;
     progress.stage("read", 0);
     let imported = spaceevo_onnx::read(job.source, &Default::default()).map_err(one)?;
-    let mut report = Report::new(job, options, &imported.graph);
-    report.warnings.extend(imported.warnings.iter().map(Diagnostic::to_string));
     let mut graph = imported.graph;
-
     let (calibrating, held_out) = split(job.samples.len(), options.samples);
+    let mut options = options.clone();
+    let mut sensitivity = Vec::new();
+    if options.keep_float > 0 {
+        sensitivity = sensitivity::rank(&graph, job, &options, &calibrating, progress)?;
+        let gaining = sensitivity.iter().filter(|s| s.gain_db > 0.0).take(options.keep_float);
+        options.exclude.extend(gaining.map(|s| s.name.clone()));
+    }
+    let options = &options;
+    let mut report = Report { sensitivity, ..Report::new(job, options, &graph) };
+    report.warnings.extend(imported.warnings.iter().map(Diagnostic::to_string));
+
     report.samples = calibrating.len();
     progress.stage("calibrate", calibrating.len());
     let mut observer = RuntimeObserver::new(job.runtime, job.samples, calibrating.clone(), options.threads, &*progress);
@@ -264,8 +283,10 @@ fn gate(report: &Report, options: &Options) -> Result<(), Vec<Diagnostic>> {
         return Ok(());
     }
     let worst: Vec<String> = report.verification.layers.iter().take(3).map(|l| l.name.clone()).collect();
-    let advice =
-        format!("keep the worst layers in float: --exclude {}; or try --method mse or more samples", worst.join(","));
+    let advice = format!(
+        "keep the most sensitive layers in float: --keep-float 3, or --exclude {}; or try --method mse or more samples",
+        worst.join(",")
+    );
     Err(failed.into_iter().map(|d| d.note("nothing was written").note(advice.clone())).collect())
 }
 

@@ -35,6 +35,9 @@ pub struct Report {
     pub integer_ops: u64,
     /// Ops that stayed in float although they are no conversion, and why.
     pub float_ops: Vec<FloatOp>,
+    /// Ops by what the outputs gain when the op stays in float, if that was measured: the largest gain first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub sensitivity: Vec<Sensitivity>,
     /// Every pass that ran.
     pub passes: Vec<PassRun>,
     /// Size of the float file.
@@ -56,6 +59,15 @@ pub struct FloatOp {
     pub at: String,
     /// Why.
     pub why: String,
+}
+
+/// What it costs that an op runs in integers.
+#[derive(Clone, Debug, Serialize, Default)]
+pub struct Sensitivity {
+    /// The value that it makes.
+    pub name: String,
+    /// Mean gain of the outputs' SQNR when only this op stays in float.
+    pub gain_db: f64,
 }
 
 /// A run of a pass.
@@ -204,6 +216,10 @@ impl fmt::Display for Report {
         if !v.layers.is_empty() {
             let worst: Vec<String> = v.layers.iter().take(3).map(|l| format!("{} {:.1} dB", l.name, l.sqnr_db)).collect();
             writeln!(f, "  worst layers {}", worst.join(", "))?;
+        }
+        if !self.sensitivity.is_empty() {
+            let most = self.sensitivity.iter().take(3).map(|s| format!("{} {:+.2} dB", s.name, s.gain_db));
+            writeln!(f, "  sensitive   {} when left in float", most.collect::<Vec<_>>().join(", "))?;
         }
         let mut reasons: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
         self.float_ops.iter().for_each(|o| reasons.entry(&o.why).or_default().push(&o.at));

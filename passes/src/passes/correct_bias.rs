@@ -41,7 +41,7 @@ static INFO: PassInfo = PassInfo {
         OptionInfo {
             name: "samples",
             kind: OptionKind::Int,
-            default: "8",
+            default: "16",
             help: "samples that are looked at, evenly spaced among those given",
         },
         EXCLUDE,
