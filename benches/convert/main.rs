@@ -24,6 +24,7 @@ use statistics::Summary;
 
 /// Measure whole processes: 'convert' on a model, and reading and writing a large one.
 #[derive(Parser)]
+#[command(bin_name = "cargo bench --bench convert --")]
 struct Arguments {
     /// Float model
     #[arg(long, requires = "calibrate", default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/testdata/models/shapes-mobile.onnx"))]
@@ -98,14 +99,24 @@ fn measure(arguments: &Arguments) -> Result<(), String> {
     println!("model      {}\nsamples    {}", arguments.model.display(), samples.display());
     arguments.against.iter().for_each(|rival| println!("rival      {rival}"));
     println!("rounds     {}, after one that does not count\n", arguments.rounds);
-    for round in 0..=arguments.rounds {
-        eprintln!("round {round} of {}", arguments.rounds);
+    take_turns(&mut jobs, arguments.rounds as usize, &log)?;
+    print_costs(&jobs);
+    // The rival stands last among those that do the same work.
+    let base = if arguments.against.is_some() { compared - 1 } else { 0 };
+    print_ratios(&jobs[..compared], base);
+    Ok(())
+}
+
+/// Runs all jobs once to warm up, and then so many times.
+fn take_turns(jobs: &mut [Job], rounds: usize, log: &Path) -> Result<(), String> {
+    for round in 0..=rounds {
+        eprintln!("round {round} of {rounds}");
         for turn in 0..jobs.len() {
-            let count = jobs.len();
-            let job = &mut jobs[(turn + round as usize) % count];
+            let at = (turn + round) % jobs.len();
+            let job = &mut jobs[at];
             // Every run starts without the file that it writes.
             let _ = fs::remove_file(&job.output);
-            let cost = run(&mut job.command, &log)?;
+            let cost = run(&mut job.command, log)?;
             if !job.output.is_file() {
                 return Err(format!("{}: nothing was written to {}", job.name, job.output.display()));
             }
@@ -114,32 +125,45 @@ fn measure(arguments: &Arguments) -> Result<(), String> {
             }
         }
     }
-    println!("{:<26}{}", "median (min, max)", METRICS.map(|m| format!("{m:>30}")).concat());
-    for job in &jobs {
+    Ok(())
+}
+
+/// What every job cost.
+fn print_costs(jobs: &[Job]) {
+    print_row("median (min, max)", METRICS.map(String::from));
+    for job in jobs {
         let cell = |metric: usize| {
             let all = Summary::of(&job.costs.iter().map(|c| c[metric]).collect::<Vec<_>>());
             format!("{} ({}, {})", short(all.median), short(all.min), short(all.max))
         };
-        println!("{:<26}{}", job.name, [0, 1, 2].map(|m| format!("{:>30}", cell(m))).concat());
+        print_row(&job.name, [0, 1, 2].map(cell));
     }
-    // The rival stands last among those that do the same work.
-    let base = if arguments.against.is_some() { compared - 1 } else { 0 };
-    let mut confidence = 0.0;
-    println!("\n{:<26}{}", format!("times {}", jobs[base].name), METRICS.map(|m| format!("{m:>30}")).concat());
-    for job in jobs[..compared].iter().enumerate().filter(|(at, _)| *at != base).map(|(_, job)| job) {
-        let mut cell = |metric: usize| {
-            let pairs = job.costs.iter().zip(&jobs[base].costs);
-            let all = Summary::of(&pairs.map(|(a, b)| a[metric] / b[metric]).collect::<Vec<_>>());
-            confidence = all.confidence;
+}
+
+/// What jobs cost in terms of the one at `base`, if there are others.
+fn print_ratios(jobs: &[Job], base: usize) {
+    let ratios = |job: &Job, metric: usize| {
+        let pairs = job.costs.iter().zip(&jobs[base].costs);
+        Summary::of(&pairs.map(|(a, b)| a[metric] / b[metric]).collect::<Vec<_>>())
+    };
+    if jobs.len() < 2 {
+        return;
+    }
+    println!();
+    print_row(&format!("times {}", jobs[base].name), METRICS.map(String::from));
+    for job in jobs.iter().enumerate().filter(|(at, _)| *at != base).map(|(_, job)| job) {
+        let cell = |metric: usize| {
+            let all = ratios(job, metric);
             format!("{} [{}, {}]", short(all.median), short(all.interval.0), short(all.interval.1))
         };
-        println!("{:<26}{}", job.name, [0, 1, 2].map(|m| format!("{:>30}", cell(m))).concat());
+        print_row(&job.name, [0, 1, 2].map(cell));
     }
-    println!(
-        "Ratios of the same round: median, and the interval that holds it with {:.0} % confidence.",
-        100.0 * confidence
-    );
-    Ok(())
+    let confidence = 100.0 * ratios(&jobs[base], 0).confidence;
+    println!("Ratios of the same round: their median, and the interval that it lies in with {confidence:.0} % confidence.");
+}
+
+fn print_row(name: &str, cells: [String; 3]) {
+    println!("{name:<26}{}", cells.map(|cell| format!("{cell:>30}")).concat());
 }
 
 /// `convert` with every method on every runtime, then the rival if there is one; and the samples that they are given.
