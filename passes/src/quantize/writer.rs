@@ -111,7 +111,10 @@ impl Writer {
             shape: graph.value(value).ty().tensor().and_then(|t| t.shape.clone()),
         });
         let loc = graph.def_op(value).map(|op| graph.op(op).loc().clone()).unwrap_or_default();
-        let mut new = NewOp::new(OpName::new(converter(graph, quant.store), op)).operands(operands).result(result, ty).made(self.pass, &[&loc]);
+        let mut new = NewOp::new(OpName::new(converter(graph, quant.store), op))
+            .operands(operands)
+            .result(result, ty)
+            .made(self.pass, &[&loc]);
         if let Some(axis) = quant.axis {
             new = new.attr("axis", Attr::Int(axis as i64));
         }
