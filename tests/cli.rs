@@ -223,6 +223,78 @@ fn a_failing_run_leaves_a_reproducer_that_fails_again() {
     assert_eq!(code(&fine), 2, "{}", err(&fine));
 }
 
+/// `-p PIPELINE` of what 'convert' does, by hand.
+const QUANTIZE: &str = "@simplify,calibrate,correct-bias,quantize,fold-clip,lower-qdq,drop-dead";
+
+/// Ops and constants of a model file, without its metadata.
+fn content(path: &str) -> String {
+    let graph = spaceevo::load(path).unwrap_or_else(|e| panic!("{path}: {e:?}")).graph;
+    spaceevo::ir::text::print(&graph, &Default::default())
+}
+
+#[test]
+fn a_pipeline_with_samples_computes_what_convert_computes() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let at = |name: &str| folder.path().join(name).display().to_string();
+    let (model, by_hand, converted) = (model().display().to_string(), at("by-hand.onnx"), at("converted.onnx"));
+    let samples = "--calibrate testdata/models/pictures/calibrate --preprocess testdata/models/shapes.toml --samples 12";
+    let samples: Vec<&str> = samples.split(' ').chain(["--runtime", "tract"]).collect();
+    let ran = run(&[&["run", &model, "-p", QUANTIZE, "-o", &by_hand][..], &samples].concat());
+    assert_eq!(code(&ran), 0, "{}", err(&ran));
+    let job = run(&[&["convert", &model, "-o", &converted, "--form", "qdq"][..], &samples].concat());
+    assert_eq!(code(&job), 0, "{}", err(&job));
+    let content = content(&by_hand);
+    assert!(content.contains("onnx.QuantizeLinear"), "{content}");
+    assert_eq!(content, self::content(&converted));
+}
+
+/// Samples for an input of shape 1x2x1x1, as NumPy stores them.
+fn samples(folder: &tempfile::TempDir, values: &[[f32; 2]]) -> String {
+    let shape = format!("{{'descr': '<f4', 'fortran_order': False, 'shape': ({}, 2, 1, 1), }}", values.len());
+    let mut bytes = b"\x93NUMPY\x01\x00\x76\x00".to_vec();
+    bytes.extend(format!("{shape:<117}\n").bytes());
+    bytes.extend(values.iter().flatten().flat_map(|v| v.to_le_bytes()));
+    let path = folder.path().join("samples.npy");
+    std::fs::write(&path, bytes).expect("writable");
+    path.display().to_string()
+}
+
+#[test]
+fn samples_are_for_inputs_without_a_default() {
+    let net = "graph @main(%k: f32[1,2,1,1] = splat(8.0), %x: f32[1,2,1,1]) with {opset = 17} {
+  %w = const rand(1) : f32[4,2,1,1]
+  %a = onnx.Add %x, %k : f32[1,2,1,1]
+  %y = onnx.Conv %a, %w : f32[1,4,1,1]
+  return %y
+}
+";
+    let folder = tempfile::tempdir().expect("a folder");
+    let samples = samples(&folder, &[[-1.0, 0.0], [0.5, 2.0]]);
+    for runtime in ["tract", "interpreter"] {
+        let ran = pipe(&["run", "-", "-p", "calibrate", "--calibrate", &samples, "--runtime", runtime], net.as_bytes());
+        assert_eq!(code(&ran), 0, "{}", err(&ran));
+        assert!(out(&ran).contains("range(7.0, 10.0)"), "{}", out(&ran));
+    }
+}
+
+#[test]
+fn a_pipeline_without_samples_says_what_to_pass() {
+    let model = model().display().to_string();
+    let none = run(&["run", &model, "-p", QUANTIZE]);
+    assert_eq!(code(&none), 1, "{}", err(&none));
+    for text in ["error[no-samples]", "pass --calibrate with a folder of images, an .npy or an .npz file"] {
+        assert!(err(&none).contains(text), "{text}: {}", err(&none));
+    }
+    for (arguments, text) in [
+        (&["--samples", "8"][..], "without --calibrate"),
+        (&["--calibrate", "testdata/models/pictures/calibrate", "--samples", "0"], "at least one sample"),
+    ] {
+        let refused = run(&[&["run", &model, "-p", QUANTIZE][..], arguments].concat());
+        assert_eq!(code(&refused), 2, "{}", err(&refused));
+        assert!(err(&refused).contains(text), "{text}: {}", err(&refused));
+    }
+}
+
 #[test]
 fn an_integrator_needs_thirty_lines() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));

@@ -8,9 +8,9 @@ use spaceevo::file::{refuse_existing, write_whole};
 use spaceevo::onnx;
 use spaceevo::passes::{Effect, Registry};
 
-use super::arguments::{default_target, find_runtime, find_target, usage};
+use super::arguments::{default_target, find_target, usage};
 use super::progress::Bar;
-use super::samples::{self, SampleArguments};
+use super::samples::{self, CalibrationArguments};
 use super::{Failure, print};
 
 /// Convert a float ONNX model to a verified INT8 one.
@@ -24,14 +24,8 @@ pub(crate) struct Arguments {
     /// File to write
     #[arg(short, long)]
     output: PathBuf,
-    /// Samples: a folder of images, an .npy (N x input shape without batch), an .npz (one such array per input), or a folder of ONNX test data
-    #[arg(long, value_name = "SAMPLES")]
-    calibrate: Option<PathBuf>,
-    /// Samples to calibrate on (default: all but those held out for verification)
-    #[arg(long, value_name = "N")]
-    samples: Option<usize>,
     #[command(flatten)]
-    spec: SampleArguments,
+    calibration: CalibrationArguments,
     /// Labelled samples to measure accuracy on, before and after: a folder of images with labels.csv
     #[arg(long, value_name = "SAMPLES")]
     evaluate: Option<PathBuf>,
@@ -62,12 +56,6 @@ pub(crate) struct Arguments {
     /// Refuse to write below this signal-to-noise ratio of any output, in dB
     #[arg(long, value_name = "DB")]
     min_sqnr: Option<f64>,
-    /// Runtime that calibrates and verifies
-    #[arg(long, default_value = "auto", value_parser = ["auto", "onnxruntime", "tract", "interpreter"])]
-    runtime: String,
-    /// Threads (default: one per processor)
-    #[arg(long, default_value_t = 0)]
-    threads: usize,
     /// Print the report as JSON
     #[arg(long)]
     json: bool,
@@ -81,15 +69,10 @@ pub(crate) struct Arguments {
 
 /// Runs the command.
 pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
-    let Some(calibrate) = &arguments.calibrate else {
-        return Err(Failure::Usage(
-            usage("convert needs samples to calibrate on, and none were given")
-                .note("pass --calibrate with a folder of images, an .npy (N x input shape without batch) or an .npz file")
-                .note("64 samples like those the model will see are enough; random numbers are not"),
-        ));
+    let Some(calibrate) = &arguments.calibration.calibrate else {
+        return Err(without_samples());
     };
     let target = find_target(&arguments.target)?;
-    let runtime = find_runtime(&arguments.runtime)?;
     let options = Options {
         writing: arguments.form.as_deref().and_then(Writing::from_word),
         method: arguments.method.clone(),
@@ -97,32 +80,29 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
         exclude: arguments.exclude.clone(),
         keep_float: arguments.keep_float,
         allow: Effect::from_word(&arguments.allow).unwrap_or(Effect::Rounding),
-        samples: arguments.samples,
-        threads: arguments.threads,
+        samples: arguments.calibration.samples,
+        threads: arguments.calibration.threads,
         min_agreement: arguments.min_agreement,
         min_sqnr: arguments.min_sqnr,
         force: arguments.force,
         ..Options::new(target)
     };
-    if arguments.samples == Some(0) {
-        return Err(Failure::Usage(usage("--samples is 0").note("calibrate on at least one sample")));
-    }
     if let Some(path) = &arguments.report {
         refuse_existing(path, arguments.force)?;
     }
     let graph = onnx::read(&arguments.input, &Default::default())?.graph;
-    let open = |path: &PathBuf| samples::open(path, &graph, &arguments.input, &arguments.spec);
-    let source = open(calibrate)?;
+    let calibration = arguments.calibration.open(&graph, &arguments.input)?.ok_or_else(without_samples)?;
+    let open = |path: &PathBuf| samples::open(path, &graph, &arguments.input, &arguments.calibration.spec);
     let labelled = arguments.evaluate.as_ref().map(open).transpose()?;
     drop(graph);
     let job = Job {
         source: &arguments.input,
         output: &arguments.output,
-        samples: &*source,
+        samples: &*calibration.source,
         origin: calibrate.display().to_string(),
         evaluate: labelled.as_deref(),
         registry: &Registry::standard(),
-        runtime: &*runtime,
+        runtime: &*calibration.runtime,
     };
     let report = convert(&job, &options, &mut Bar::new(arguments.json))?;
     if let Some(path) = &arguments.report {
@@ -130,4 +110,12 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     }
     print(&if arguments.json { serde_json::to_string_pretty(&report).unwrap_or_default() } else { report.to_string() });
     Ok(())
+}
+
+fn without_samples() -> Failure {
+    Failure::Usage(
+        usage("convert needs samples to calibrate on, and none were given")
+            .note("pass --calibrate with a folder of images, an .npy (N x input shape without batch) or an .npz file")
+            .note("64 samples like those the model will see are enough; random numbers are not"),
+    )
 }

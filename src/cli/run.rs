@@ -6,15 +6,18 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
+use spaceevo::convert::Progress;
 use spaceevo::file::{Format, SaveOptions, load, save, write_whole};
 use spaceevo::inspect::{inspect, operators};
 use spaceevo::ir::text::{PrintOptions, print as print_ir};
 use spaceevo::ir::{Diagnostic, Graph, Severity, view};
 use spaceevo::line_diff;
-use spaceevo::passes::{Manager, Pipeline, Registry, Report};
+use spaceevo::passes::{Manager, Observer, Pipeline, Registry, Report};
 
 use super::arguments::{default_target, find_target, shown, unknown, usage};
 use super::dump::Dump;
+use super::progress::Bar;
+use super::samples::CalibrationArguments;
 use super::{Failure, print, say, show};
 
 /// Run a pipeline of passes on a model.
@@ -22,6 +25,8 @@ use super::{Failure, print, say, show};
 #[command(after_help = "Examples:
   spaceevo-opt run model.onnx -p @simplify -o simple.onnx
   spaceevo-opt run model.onnx -p 'fold-conv-bn,drop-dead' --emit diff --explain
+  spaceevo-opt run model.onnx -p @simplify,calibrate,correct-bias,quantize,fold-clip,lower-qdq,drop-dead \\
+      --calibrate pictures/ --preprocess model.toml -o model.int8.onnx
   spaceevo-opt run case.seir -p 'fixpoint(drop-identity,drop-dead)' --print-ir-after-change")]
 pub(crate) struct Arguments {
     /// Model (.onnx or .seir; - for standard input)
@@ -32,6 +37,8 @@ pub(crate) struct Arguments {
     /// File to write (.onnx or .seir; - for standard output); without it the result is printed
     #[arg(short, long, value_name = "OUT")]
     output: Option<PathBuf>,
+    #[command(flatten)]
+    calibration: CalibrationArguments,
     /// Target: a name from 'list targets', or a .toml file
     #[arg(long, default_value = default_target())]
     target: String,
@@ -114,6 +121,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     if let Some(name) = &arguments.why {
         check_value(&source, name)?;
     }
+    let calibration = arguments.calibration.open(&source, &arguments.input)?;
 
     let mut graph = source.clone();
     let mut dump = Dump {
@@ -130,13 +138,21 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
         // A folder of dumps without dumps would be a riddle.
         dump.after_change |= !dump.is_wanted();
     }
+    // A bar among printed IR would garble both.
+    let mut bar = Bar::new(arguments.json || dump.is_wanted());
+    if let Some(calibration) = &calibration {
+        bar.stage("samples", calibration.count());
+    }
+    let mut observer = calibration.as_ref().map(|c| c.observer(&bar));
     let mut manager = Manager::new(&registry, &target);
     manager.verify_each = arguments.verify_each == "yes";
     manager.bisect_limit = arguments.bisect_limit;
     if dump.is_wanted() {
         manager.watchers.push(&mut dump);
     }
-    let report = guarded(|| manager.run(&pipeline, &mut graph, None));
+    let report =
+        guarded(|| manager.run(&pipeline, &mut graph, observer.as_mut().map(|observer| observer as &mut dyn Observer)));
+    drop(bar);
     if let Some(diagnostic) = dump.failed.take() {
         return Err(diagnostic.into());
     }
@@ -167,11 +183,14 @@ fn fail(arguments: &Arguments, source: &Graph, failed: Result<Report, Panicked>)
     let repro = match &arguments.save_repro {
         None => "run again with --save-repro FILE.seir to get a reproducer".to_owned(),
         Some(path) => {
-            let comment = vec![
+            let mut comment = vec![
                 format!("Reproducer: this pipeline fails on this graph, which came from {}.", shown(&arguments.input)),
                 format!("pipeline: {}", arguments.pipeline),
                 format!("target: {}", arguments.target),
             ];
+            if let Some(samples) = &arguments.calibration.calibrate {
+                comment.insert(1, format!("It was given --calibrate {}.", samples.display()));
+            }
             let options =
                 SaveOptions { force: arguments.force, format: Some(Format::Seir), comment, ..SaveOptions::default() };
             match save(source, path, &options) {

@@ -4,7 +4,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use spaceevo_cost::runtime::{LoadOptions, ModelSource, Runtime, Session};
-use spaceevo_ir::{Diagnostic, Graph, ValueId};
+use spaceevo_ir::{Diagnostic, Graph, Tensor, ValueId};
 use spaceevo_passes::{Observer, evenly_spaced};
 
 use super::Progress;
@@ -51,8 +51,9 @@ impl Observer for RuntimeObserver<'_> {
     ) -> Result<(), Diagnostic> {
         let mut probe = graph.clone();
         let body = probe.body();
-        // Inputs are shown as they come; everything else becomes a result of the model.
-        let inputs = probe.region(body).inputs().to_vec();
+        // Inputs are shown as they come; everything else, defaults included, becomes a result of the model.
+        let mut inputs = probe.region(body).inputs().to_vec();
+        inputs.retain(|&v| probe.value(v).tensor().is_none());
         let (given, made): (Vec<(usize, ValueId)>, Vec<_>) =
             values.iter().copied().enumerate().partition(|(_, v)| inputs.contains(v));
         let names = spaceevo_ir::names::unique_names(&probe);
@@ -67,7 +68,7 @@ impl Observer for RuntimeObserver<'_> {
         let work = |session: &mut dyn Session, sample: usize| -> Result<(), Diagnostic> {
             let inputs = self.samples.get(self.indices[sample])?;
             for &(slot, input) in &given {
-                see(sample, slot, &inputs[input].to_f32().unwrap_or_default());
+                see(sample, slot, &inputs.get(input).and_then(Tensor::to_f32).unwrap_or_default());
             }
             session.run_with(&inputs, &mut |output, view| {
                 if let Some(numbers) = view.values::<f32>() {

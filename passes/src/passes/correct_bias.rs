@@ -160,7 +160,7 @@ impl Weights {
         let high = cx.target.quant.weights.stored_range().1;
         let mut rounded = vec![0.0f32; self.real.len()];
         let (mut shift, mut moved) = (vec![0.0f64; outputs], 0);
-        for output in 0..outputs {
+        for (output, shift) in shift.iter_mut().enumerate() {
             let scale = self.nearest.quant.at(output).0;
             let steps: Vec<f64> = (0..length).map(|i| f64::from(self.real[at(output, i)]) / f64::from(scale)).collect();
             let first = output / (outputs / groups.max(1)).max(1) * per_output;
@@ -173,7 +173,7 @@ impl Weights {
                 moved += usize::from(q != i32::from(nearest[index]));
                 rounded[index] = q as f32 * scale;
             }
-            shift[output] = left * f64::from(scale);
+            *shift = left * f64::from(scale);
         }
         let bias = match record.operand(2) {
             _ if record.name().is_onnx("MatMul") => None,
