@@ -71,8 +71,11 @@ pub(super) struct Groups {
 }
 
 impl Groups {
-    /// Groups along `axes`, which must exist.
+    /// Groups along `axes`, which must exist; none of an empty tensor, whose other extents may be beyond all memory.
     pub(super) fn along(dims: &[usize], axes: &[usize]) -> Groups {
+        if dims.contains(&0) {
+            return Groups { starts: Vec::new(), members: Vec::new() };
+        }
         let strides = strides(dims);
         let part = |grouped: bool| {
             let chosen = || (0..dims.len()).filter(|axis| axes.contains(axis) == grouped);
@@ -81,6 +84,11 @@ impl Groups {
             offsets(&extents, &steps)
         };
         Groups { starts: part(false), members: part(true) }
+    }
+
+    /// So many groups of nothing.
+    pub(super) fn empty(count: usize) -> Groups {
+        Groups { starts: vec![0; count], members: Vec::new() }
     }
 
     /// Replaces every group by what `map` makes of it; it must return as many values as it is given.

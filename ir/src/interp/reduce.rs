@@ -84,7 +84,7 @@ fn reduce(
     call.reserve(Elem::C128, x.dims())?;
     let dims = reduced(x.dims(), &axes, call.int("keepdims", 1) != 0);
     call.reserve(Elem::C128, &dims)?;
-    let groups = Groups::along(x.dims(), &axes);
+    let groups = if x.is_empty() { Groups::empty(dims.iter().product()) } else { Groups::along(x.dims(), &axes) };
     let result = if x.elem().is_float() {
         from_floats(x.elem(), &dims, &groups.reduce(&floats(x)?, on_floats))?
     } else {

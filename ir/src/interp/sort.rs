@@ -55,6 +55,10 @@ fn unique(call: &Call<'_>) -> Result<Vec<Datum>, Fault> {
     // Each item is a group of elements.
     let all: Vec<usize> = (0..x.dims().len()).filter(|&a| Some(a) != axis).collect();
     let items = match axis {
+        Some(axis) if x.is_empty() => {
+            call.reserve(Elem::C128, &[x.dims()[axis]])?;
+            Groups::empty(x.dims()[axis])
+        }
         Some(_) => Groups::along(x.dims(), &all),
         None => Groups { starts: (0..x.len()).collect(), members: vec![0] },
     };

@@ -53,48 +53,50 @@ fn squared_error(bins: &[(f64, f64, f64)], range: Range, levels: u32) -> f64 {
 /// The range of least relative entropy.
 pub(super) fn least_entropy(histogram: &Histogram, whole: Range, levels: u32) -> Range {
     let bins = histogram.bins();
-    descend(whole, |range| relative_entropy(&bins, range, levels))
+    let own: Vec<f64> = bins.iter().map(|b| entropy_term(b.2)).collect();
+    descend(whole, |range| relative_entropy(&bins, &own, range, levels))
 }
 
 /// Relative entropy sum(p log(p / q)) between the clipped distribution p and q, which has one density per stored level.
-fn relative_entropy(bins: &[(f64, f64, f64)], range: Range, levels: u32) -> f64 {
+fn relative_entropy(bins: &[(f64, f64, f64)], own: &[f64], range: Range, levels: u32) -> f64 {
     let (low, high) = (f64::from(range.min.min(0.0)), f64::from(range.max.max(0.0)));
     let step = (high - low) / f64::from(levels - 1);
-    if step <= 0.0 {
+    let kept = bins.partition_point(|b| b.0 < low)..bins.partition_point(|b| b.0 <= high);
+    if step <= 0.0 || kept.is_empty() {
         return f64::INFINITY;
     }
-    let level = |x: f64| (((x.clamp(low, high) - low) / step).round() as usize).min(levels as usize - 1);
-    let mut inside = vec![0.0f64; levels as usize];
-    let mut occupied = vec![0.0f64; levels as usize];
-    let mut clipped = [0.0f64; 2];
-    for &(centre, _, count) in bins {
-        if centre < low {
-            clipped[0] += count;
-        } else if centre > high {
-            clipped[1] += count;
-        } else {
-            inside[level(centre)] += count;
-            occupied[level(centre)] += 1.0;
-        }
-    }
-    let total: f64 = bins.iter().map(|b| b.2).sum();
-    let kept: f64 = inside.iter().sum();
-    if kept <= 0.0 {
-        return f64::INFINITY;
-    }
+    let (first, last) = (kept.start, kept.end - 1);
+    let counts = |range: std::ops::Range<usize>| bins[range].iter().map(|b| b.2).sum::<f64>();
     // What is clipped counts for p at the outermost bin inside, but not for q: that is what makes clipping cost something.
-    let first = bins.iter().position(|b| b.0 >= low);
-    let last = bins.iter().rposition(|b| b.0 <= high);
-    bins.iter()
-        .enumerate()
-        .filter(|(_, b)| b.0 >= low && b.0 <= high)
-        .map(|(i, &(centre, _, count))| {
-            let extra = if Some(i) == first { clipped[0] } else { 0.0 } + if Some(i) == last { clipped[1] } else { 0.0 };
-            let p = (count + extra) / total;
-            let q = inside[level(centre)] / occupied[level(centre)] / kept;
-            if p > 0.0 { p * (p / q).ln() } else { 0.0 }
-        })
-        .sum()
+    let clipped = [counts(0..first), counts(last + 1..bins.len())];
+    let per_step = 1.0 / step;
+    let mut inside = vec![[0.0f64; 3]; levels as usize];
+    for (i, &(centre, _, count)) in bins[kept.clone()].iter().enumerate() {
+        let level = &mut inside[(((centre - low) * per_step + 0.5) as usize).min(levels as usize - 1)];
+        let i = i + first;
+        let extra = if i == first { clipped[0] } else { 0.0 } + if i == last { clipped[1] } else { 0.0 };
+        *level = [level[0] + count, level[1] + 1.0, level[2] + count + extra];
+    }
+    let (total, within) = (counts(0..bins.len()), counts(kept.clone()));
+    // With c counts and n = their total: sum p log p = (sum c log c) / n - log n, where only the edges hold more than counted.
+    let plain: f64 = own[kept].iter().sum();
+    let edges = if first == last {
+        entropy_term(bins[first].2 + clipped[0] + clipped[1]) - own[first]
+    } else {
+        entropy_term(bins[first].2 + clipped[0]) - own[first] + entropy_term(bins[last].2 + clipped[1]) - own[last]
+    };
+    let of_p = (plain + edges) / total - total.ln();
+    let of_q: f64 = inside
+        .iter()
+        .filter(|level| level[2] > 0.0 && level[0] > 0.0)
+        .map(|[count, bins, all]| all / total * (count / bins / within).ln())
+        .sum();
+    of_p - of_q
+}
+
+/// `c log c`.
+fn entropy_term(count: f64) -> f64 {
+    if count > 0.0 { count * count.ln() } else { 0.0 }
 }
 
 /// Minimises a cost over ranges within `whole`: first both ends shrink together, then each end alone around the best.

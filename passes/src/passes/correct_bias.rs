@@ -55,15 +55,15 @@ impl Pass for CorrectBias {
 
     fn run(&self, graph: &mut Graph, cx: &mut PassContext<'_>) -> Result<Outcome, Aborted> {
         let plan = Placement::plan(graph, cx.target, &excluded(cx.text("exclude")));
-        let mut layers: Vec<(OpId, Window)> = Vec::new();
+        let mut layers: Vec<(OpId, Window, Weights)> = Vec::new();
         for op in graph.ops_in(graph.body()).collect::<Vec<_>>() {
             if *plan.kind(op) != Kind::Integer || !has_weights(graph, op) {
                 continue;
             }
-            match graph.op(op).operand(1).and_then(|w| graph.const_of(w)).map(|_| Window::of(graph, op)) {
-                Some(Ok(window)) => layers.push((op, window)),
-                Some(Err(why)) => cx.declined(graph, op, why),
-                None => {}
+            let Some(weights) = Weights::of(graph, op, cx) else { continue };
+            match Window::of(graph, op) {
+                Ok(window) => layers.push((op, window, weights)),
+                Err(why) => cx.declined(graph, op, why),
             }
         }
         if layers.is_empty() {
@@ -71,7 +71,7 @@ impl Pass for CorrectBias {
         }
         // Several ops may read one value.
         let mut readers: BTreeMap<ValueId, Vec<usize>> = BTreeMap::new();
-        for (layer, (op, _)) in layers.iter().enumerate() {
+        for (layer, (op, ..)) in layers.iter().enumerate() {
             graph.op(*op).operand(0).into_iter().for_each(|x| readers.entry(x).or_default().push(layer));
         }
         let (values, readers): (Vec<ValueId>, Vec<Vec<usize>>) = readers.into_iter().unzip();
@@ -88,8 +88,8 @@ impl Pass for CorrectBias {
             return Err(cx.error(diagnostic));
         }
         let mut changed = false;
-        for ((op, window), moments) in layers.iter().zip(gather.moments()) {
-            let corrected = moments.and_then(|m| correct(graph, cx, *op, window, &m));
+        for ((op, window, weights), moments) in layers.iter().zip(gather.moments()) {
+            let corrected = moments.and_then(|m| weights.correct(graph, cx, *op, window, &m));
             let Some(Corrected { weights, bias, moved }) = corrected else { continue };
             if !cx.rewrite(graph, *op, format!("{moved} weights rounded the other way")) {
                 break;
@@ -111,58 +111,84 @@ struct Corrected {
     moved: usize,
 }
 
-/// New weights and bias; `None` when rounding changes nothing, or the op's form is none that `quantize` would store.
-fn correct(graph: &Graph, cx: &PassContext<'_>, op: OpId, window: &Window, moments: &Moments) -> Option<Corrected> {
-    let record = graph.op(op);
-    let weights = graph.const_of(record.operand(1)?)?;
-    let (real, dims) = (weights.to_f32()?, weights.dims().to_vec());
-    if real.iter().any(|x| !x.is_finite()) || real.is_empty() {
-        return None;
-    }
-    let rule = &cx.target.quant.weights;
-    let found = scales::weights(&real, &dims, scales::weight_axis(graph, op, cx.target), &[], rule);
-    let nearest = found.stored.values::<i8>()?;
-    // Outputs lie along the first axis, or along the last one; `length` weights make one output.
-    let first_axis = record.name().is_onnx("Conv") || record.int("transB", 0) != 0;
-    let outputs = if first_axis { dims[0] } else { *dims.last()? };
-    let length = real.len() / outputs;
-    let at = |output: usize, i: usize| if first_axis { output * length + i } else { i * outputs + output };
-    let per_output = if record.name().is_onnx("Conv") { dims[1] } else { length };
-    let groups = window.channels / per_output.max(1);
-    let high = rule.stored_range().1;
-    let mut rounded = vec![0.0f32; real.len()];
-    let (mut shift, mut moved, mut off_grid) = (vec![0.0f64; outputs], 0, false);
-    for output in 0..outputs {
-        let scale = found.quant.at(output).0;
-        let steps: Vec<f64> = (0..length).map(|i| f64::from(real[at(output, i)]) / f64::from(scale)).collect();
-        let first = output / (outputs / groups.max(1)).max(1) * per_output;
-        if moments.variance.len() < first + per_output {
+/// The weights of an op that are not stored exactly, and what `quantize` would store.
+struct Weights {
+    real: Vec<f32>,
+    dims: Vec<usize>,
+    nearest: scales::Weights,
+}
+
+impl Weights {
+    /// `None` when there is nothing to correct: no constant numbers, or all on the grid.
+    fn of(graph: &Graph, op: OpId, cx: &PassContext<'_>) -> Option<Weights> {
+        let tensor = graph.const_of(graph.op(op).operand(1)?)?;
+        let (real, dims) = (tensor.to_f32()?, tensor.dims().to_vec());
+        if real.iter().any(|x| !x.is_finite()) || real.is_empty() {
             return None;
         }
-        let (stored, left) = rounding::round(&steps, window.taps(), high, moments, first);
-        for (i, q) in stored.into_iter().enumerate() {
-            let index = at(output, i);
-            moved += usize::from(q != i32::from(nearest[index]));
-            off_grid |= (steps[i] - f64::from(q)).abs() > 1e-3;
-            rounded[index] = q as f32 * scale;
+        let axis = scales::weight_axis(graph, op, cx.target);
+        let nearest = scales::weights(&real, &dims, axis, &[], &cx.target.quant.weights);
+        let inner: usize = axis.map_or(1, |a| dims[a + 1..].iter().product::<usize>().max(1));
+        let scale = |i: usize| nearest.quant.at(axis.map_or(0, |a| i / inner % dims[a])).0;
+        let stored = nearest.stored.values::<i8>()?;
+        let off_grid = real.iter().zip(stored.iter()).enumerate().any(|(i, (w, q))| {
+            let step = scale(i);
+            (w - f32::from(*q) * step).abs() > 1e-3 * step
+        });
+        drop(stored);
+        off_grid.then_some(Weights { real, dims, nearest })
+    }
+
+    /// New weights and bias; `None` when the op's form is none that `quantize` would store.
+    fn correct(
+        &self,
+        graph: &Graph,
+        cx: &PassContext<'_>,
+        op: OpId,
+        window: &Window,
+        moments: &Moments,
+    ) -> Option<Corrected> {
+        let (record, dims) = (graph.op(op), &self.dims);
+        let nearest = self.nearest.stored.values::<i8>()?;
+        // Outputs lie along the first axis, or along the last one; `length` weights make one output.
+        let first_axis = record.name().is_onnx("Conv") || record.int("transB", 0) != 0;
+        let outputs = if first_axis { dims[0] } else { *dims.last()? };
+        let length = self.real.len() / outputs;
+        let at = |output: usize, i: usize| if first_axis { output * length + i } else { i * outputs + output };
+        let per_output = if record.name().is_onnx("Conv") { dims[1] } else { length };
+        let groups = window.channels / per_output.max(1);
+        let high = cx.target.quant.weights.stored_range().1;
+        let mut rounded = vec![0.0f32; self.real.len()];
+        let (mut shift, mut moved) = (vec![0.0f64; outputs], 0);
+        for output in 0..outputs {
+            let scale = self.nearest.quant.at(output).0;
+            let steps: Vec<f64> = (0..length).map(|i| f64::from(self.real[at(output, i)]) / f64::from(scale)).collect();
+            let first = output / (outputs / groups.max(1)).max(1) * per_output;
+            if moments.variance.len() < first + per_output {
+                return None;
+            }
+            let (stored, left) = rounding::round(&steps, window.taps(), high, moments, first);
+            for (i, q) in stored.into_iter().enumerate() {
+                let index = at(output, i);
+                moved += usize::from(q != i32::from(nearest[index]));
+                rounded[index] = q as f32 * scale;
+            }
+            shift[output] = left * f64::from(scale);
         }
-        shift[output] = left * f64::from(scale);
+        let bias = match record.operand(2) {
+            _ if record.name().is_onnx("MatMul") => None,
+            Some(bias) => {
+                let tensor = graph.const_of(bias)?;
+                Some((tensor.to_f32()?, tensor.dims().to_vec()))
+            }
+            None => Some((vec![0.0; outputs], vec![outputs])),
+        };
+        let bias = bias.map(|(numbers, dims)| {
+            let corrected = numbers.iter().zip(&shift).map(|(b, s)| (f64::from(*b) - s) as f32);
+            Tensor::new(dims, corrected.collect::<Vec<f32>>())
+        });
+        Some(Corrected { weights: Tensor::new(dims.clone(), rounded), bias, moved })
     }
-    if !off_grid {
-        return None;
-    }
-    let old = record.operand(2).map(|b| graph.const_of(b)).map(|b| Some((b?.to_f32()?, b?.dims().to_vec())));
-    let bias = match old {
-        _ if record.name().is_onnx("MatMul") => None,
-        Some(None) => return None,
-        Some(Some((b, dims))) => Some((b, dims)),
-        None => Some((vec![0.0; outputs], vec![outputs])),
-    };
-    let bias = bias.map(|(b, dims)| {
-        let numbers: Vec<f32> = b.iter().zip(&shift).map(|(b, s)| (f64::from(*b) - s) as f32).collect();
-        Tensor::new(dims, numbers)
-    });
-    Some(Corrected { weights: Tensor::new(dims, rounded), bias, moved })
 }
 
 /// Lets operand `index` be a new constant, named as the old one; others may still read that.

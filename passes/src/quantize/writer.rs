@@ -111,16 +111,19 @@ impl Writer {
             shape: graph.value(value).ty().tensor().and_then(|t| t.shape.clone()),
         });
         let loc = graph.def_op(value).map(|op| graph.op(op).loc().clone()).unwrap_or_default();
-        // Before operator set 21, ONNX itself converts bytes only.
-        let old = graph.meta.opset(ONNX).is_some_and(|have| have < 21);
-        let domain = if old && quant.store.bits() == 16 { MICROSOFT } else { ONNX };
-        let mut new = NewOp::new(OpName::new(domain, op)).operands(operands).result(result, ty).made(self.pass, &[&loc]);
+        let mut new = NewOp::new(OpName::new(converter(graph, quant.store), op)).operands(operands).result(result, ty).made(self.pass, &[&loc]);
         if let Some(axis) = quant.axis {
             new = new.attr("axis", Attr::Int(axis as i64));
         }
         let id = graph.insert(place, new);
         graph.op(id).result()
     }
+}
+
+/// The domain whose operators convert a stored type: before operator set 21, ONNX itself does not convert 16 bits.
+fn converter(graph: &Graph, store: Elem) -> &'static str {
+    let old = graph.meta.opset(ONNX).is_some_and(|have| have < 21);
+    if old && store.bits() == 16 { MICROSOFT } else { ONNX }
 }
 
 /// What is wrong with the first value of the body that is stored in a type which the conversions of the model's operator set
@@ -132,7 +135,7 @@ fn unconvertible(graph: &Graph) -> Option<Diagnostic> {
     let made = region.inputs().iter().chain(results).map(|&value| (value, "QuantizeLinear", 2));
     let read = region.consts().iter().map(|&value| (value, "DequantizeLinear", 0));
     made.chain(read).find_map(|(value, conversion, port)| {
-        let store = graph.value(value).ty().quant()?.store;
+        let store = Some(graph.value(value).ty().quant()?.store).filter(|&store| converter(graph, store) == ONNX)?;
         let schema = schema::lookup(ONNX, conversion, opset)?;
         if schema.allowed(schema.input(port)?)?.allows(store.short()) {
             return None;
