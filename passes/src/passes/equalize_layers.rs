@@ -14,7 +14,7 @@
 use std::collections::BTreeMap;
 
 use spaceevo_ir::verify::Form;
-use spaceevo_ir::{Diagnostic, Graph, Loc, Tensor, ValueId};
+use spaceevo_ir::{Diagnostic, Graph, Loc, OpId, Tensor, ValueId};
 
 use super::quantize::{EXCLUDE, excluded};
 use crate::linear::Linear;
@@ -149,8 +149,7 @@ fn fitting(
     if !group.values.iter().any(|v| stored.contains(v)) {
         return Err("nothing here is stored as integers".into());
     }
-    let shared =
-        |op: &&spaceevo_ir::OpId| *plan.kind(**op) == Kind::Integer && scales::weight_axis(graph, **op, target).is_none();
+    let shared = |op: &&OpId| *plan.kind(**op) == Kind::Integer && scales::weight_axis(graph, **op, target).is_none();
     if let Some(op) = group.makers.iter().find(shared) {
         return Err(format!("the weights of {} have one scale for all channels", graph.label(graph.op(*op).result())));
     }
@@ -180,12 +179,9 @@ fn view(
     };
     let mut readers = Vec::new();
     for &op in &group.readers {
-        let linear = Linear::view(graph, op)?;
+        let linear = weights(graph, op, group, Linear::inputs)?;
         let input = graph.op(op).operand(0).map_or_else(|| Err("it reads nothing".to_owned()), look)?;
         let power: f64 = look(graph.op(op).result())?.square.iter().sum();
-        if linear.inputs() != group.channels || linear.weights().iter().any(|w| !w.is_finite() || w.abs() > 1e30) {
-            return Err(format!("the weights of {} do not fit, or are not finite", graph.label(graph.op(op).result())));
-        }
         let axis = (*plan.kind(op) == Kind::Integer).then(|| scales::weight_axis(graph, op, target));
         readers.push(Reader { linear, stored: axis, square: input.square.clone(), power: power.max(f64::MIN_POSITIVE) });
     }
@@ -196,10 +192,7 @@ fn view(
         all.widen(own);
     }
     for &op in &group.makers {
-        let linear = Linear::view(graph, op)?;
-        if linear.channels != group.channels || linear.weights().iter().any(|w| !w.is_finite() || w.abs() > 1e30) {
-            return Err(format!("the weights of {} do not fit, or are not finite", graph.label(graph.op(op).result())));
-        }
+        weights(graph, op, group, |linear| linear.channels)?;
     }
     let reach = |first: ValueId| -> Vec<f64> {
         let mut growth: BTreeMap<ValueId, f64> = BTreeMap::from([(first, 1.0)]);
@@ -212,6 +205,22 @@ fn view(
     };
     let sources = sources.into_values().map(|(first, seen)| Source { seen, reach: reach(first) }).collect();
     Ok((sources, readers))
+}
+
+/// Weights that can be scaled; `count` is how many channels of the group they know.
+fn weights(graph: &Graph, op: OpId, group: &Group, count: impl Fn(&Linear) -> usize) -> Result<Linear, String> {
+    /// Larger weights might overflow when they are scaled.
+    const LARGEST: f64 = 1e30;
+    let blamed = |why: &str| format!("{}: {why}", graph.label(graph.op(op).result()));
+    let linear = Linear::view(graph, op).map_err(|why| blamed(&why))?;
+    if count(&linear) != group.channels {
+        return Err(blamed("its weights are for another number of channels"));
+    }
+    // Not a number fails, too.
+    if !linear.weights().iter().all(|w| w.abs() < LARGEST) {
+        return Err(blamed("its weights are not finite"));
+    }
+    Ok(linear)
 }
 
 /// Multiplies what is made and divides what reads it; an op may do both.

@@ -221,3 +221,57 @@ fn error(sources: &[Source], readers: &[Reader], factors: &[f64], target: &Targe
     }
     total
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use spaceevo_ir::text;
+
+    /// A Gemm of even weights that reads two channels, of which the second is `quiet` times the first.
+    fn found(quiet: f64, limit: f64) -> Choice {
+        let source = "graph @main(%x: f32[1,2]) with {opset = 17} {
+  %w = const [[0.71, 0.33, -0.54], [0.64, -0.7, 0.37]] : f32[2,3]
+  %y = onnx.Gemm %x, %w : f32[1,3]
+  return %y
+}";
+        let graph = text::parse(source, "test", &text::NoBlobs).graph.unwrap();
+        let linear = Linear::view(&graph, graph.ops_in(graph.body()).next().unwrap()).unwrap();
+        let target = Target::named("x86-vnni").unwrap();
+        let seen = Seen { range: vec![(0.0, 1.0), (-quiet, 0.0)], square: vec![0.3, 0.3 * quiet * quiet] };
+        let reader = Reader { linear, stored: Some(Some(1)), square: seen.square.clone(), power: 0.3 };
+        choose(&[Source { seen, reach: vec![1.0] }], &[reader], limit, 0.03, &target)
+    }
+
+    #[test]
+    fn a_quiet_channel_grows_within_the_limit() {
+        let free = found(0.1, 100.0);
+        assert_eq!(free.factors[0], 1.0);
+        // All of the way would be 10: there the uneven weights cost more than the steps of the values.
+        assert!(free.factors[1] > 1.5 && free.factors[1] < 10.0, "{free:?}");
+        assert!(free.after < 0.8 * free.before, "{free:?}");
+        let tight = found(0.1, 1.2);
+        assert!((1.0..=1.2).contains(&tight.factors[1]), "{tight:?}");
+        assert!(tight.after <= tight.before && tight.after > free.after, "{tight:?}");
+    }
+
+    #[test]
+    fn a_silent_channel_stays() {
+        assert_eq!(found(0.0, 8.0).factors[0], 1.0);
+        assert!(found(0.0, 8.0).factors.iter().all(|s| s.is_finite() && *s > 0.0));
+    }
+
+    #[test]
+    fn samples_add_up_in_any_order_and_what_is_not_finite_is_unknown() {
+        let watch = |samples: &[(usize, [f32; 4])]| {
+            let watcher = Watcher::new(vec![(2, 2)]);
+            samples.iter().for_each(|(sample, numbers)| watcher.see(*sample, 0, numbers));
+            watcher.seen().remove(0)
+        };
+        let (a, b) = ((0, [1.0, 3.0, -2.0, 0.0]), (1, [0.5, 0.5, 4.0, 1.0]));
+        let seen = watch(&[a, b]).unwrap();
+        assert_eq!((seen.range.clone(), seen.square[0]), (vec![(0.0, 3.0), (-2.0, 4.0)], 10.5 / 4.0));
+        assert_eq!(watch(&[b, a]), Some(seen));
+        assert_eq!(watch(&[(0, [f32::NAN, 0.0, 0.0, 0.0])]), None);
+        assert_eq!(watch(&[]), None);
+    }
+}
