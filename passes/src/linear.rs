@@ -79,8 +79,46 @@ impl Linear {
         Ok(Linear { op, kind, weights, numbers, bias, bias_name, groups, transposed, alpha, channels, rank })
     }
 
+    /// The weights, in the shape that the op holds them in.
+    pub fn weights(&self) -> &[f64] {
+        &self.numbers
+    }
+
+    /// Their shape.
+    pub fn weight_dims(&self) -> &[usize] {
+        self.weights.dims()
+    }
+
+    /// Multiplies every output channel: weights and bias.
+    pub fn scale_outputs(&mut self, by: &[f64]) {
+        for index in 0..self.numbers.len() {
+            self.numbers[index] *= by[self.channels_of(index).0];
+        }
+        self.bias.iter_mut().zip(by).for_each(|(b, s)| *b *= s);
+    }
+
+    /// Divides the weights of every input channel: the result stays when the input is multiplied by the same.
+    pub fn divide_inputs(&mut self, by: &[f64]) {
+        for index in 0..self.numbers.len() {
+            self.numbers[index] /= by[self.channels_of(index).1];
+        }
+    }
+
+    /// Lets the op hold the weights and the bias as they are here; others may still read the old ones. For ops that add
+    /// their bias as it is, one number for each channel.
+    pub fn write(&self, graph: &mut Graph) {
+        for (index, numbers) in [(1, &self.numbers), (2, &self.bias)] {
+            let Some(old) = graph.op(self.op).operand(index) else { continue };
+            let dims = graph.const_of(old).map(|t| t.dims().to_vec()).unwrap_or_default();
+            let Some(tensor) = Tensor::from_f64(self.weights.elem(), &dims[..], numbers) else { continue };
+            let name = graph.value(old).name().clone();
+            let new = rewrite::constant(graph, self.op, name, tensor);
+            rewrite::exchange_operand(graph, self.op, index, Some(new));
+        }
+    }
+
     /// Output and input channel of weight `index`.
-    fn channels_of(&self, index: usize) -> (usize, usize) {
+    pub fn channels_of(&self, index: usize) -> (usize, usize) {
         let dims = self.weights.dims();
         let inner: usize = dims[2..].iter().product();
         let (row, column) = (index / inner / dims[1], index / inner % dims[1]);

@@ -9,6 +9,7 @@ mod canonicalize_arith;
 mod correct_bias;
 mod drop_dead;
 mod drop_identity;
+mod equalize_layers;
 mod fold_clip;
 mod fold_constants;
 mod fold_conv_affine;
@@ -45,6 +46,7 @@ pub(crate) fn all() -> Vec<Arc<dyn Pass>> {
         Arc::new(correct_bias::CorrectBias),
         Arc::new(drop_dead::DropDead),
         Arc::new(drop_identity::DropIdentity),
+        Arc::new(equalize_layers::EqualizeLayers),
         Arc::new(fold_clip::FoldClip),
         Arc::new(fold_constants::FoldConstants),
         Arc::new(fold_conv_affine::FoldConvAffine),
