@@ -47,6 +47,9 @@ pub(crate) struct Arguments {
     /// Ops that stay in float: names of nodes, of results, or of operators; may be given several times
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     exclude: Vec<String>,
+    /// Scale channels between layers where the predicted error falls; for networks with ReLU, compare the SQNR with and without
+    #[arg(long)]
+    equalize: bool,
     /// Keep this many ops in float: those whose quantization costs the most quality by measurement (takes minutes)
     #[arg(long, value_name = "N", default_value_t = 0)]
     keep_float: usize,
@@ -78,6 +81,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
         method: arguments.method.clone(),
         share: arguments.share,
         exclude: arguments.exclude.clone(),
+        equalize: arguments.equalize,
         keep_float: arguments.keep_float,
         allow: Effect::from_word(&arguments.allow).unwrap_or(Effect::Rounding),
         samples: arguments.calibration.samples,

@@ -63,6 +63,8 @@ pub struct Options {
     pub share: f64,
     /// Ops that stay in float: names of nodes, results or operators.
     pub exclude: Vec<String>,
+    /// Scale channels between layers before calibration, where the predicted error falls (`equalize-layers`).
+    pub equalize: bool,
     /// So many ops, those whose quantization costs the most quality by measurement, stay in float, too.
     pub keep_float: usize,
     /// Passes of a stronger effect are refused (quantization itself is always allowed).
@@ -88,6 +90,7 @@ impl Options {
             method: "min-max".into(),
             share: 0.9999,
             exclude: Vec::new(),
+            equalize: false,
             keep_float: 0,
             allow: Effect::Rounding,
             samples: None,
@@ -118,7 +121,9 @@ impl Options {
         if !self.exclude.is_empty() {
             parts.push(format!("exclude={}", self.exclude.join("+")));
         }
-        format!("calibrate{{{}}},correct-bias{}", parts.join(","), self.exclusion())
+        let exclusion = self.exclusion();
+        let equalize = if self.equalize { format!("equalize-layers{exclusion},") } else { String::new() };
+        format!("{equalize}calibrate{{{}}},correct-bias{exclusion}", parts.join(","))
     }
 
     /// The option `exclude` of a pass, in braces, if anything is excluded.
@@ -228,7 +233,8 @@ fn split(len: usize, wanted: Option<usize>) -> (Vec<usize>, Vec<usize>) {
 }
 
 fn refuse_strong_effects(pipeline: &Pipeline, registry: &Registry, options: &Options) -> Result<(), Vec<Diagnostic>> {
-    let quantizing = ["calibrate", "correct-bias", "quantize", "fold-clip", "lower-qdq", "lower-qoperator"];
+    let quantizing =
+        ["equalize-layers", "calibrate", "correct-bias", "quantize", "fold-clip", "lower-qdq", "lower-qoperator"];
     let strong =
         pipeline.passes(registry).into_iter().filter(|name| !quantizing.contains(&name.as_str())).find_map(|name| {
             let effect = registry.pass(&name)?.info().effect;
