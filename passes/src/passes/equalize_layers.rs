@@ -72,7 +72,7 @@ impl Pass for EqualizeLayers {
         let stored = plan.calibrated(graph);
         let mut found: Vec<Group> = Vec::new();
         // What to look at: channels, and numbers that follow each other in one.
-        let mut values: BTreeMap<ValueId, (usize, usize)> = BTreeMap::new();
+        let mut values: BTreeMap<ValueId, Layout> = BTreeMap::new();
         for group in groups(graph) {
             match fitting(graph, cx.target, &plan, &stored, &group) {
                 Ok(wanted) => {
@@ -85,7 +85,7 @@ impl Pass for EqualizeLayers {
         if found.is_empty() {
             return Ok(Outcome::Unchanged);
         }
-        let (values, layouts): (Vec<ValueId>, Vec<(usize, usize)>) = values.into_iter().unzip();
+        let (values, layouts): (Vec<ValueId>, Vec<Layout>) = values.into_iter().unzip();
         let watcher = Watcher::new(layouts);
         let most = cx.int("samples").and_then(|n| usize::try_from(n).ok()).unwrap_or(usize::MAX).max(1);
         let Some(observer) = cx.observer.as_mut().filter(|o| o.samples() > 0) else {
@@ -135,6 +135,9 @@ impl Pass for EqualizeLayers {
     }
 }
 
+/// Channels, and numbers that follow each other in one channel.
+type Layout = (usize, usize);
+
 /// The values to look at, with channels and numbers that follow each other in one; a sentence why the group stays.
 fn fitting(
     graph: &Graph,
@@ -142,7 +145,7 @@ fn fitting(
     plan: &Placement,
     stored: &[ValueId],
     group: &Group,
-) -> Result<Vec<(ValueId, (usize, usize))>, String> {
+) -> Result<Vec<(ValueId, Layout)>, String> {
     if let Some(why) = &group.blocked {
         return Err(why.clone());
     }
