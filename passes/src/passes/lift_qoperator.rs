@@ -149,11 +149,22 @@ fn read(graph: &Graph, op: OpId, float: &str) -> Result<FloatForm, String> {
         }
     };
     let result = result.map(|i| Ok::<_, String>((need(i)?, at(i + 1)))).transpose()?;
+    if result.is_some_and(|(scale, _)| !is_single(graph, scale)) {
+        return Err("the scale of its result is no 32-bit float".into());
+    }
     Ok(FloatForm { name: OpName::onnx(float), attrs, operands, bias, result })
+}
+
+/// True for scales that give and take 32-bit floats.
+fn is_single(graph: &Graph, scale: ValueId) -> bool {
+    graph.value(scale).ty().elem() == Some(Elem::F32)
 }
 
 /// Keeps the axis only where there is a scale for each of its indices.
 fn each_channel(graph: &Graph, op: OpId, stored: Stored) -> Result<Stored, String> {
+    if !is_single(graph, stored.scale) {
+        return Err(format!("the scale of {} is no 32-bit float", graph.label(stored.value)));
+    }
     let scales = graph.value(stored.scale).ty().dims();
     let scales = scales.ok_or_else(|| format!("the shape of {} is not known", graph.label(stored.scale)))?;
     let extent = stored.axis.and_then(|axis| graph.value(stored.value).ty().tensor()?.dim(axis));
@@ -201,7 +212,7 @@ fn bytes_moved(graph: &Graph, cx: &PassContext<'_>, op: OpId) -> Option<(ValueId
     }
     let maker = graph.def_op(record.operand(0)?).filter(|&m| is_quantize(graph.op(m).name()))?;
     let (scale, zero) = (graph.op(maker).operand(1)?, graph.op(maker).operand(2));
-    let single = graph.const_of(scale).is_some_and(|s| s.len() == 1);
+    let single = is_single(graph, scale) && graph.const_of(scale).is_some_and(|s| s.len() == 1);
     let known_padding = record.name().is_onnx("Pad").then(|| padding(graph, op, scale, zero)).is_none_or(|p| p.is_some());
     (single && known_padding && graph.op(maker).int("block_size", 0) == 0).then_some((scale, zero))
 }
