@@ -59,8 +59,8 @@ impl Watcher {
     pub fn see(&self, sample: usize, slot: usize, numbers: &[f32]) {
         let (channels, inner) = self.layouts[slot];
         let mut seen = Seen { range: vec![(0.0, 0.0); channels], square: vec![0.0; channels] };
-        for (i, run) in numbers.chunks_exact(inner.max(1)).enumerate() {
-            let c = i % channels.max(1);
+        for (i, run) in numbers.chunks_exact(inner.max(1)).enumerate().filter(|_| channels > 0) {
+            let c = i % channels;
             for &x in run {
                 // Comparing keeps a NaN out of the range: the squares hold it.
                 let x = f64::from(x);

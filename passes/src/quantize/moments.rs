@@ -52,6 +52,9 @@ impl Window {
         let (Some(x), Some(y)) = (known(&x[1..]), known(&y[2..])) else {
             return Err("the extents of its input are not known".into());
         };
+        if x.contains(&0) {
+            return Err("its input is empty".into());
+        }
         // One axis is the last of two.
         let two = |numbers: &[usize]| if spatial == 1 { [1, numbers[0]] } else { [numbers[0], numbers[1]] };
         let attr = |name: &str, default: i64| -> [i64; 2] {
