@@ -229,6 +229,27 @@ impl<'a> PassContext<'a> {
         Event { pass: self.pass.name, at, loc: op.loc().clone(), text }
     }
 
+    /// Runs the graph on the samples ([`Observer::observe`]), on as many as the option `samples` says if the pass has one.
+    /// Returns how many there are. That there are none is an error, and so is what the observer reports.
+    pub fn observe(
+        &mut self,
+        graph: &Graph,
+        values: &[ValueId],
+        see: &(dyn Fn(usize, usize, &[f32]) + Sync),
+    ) -> Result<usize, Aborted> {
+        let most = self.int("samples").and_then(|n| usize::try_from(n).ok()).unwrap_or(usize::MAX).max(1);
+        let Some(observer) = self.observer.as_mut().filter(|o| o.samples() > 0) else {
+            let message = format!("'{}' needs samples, and none were given", self.pass.name);
+            let missing = Diagnostic::error("no-samples", Loc::Unknown, message);
+            return Err(self.error(missing.note("pass --calibrate with a folder of images, an .npy or an .npz file")));
+        };
+        let samples = observer.samples();
+        match observer.observe(graph, values, most, see) {
+            Ok(()) => Ok(samples.min(most)),
+            Err(diagnostic) => Err(self.error(diagnostic)),
+        }
+    }
+
     /// Adds to a counter.
     pub fn count(&mut self, name: &'static str, by: u64) {
         *self.log.statistics.entry((self.pass.name, name)).or_insert(0) += by;

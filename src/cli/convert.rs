@@ -108,7 +108,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
         registry: &Registry::standard(),
         runtime: &*calibration.runtime,
     };
-    let report = convert(&job, &options, &mut Bar::new(arguments.json))?;
+    let report = convert(&job, &options, &Bar::new(arguments.json))?;
     if let Some(path) = &arguments.report {
         write_whole(path, html(&report).as_bytes(), arguments.force)?;
     }

@@ -17,7 +17,7 @@ impl Bar {
 }
 
 impl Progress for Bar {
-    fn stage(&mut self, name: &str, steps: usize) {
+    fn stage(&self, name: &str, steps: usize) {
         let template = if steps == 0 { "{msg} {spinner}" } else { "{msg:<10} {bar:32} {pos}/{len}, {eta} left" };
         if let Ok(style) = ProgressStyle::with_template(template) {
             self.bar.set_style(style);

@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use spaceevo::convert::Progress;
 use spaceevo::file::{Format, SaveOptions, load, save, write_whole};
 use spaceevo::inspect::{inspect, operators};
 use spaceevo::ir::text::{PrintOptions, print as print_ir};
@@ -139,10 +138,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
         dump.after_change |= !dump.is_wanted();
     }
     // A bar among printed IR would garble both.
-    let mut bar = Bar::new(arguments.json || dump.is_wanted());
-    if let Some(calibration) = &calibration {
-        bar.stage("samples", calibration.count());
-    }
+    let bar = Bar::new(arguments.json || dump.is_wanted());
     let mut observer = calibration.as_ref().map(|c| c.observer(&bar));
     let mut manager = Manager::new(&registry, &target);
     manager.verify_each = arguments.verify_each == "yes";

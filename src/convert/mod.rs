@@ -138,7 +138,7 @@ const PREPARE: &str = "freeze-inputs,infer-shapes,upgrade-opset{to=17},@simplify
 /// Told what is going on, so that a person can see it.
 pub trait Progress {
     /// A stage begins; `steps` of it will be reported (0: unknown).
-    fn stage(&mut self, name: &str, steps: usize);
+    fn stage(&self, name: &str, steps: usize);
     /// Steps of the stage are done.
     fn advance(&self, steps: usize);
 }
@@ -147,7 +147,7 @@ pub trait Progress {
 pub struct Silent;
 
 impl Progress for Silent {
-    fn stage(&mut self, _name: &str, _steps: usize) {}
+    fn stage(&self, _name: &str, _steps: usize) {}
     fn advance(&self, _steps: usize) {}
 }
 
@@ -170,7 +170,7 @@ pub struct Job<'a> {
 }
 
 /// Converts a model. Nothing is written unless everything went well, the gates included.
-pub fn convert(job: &Job<'_>, options: &Options, progress: &mut (dyn Progress + Sync)) -> Result<Report, Vec<Diagnostic>> {
+pub fn convert(job: &Job<'_>, options: &Options, progress: &(dyn Progress + Sync)) -> Result<Report, Vec<Diagnostic>> {
     let start = Instant::now();
     let one = |d: Diagnostic| vec![d];
     refuse_existing(job.output, options.force).map_err(one)?;
@@ -192,8 +192,7 @@ pub fn convert(job: &Job<'_>, options: &Options, progress: &mut (dyn Progress + 
     report.warnings.extend(imported.warnings.iter().map(Diagnostic::to_string));
 
     report.samples = calibrating.len();
-    progress.stage("calibrate", calibrating.len());
-    let mut observer = RuntimeObserver::new(job.runtime, job.samples, calibrating.clone(), options.threads, &*progress);
+    let mut observer = RuntimeObserver::new(job.runtime, job.samples, calibrating.clone(), options.threads, progress);
     let text = options.pipeline();
     let pipeline = Pipeline::parse(&text, job.registry).map_err(one)?;
     refuse_strong_effects(&pipeline, job.registry, options)?;
@@ -210,7 +209,7 @@ pub fn convert(job: &Job<'_>, options: &Options, progress: &mut (dyn Progress + 
     spaceevo_onnx::write(&graph, &staged.path(), &Default::default())
         .map_err(|d| vec![d.note(format!("nothing was left behind for {}", job.output.display()))])?;
     progress.stage("verify", 0);
-    verify::verify(job, options, &staged.path(), &keep, &held_out, &mut report, &*progress)?;
+    verify::verify(job, options, &staged.path(), &keep, &held_out, &mut report, progress)?;
     gate(&report, options)?;
     report.bytes_after = staged.publish(options.force).map_err(one)?;
     report.seconds = start.elapsed().as_secs_f64();

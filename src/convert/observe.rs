@@ -79,6 +79,7 @@ impl Observer for RuntimeObserver<'_> {
             Ok(())
         };
         let chosen = evenly_spaced(self.indices.len(), most);
+        self.progress.stage("samples", chosen.len());
         in_parallel(session, self.threads, chosen.len(), &|session, i| work(session, chosen[i]))
     }
 }

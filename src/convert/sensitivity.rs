@@ -22,12 +22,11 @@ pub(super) fn rank(
     job: &Job<'_>,
     options: &Options,
     calibrating: &[usize],
-    progress: &mut (dyn Progress + Sync),
+    progress: &(dyn Progress + Sync),
 ) -> Result<Vec<Sensitivity>, Vec<Diagnostic>> {
     let mut graph = source.clone();
     let prepare = format!("{PREPARE},{}", options.calibration());
-    progress.stage("calibrate", calibrating.len());
-    let mut observer = RuntimeObserver::new(job.runtime, job.samples, calibrating.to_vec(), options.threads, &*progress);
+    let mut observer = RuntimeObserver::new(job.runtime, job.samples, calibrating.to_vec(), options.threads, progress);
     run(&prepare, &mut graph, job, options, Some(&mut observer))?;
 
     let one = |d: Diagnostic| vec![d];

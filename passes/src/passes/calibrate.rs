@@ -59,16 +59,7 @@ impl Pass for Calibrate {
         let share = cx.float("share").unwrap_or(1.0);
         let method = Method::from_word(cx.text("method"), share).unwrap_or(Method::MinMax);
         let statistics = Statistics::new(method, values.len());
-        let Some(observer) = cx.observer.as_mut().filter(|o| o.samples() > 0) else {
-            let what = Diagnostic::error("no-samples", Loc::Unknown, "calibration needs samples, and none were given");
-            return Err(cx.error(what.note("pass --calibrate with a folder of images, an .npy or an .npz file")));
-        };
-        let samples = observer.samples();
-        if let Err(diagnostic) =
-            observer.observe(graph, &values, usize::MAX, &|sample, slot, numbers| statistics.see(sample, slot, numbers))
-        {
-            return Err(cx.error(diagnostic));
-        }
+        let samples = cx.observe(graph, &values, &|sample, slot, numbers| statistics.see(sample, slot, numbers))?;
         let (low, high) = cx.target.quant.activations.stored_range();
         for (&value, range) in values.iter().zip(statistics.ranges((high - low + 1) as u32)) {
             match range {

@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use spaceevo_ir::verify::Form;
-use spaceevo_ir::{Diagnostic, Graph, Loc, OpId, Tensor, ValueId};
+use spaceevo_ir::{Graph, OpId, Tensor, ValueId};
 
 use super::quantize::{EXCLUDE, excluded};
 use crate::pass::{Aborted, Effect, OptionInfo, OptionKind, Outcome, Pass, PassContext, PassInfo};
@@ -76,17 +76,9 @@ impl Pass for CorrectBias {
         }
         let (values, readers): (Vec<ValueId>, Vec<Vec<usize>>) = readers.into_iter().unzip();
         let gather = Gather::new(layers.iter().map(|l| l.1.clone()).collect());
-        let most = cx.int("samples").and_then(|n| usize::try_from(n).ok()).unwrap_or(usize::MAX).max(1);
-        let Some(observer) = cx.observer.as_mut().filter(|o| o.samples() > 0) else {
-            let what = Diagnostic::error("no-samples", Loc::Unknown, "correcting biases needs samples, and none were given");
-            return Err(cx.error(what.note("pass --calibrate with a folder of images, an .npy or an .npz file")));
-        };
-        let see = |sample: usize, slot: usize, numbers: &[f32]| {
+        cx.observe(graph, &values, &|sample, slot, numbers| {
             readers[slot].iter().for_each(|&layer| gather.see(sample, layer, numbers));
-        };
-        if let Err(diagnostic) = observer.observe(graph, &values, most, &see) {
-            return Err(cx.error(diagnostic));
-        }
+        })?;
         let mut changed = false;
         for ((op, window, weights), moments) in layers.iter().zip(gather.moments()) {
             let corrected = moments.and_then(|m| weights.correct(graph, cx, *op, window, &m));

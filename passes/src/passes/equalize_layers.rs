@@ -14,7 +14,7 @@
 use std::collections::BTreeMap;
 
 use spaceevo_ir::verify::Form;
-use spaceevo_ir::{Diagnostic, Graph, Loc, OpId, Tensor, ValueId};
+use spaceevo_ir::{Graph, OpId, Tensor, ValueId};
 
 use super::quantize::{EXCLUDE, excluded};
 use crate::linear::Linear;
@@ -87,15 +87,7 @@ impl Pass for EqualizeLayers {
         }
         let (values, layouts): (Vec<ValueId>, Vec<Layout>) = values.into_iter().unzip();
         let watcher = Watcher::new(layouts);
-        let most = cx.int("samples").and_then(|n| usize::try_from(n).ok()).unwrap_or(usize::MAX).max(1);
-        let Some(observer) = cx.observer.as_mut().filter(|o| o.samples() > 0) else {
-            let what = Diagnostic::error("no-samples", Loc::Unknown, "equalizing layers needs samples, and none were given");
-            return Err(cx.error(what.note("pass --calibrate with a folder of images, an .npy or an .npz file")));
-        };
-        let see = |sample: usize, slot: usize, numbers: &[f32]| watcher.see(sample, slot, numbers);
-        if let Err(diagnostic) = observer.observe(graph, &values, most, &see) {
-            return Err(cx.error(diagnostic));
-        }
+        cx.observe(graph, &values, &|sample, slot, numbers| watcher.see(sample, slot, numbers))?;
         let seen = values.iter().zip(watcher.seen()).filter_map(|(&v, s)| Some((v, s?)));
         let mut seen: BTreeMap<ValueId, Seen> = seen.collect();
         let limit = cx.float("limit").filter(|l| *l >= 1.0).unwrap_or(1.0);
