@@ -6,6 +6,8 @@
 //!
 //! Every damaged or hostile file ends in a [`Diagnostic`]. Memory is bounded: tensors are never allocated before their data
 //! is known to be there, and [`ReadOptions`] limits what small messages and sparse tensors may unfold to.
+//!
+//! The feature `onnx-protobuf` (off by default) adds a module of that name: graphs from and to that crate's `ModelProto`.
 
 mod attributes;
 mod budget;
@@ -14,6 +16,8 @@ mod export;
 mod external;
 mod import;
 mod map;
+#[cfg(feature = "onnx-protobuf")]
+pub mod onnx_protobuf;
 mod order;
 #[allow(missing_docs, unreachable_pub, clippy::all)]
 mod proto;
