@@ -65,7 +65,7 @@ pub struct Imported {
 }
 
 /// Reads a model file. Tensors share the mapped file, so the file must not be changed in place while the graph lives
-/// (replacing it, as [`write`] does, is fine).
+/// (replacing it, as [`write()`] does, is fine).
 ///
 /// Errors: every way in which a file can be unreadable, damaged or hostile; codes `file-io` and `onnx-*`.
 pub fn read(path: &Path, options: &ReadOptions) -> Result<Imported, Diagnostic> {
@@ -106,7 +106,7 @@ pub fn write(graph: &Graph, path: &Path, options: &WriteOptions) -> Result<(), D
 
 /// A model as the bytes of a file without external data.
 ///
-/// Errors: as [`write`]; and models above 2 GiB.
+/// Errors: as [`write()`]; and models above 2 GiB.
 pub fn to_bytes(graph: &Graph) -> Result<Vec<u8>, Diagnostic> {
     save::to_bytes(export::export(graph)?)
 }

@@ -39,7 +39,7 @@ pub fn read_model(model: &ModelProto, name: &str, options: &ReadOptions) -> Resu
     read_bytes(Bytes::from(bytes), name, options)
 }
 
-/// The model of a graph, all data inside. Larger ones than 2 GiB can be written with [`crate::write`], which puts data
+/// The model of a graph, all data inside. Larger ones than 2 GiB can be written with [`crate::write()`], which puts data
 /// outside, and parsed from that file.
 ///
 /// Errors: as [`to_bytes`]; and `onnx-malformed` for subgraphs nested deeper than that crate reads.
