@@ -6,6 +6,8 @@
 //!
 //! Every damaged or hostile file ends in a [`Diagnostic`]. Memory is bounded: tensors are never allocated before their data
 //! is known to be there, and [`ReadOptions`] limits what small messages and sparse tensors may unfold to.
+//!
+//! The feature `onnx-protobuf` (off by default) adds a module of that name: graphs from and to that crate's `ModelProto`.
 
 mod attributes;
 mod budget;
@@ -14,6 +16,8 @@ mod export;
 mod external;
 mod import;
 mod map;
+#[cfg(feature = "onnx-protobuf")]
+pub mod onnx_protobuf;
 mod order;
 #[allow(missing_docs, unreachable_pub, clippy::all)]
 mod proto;
@@ -61,7 +65,7 @@ pub struct Imported {
 }
 
 /// Reads a model file. Tensors share the mapped file, so the file must not be changed in place while the graph lives
-/// (replacing it, as [`write`] does, is fine).
+/// (replacing it, as [`write()`] does, is fine).
 ///
 /// Errors: every way in which a file can be unreadable, damaged or hostile; codes `file-io` and `onnx-*`.
 pub fn read(path: &Path, options: &ReadOptions) -> Result<Imported, Diagnostic> {
@@ -102,7 +106,7 @@ pub fn write(graph: &Graph, path: &Path, options: &WriteOptions) -> Result<(), D
 
 /// A model as the bytes of a file without external data.
 ///
-/// Errors: as [`write`]; and models above 2 GiB.
+/// Errors: as [`write()`]; and models above 2 GiB.
 pub fn to_bytes(graph: &Graph) -> Result<Vec<u8>, Diagnostic> {
     save::to_bytes(export::export(graph)?)
 }

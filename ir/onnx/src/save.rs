@@ -42,17 +42,19 @@ const LARGEST: usize = i32::MAX as usize;
 /// Tensors below this stay in the model; also the alignment of those outside, so that they can be mapped.
 const PAGE: usize = 4096;
 
-fn too_large(size: usize) -> Diagnostic {
+/// Refuses what protobuf does not allow in one message.
+pub(crate) fn check_size(size: usize) -> Result<(), Diagnostic> {
+    if size <= LARGEST {
+        return Ok(());
+    }
     let message = format!("the model is {size} bytes, protobuf allows {LARGEST} in one file");
-    Diagnostic::error("onnx-too-large", Loc::Unknown, message).note("write it to a file with external data")
+    Err(Diagnostic::error("onnx-too-large", Loc::Unknown, message).note("write it to a file with external data"))
 }
 
 /// The whole model as bytes.
 pub(crate) fn to_bytes(model: ModelProto) -> Result<Vec<u8>, Diagnostic> {
     let size = model.encoded_len();
-    if size > LARGEST {
-        return Err(too_large(size));
-    }
+    check_size(size)?;
     let mut bytes = Vec::with_capacity(size);
     Stream::new(&mut bytes).model(model).map_err(|e| failed(Path::new("memory"), &e))?;
     Ok(bytes)
@@ -78,10 +80,7 @@ pub(crate) fn to_file(mut model: ModelProto, path: &Path, options: &WriteOptions
         })?;
         blobs = Blobs::take(graph, location);
     }
-    let size = model.encoded_len();
-    if size > LARGEST {
-        return Err(too_large(size));
-    }
+    check_size(model.encoded_len())?;
     if !blobs.is_empty() {
         let mut data = path.clone().into_os_string();
         data.push(".data");

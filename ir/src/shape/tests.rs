@@ -93,6 +93,31 @@ fn shape_arithmetic_carries_a_symbolic_batch() {
     }
 }
 
+/// Classifiers of exporters that cast shapes to 32 bits and put the target together entry by entry.
+#[test]
+fn unknown_extents_stay_themselves_through_casts_and_slices() {
+    let mut net = Net::new();
+    let x = net.input(&["?", "8", "?", "?"]);
+    let pooled = net.op("GlobalAveragePool", &[x], &[]);
+    let shape = net.op("Shape", &[pooled], &[]);
+    let narrow = net.op("Cast", &[shape], &[("to", Attr::Int(6))]);
+    let entries = [0, 1].map(|at| {
+        let bounds = [at, at + 1, 0, 1].map(|n| net.ints(&[n]));
+        let entry = net.op("Slice", &[narrow, bounds[0], bounds[1], bounds[2], bounds[3]], &[]);
+        net.op("Cast", &[entry], &[("to", Attr::Int(7))])
+    });
+    let target = net.op("Concat", &entries, &[("axis", Attr::Int(-1))]);
+    let rows = net.op("Reshape", &[pooled, target], &[]);
+    let weight = net.weight(&[8, 2]);
+    let y = net.op("MatMul", &[rows, weight], &[]);
+    let back = net.op("Reshape", &[rows, shape], &[]);
+    let again = net.op("Mul", &[x, back], &[]);
+    assert_eq!(net.shape(rows), "?,8");
+    assert_eq!(net.shape(y), "?,2");
+    assert_eq!(net.shape(back), "?,8,1,1");
+    assert_eq!(net.shape(again), "?,8,?,?");
+}
+
 #[test]
 fn products_of_names_cancel() {
     let mut net = Net::new();

@@ -23,8 +23,9 @@ static INFO: PassInfo = PassInfo {
           Whether height and width are taken together in between, and whether the shapes are computed, it is written as \
           Reshape to `[n, g, c/g, h, w]`, Transpose with `perm = [0, 2, 1, 3, 4]`, and Reshape to `[n, c, h, w]`, with \
           constant shapes; the batch may be unknown.\n\n\
-          It declines where channels, height or width are not known, where a value between has other readers, and where \
-          the Transpose does something else with the groups.",
+          It declines where channels, height or width are not known, where a value between has other readers, where \
+          the Transpose does something else with the groups, and where the result is not put together again: ShuffleNet V2 \
+          shuffles and splits in one go.",
     effect: Effect::Exact,
     accepts: Form::Concrete,
     leaves: Form::Concrete,
@@ -60,7 +61,11 @@ fn lift(graph: &mut Graph, last: OpId, cx: &mut PassContext<'_>) -> Result<bool,
     let same_rank = graph.value(x).ty().rank() == Some(4) && graph.value(result).ty().rank() == Some(4);
     let perm = graph.op(transpose).ints("perm").unwrap_or_default();
     if !same_rank {
-        return Ok(false);
+        return if takes_apart(graph, x, grouped, perm, result) {
+            Err("the shuffled channels are taken apart in the same step: this is a shuffle and a split".into())
+        } else {
+            Ok(false)
+        };
     }
     if !matches!(perm, [0, 2, 1, 3] | [0, 2, 1, 3, 4]) {
         return Err(format!("a Transpose with perm {perm:?} does not swap the two halves of the channels"));
@@ -96,6 +101,16 @@ fn lift(graph: &mut Graph, last: OpId, cx: &mut PassContext<'_>) -> Result<bool,
     }
     place(graph, x, [first, transpose, last], [*groups, *each, h, w]);
     Ok(true)
+}
+
+/// True for the shuffle of ShuffleNet V2 as its authors write it: `[n, c, h, w]` as `[n*c/2, 2, h*w]`, transposed to
+/// `[2, n*c/2, h*w]`, and read as `[2, n, c/2, h, w]`, of which two ops take one half each.
+fn takes_apart(graph: &Graph, x: ValueId, grouped: ValueId, perm: &[i64], result: ValueId) -> bool {
+    let ranks = [x, grouped, result].map(|v| graph.value(v).ty().rank());
+    let extent = |value: ValueId, axis: usize| graph.value(value).ty().tensor().and_then(|t| t.dim(axis));
+    let halves = [extent(grouped, 1), extent(result, 0)] == [Some(2); 2];
+    let same = |axis: usize| extent(x, axis).is_some() && extent(x, axis) == extent(result, axis + 1);
+    ranks == [Some(4), Some(3), Some(5)] && perm == [1, 0, 2] && halves && same(2) && same(3)
 }
 
 fn place(graph: &mut Graph, x: ValueId, ops: [OpId; 3], [groups, each, h, w]: [usize; 4]) {

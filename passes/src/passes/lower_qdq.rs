@@ -36,12 +36,7 @@ impl Pass for LowerQdq {
     }
 
     fn run(&self, graph: &mut Graph, cx: &mut PassContext<'_>) -> Result<Outcome, Aborted> {
-        let body = graph.body();
-        let stored = |graph: &Graph, v: &ValueId| graph.value(*v).ty().quant().is_some();
-        let results = graph.ops_in(body).flat_map(|op| graph.op(op).results().to_vec()).collect::<Vec<_>>();
-        let region = graph.region(body);
-        let values: Vec<ValueId> =
-            region.inputs().iter().chain(region.consts()).chain(&results).copied().filter(|v| stored(graph, v)).collect();
+        let values = stored(graph);
         if values.is_empty() {
             return Ok(Outcome::Unchanged);
         }
@@ -83,4 +78,21 @@ impl Pass for LowerQdq {
         }
         Ok(Outcome::Changed)
     }
+}
+
+/// The stored values of the body: inputs, constants in the order in which ops read them first, results of ops.
+fn stored(graph: &Graph) -> Vec<ValueId> {
+    let region = graph.region(graph.body());
+    let mut position = vec![usize::MAX; graph.op_bound()];
+    graph.all_ops().into_iter().enumerate().for_each(|(at, op)| position[op.index()] = at);
+    let reader = |user: &User| match *user {
+        User::Op(op, port) => (position[op.index()], port),
+        User::Return(_, port) => (usize::MAX, port),
+    };
+    let mut constants = region.consts().to_vec();
+    // Passes add constants in an order of their own.
+    constants.sort_by_cached_key(|&v| graph.value(v).users().iter().map(reader).min());
+    let results = graph.ops_in(graph.body()).flat_map(|op| graph.op(op).results()).copied();
+    let values = region.inputs().iter().copied().chain(constants).chain(results);
+    values.filter(|&v| graph.value(v).ty().quant().is_some()).collect()
 }
