@@ -4,7 +4,7 @@
 //! %y = onnx.Conv %x, %w {strides = [2, 2]}    ──▶    %y = onnx.Conv %x, %w {strides = [2, 2]} : f32[1,8,16,16]
 //! ```
 
-use spaceevo_ir::verify::Form;
+use spaceevo_ir::verify::{Form, verify};
 use spaceevo_ir::{Diagnostic, Graph, Severity, Type, shape};
 
 use crate::analysis::model_ops;
@@ -18,7 +18,8 @@ static INFO: PassInfo = PassInfo {
     summary: "fill in element types and shapes of all values",
     doc: "Every value gets the type that follows from the inputs and the operators. Declared types are kept where they say \
           as much or more. What cannot be true is reported: as a warning where a declared type contradicts what the op \
-          makes, and where operands and attributes of an op cannot go together. Ops of unknown domains are left untyped, \
+          makes, and where operands and attributes of an op cannot go together; as an error where the declared type leaves \
+          the ops that read it without a meaning. Ops of unknown domains are left untyped, \
           which `--explain` lists. Bodies of functions stay untyped.",
     effect: Effect::Exact,
     accepts: Form::Any,
@@ -35,7 +36,13 @@ impl Pass for InferShapes {
         let ops = model_ops(graph);
         // Inference goes over the whole graph at once: what it changed is known by comparing.
         let mut typed = graph.clone();
-        for diagnostic in shape::infer(&mut typed) {
+        let problems = shape::infer(&mut typed);
+        // A declared type is kept. Where it does not go together with what is known now, the model is wrong, not this pass.
+        let contradiction = problems.iter().find(|d| d.code == "shape-mismatch");
+        if let Some(found) = contradiction.filter(|_| !verify(&typed, Form::Any).is_empty()) {
+            return Err(cx.error(found.clone()));
+        }
+        for diagnostic in problems {
             let severity = diagnostic.severity.min(Severity::Warning);
             let diagnostic = Diagnostic { severity, ..diagnostic };
             // A fixpoint asks more than once.
