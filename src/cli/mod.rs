@@ -72,6 +72,7 @@ impl From<Vec<Diagnostic>> for Failure {
 /// Parses the command line, runs the command, prints what went wrong.
 pub(crate) fn main() -> ExitCode {
     let cli = Cli::parse();
+    spaceevo::cost::memory::keep_freed();
     signals::handle();
     let outcome = std::panic::catch_unwind(|| match cli.command {
         Command::Convert(arguments) => convert::run(&arguments),

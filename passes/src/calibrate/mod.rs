@@ -129,7 +129,8 @@ impl Slot {
 fn extremes(numbers: &[f32]) -> Option<(f32, f32)> {
     const LANES: usize = 16;
     let first = *numbers.first()?;
-    let (mut low, mut high, mut nan) = ([first; LANES], [first; LANES], [false; LANES]);
+    // Masks as wide as the numbers: bytes would have to be packed and unpacked around every step.
+    let (mut low, mut high, mut nan) = ([first; LANES], [first; LANES], [0u32; LANES]);
     let chunks = numbers.chunks_exact(LANES);
     let rest = chunks.remainder();
     for chunk in chunks {
@@ -137,10 +138,10 @@ fn extremes(numbers: &[f32]) -> Option<(f32, f32)> {
             let v = chunk[i];
             low[i] = if v < low[i] { v } else { low[i] };
             high[i] = if v > high[i] { v } else { high[i] };
-            nan[i] |= v.is_nan();
+            nan[i] |= if v.is_nan() { u32::MAX } else { 0 };
         }
     }
-    if nan.iter().any(|&n| n) || rest.iter().any(|v| v.is_nan()) {
+    if nan.iter().any(|&n| n != 0) || rest.iter().any(|v| v.is_nan()) {
         return Some((f32::NAN, f32::NAN));
     }
     let all =

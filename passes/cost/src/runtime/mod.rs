@@ -19,6 +19,7 @@ pub mod ort;
 mod source;
 pub mod tract;
 mod tract_tables;
+mod tract_weights;
 
 pub use find::{Found, Purpose, available, best};
 

@@ -15,6 +15,7 @@ use spaceevo_ir::{Diagnostic, Dim, Elem, Tensor, TensorType, Type};
 
 use super::library::{Candidate, candidates};
 use super::{LoadOptions, ModelSource, Port, Runtime, Session, TensorView, check_inputs, failed};
+use crate::memory::GiveBack;
 
 const NAME: &str = "onnxruntime";
 
@@ -154,20 +155,6 @@ struct OrtSession {
     outputs: Vec<Port>,
     /// Dropped last.
     _free: GiveBack,
-}
-
-/// Gives memory that was freed back to the system when a session ends: the next one would not find its pieces large enough,
-/// and sessions follow each other.
-struct GiveBack;
-
-impl Drop for GiveBack {
-    fn drop(&mut self) {
-        #[cfg(all(target_os = "linux", target_env = "gnu"))]
-        #[allow(unsafe_code, reason = "takes no pointer and only touches what the allocator holds free")]
-        unsafe {
-            libc::malloc_trim(0);
-        }
-    }
 }
 
 impl Session for OrtSession {

@@ -60,11 +60,14 @@ fn parse(model: ModelSource<'_>) -> Result<Parsed, String> {
     guarded(|| {
         // Declared shapes of inner values and outputs may be wrong or bound to names; tract finds them itself.
         let onnx = tract_onnx::onnx().with_ignore_output_shapes(true).with_ignore_value_info(true);
-        let (proto, folder) = match model {
+        let (mut proto, folder) = match model {
             ModelSource::File(path) => (onnx.proto_model_for_path(path)?, path.parent().and_then(Path::to_str)),
             ModelSource::Bytes(mut bytes) => (onnx.proto_model_for_read(&mut bytes)?, None),
             ModelSource::Graph(_) => (pb::ModelProto::default(), None),
         };
+        if let Some(graph) = &mut proto.graph {
+            super::tract_weights::fold(graph);
+        }
         let parsed = onnx.parse(&proto, folder)?;
         if let Some(name) = parsed.unresolved_inputs.first() {
             return Err(failure(format!("nothing makes the value '{name}'")));
