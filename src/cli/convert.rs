@@ -50,7 +50,7 @@ pub(crate) struct Arguments {
     /// Scale channels between layers where the predicted error falls; for networks with ReLU, compare the SQNR with and without
     #[arg(long)]
     equalize: bool,
-    /// Keep this many ops in float: those whose quantization costs the most quality by measurement (takes minutes)
+    /// Keep at most this many ops in float: those whose quantization costs the most quality by measurement (takes minutes)
     #[arg(long, value_name = "N", default_value_t = 0)]
     keep_float: usize,
     /// Refuse to write below this share of equal top classes (0.98)

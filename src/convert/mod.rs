@@ -65,7 +65,7 @@ pub struct Options {
     pub exclude: Vec<String>,
     /// Scale channels between layers before calibration, where the predicted error falls (`equalize-layers`).
     pub equalize: bool,
-    /// So many ops, those whose quantization costs the most quality by measurement, stay in float, too.
+    /// At most so many ops, whose quantization costs the most quality by measurement, stay in float, too.
     pub keep_float: usize,
     /// Passes of a stronger effect are refused (quantization itself is always allowed).
     pub allow: Effect,
@@ -183,9 +183,9 @@ pub fn convert(job: &Job<'_>, options: &Options, progress: &(dyn Progress + Sync
     let mut options = options.clone();
     let mut sensitivity = Vec::new();
     if options.keep_float > 0 {
-        sensitivity = sensitivity::rank(&graph, job, &options, &calibrating, progress)?;
-        let gaining = sensitivity.iter().filter(|s| s.gain_db > 0.0).take(options.keep_float);
-        options.exclude.extend(gaining.map(|s| s.name.clone()));
+        let (ranked, kept) = sensitivity::choose(&graph, job, &options, &calibrating, progress)?;
+        sensitivity = ranked;
+        options.exclude.extend(kept);
     }
     let options = &options;
     let mut report = Report { sensitivity, ..Report::new(job, options, &graph) };

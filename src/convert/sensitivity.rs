@@ -1,7 +1,8 @@
 //! Mixed precision by measurement: which ops cost the most quality in integers.
 //!
 //! The model is quantized once as a whole, and once for every op with that op left in float. What the outputs gain is the
-//! op's sensitivity; the ops that gain most are kept in float when that is asked for.
+//! op's sensitivity. Gains do not add up, so the ops that are kept in float are chosen one after the other, on more samples:
+//! the next in the ranking stays where it improves on those that stay already.
 
 use spaceevo_cost::runtime::{LoadOptions, ModelSource, Session};
 use spaceevo_ir::{Diagnostic, Graph};
@@ -11,51 +12,108 @@ use super::report::Sensitivity;
 use super::{Job, Options, PREPARE, Progress, RuntimeObserver};
 use crate::quality::Quality;
 
-/// Samples on which sensitivity is measured, evenly spaced among those of calibration.
+/// Samples on which every op is measured, evenly spaced among those of calibration.
 const SAMPLES: usize = 4;
+/// Samples on which choices are measured.
+const DECIDING: usize = 16;
+/// Candidates that are tried for each op that may stay in float.
+const TRIALS: usize = 3;
 /// Signal-to-noise ratio in dB of outputs that are equal.
 const EQUAL: f64 = 150.0;
 
-/// Ops that run in integers by what the outputs gain when the op stays in float, the largest gain first.
-pub(super) fn rank(
+/// Ops that run in integers by what the outputs gain when the op stays in float, the largest gain first; and the names of
+/// those that shall stay, at most `options.keep_float`.
+pub(super) fn choose(
     source: &Graph,
     job: &Job<'_>,
     options: &Options,
     calibrating: &[usize],
     progress: &(dyn Progress + Sync),
-) -> Result<Vec<Sensitivity>, Vec<Diagnostic>> {
+) -> Result<(Vec<Sensitivity>, Vec<String>), Vec<Diagnostic>> {
     let mut graph = source.clone();
     let prepare = format!("{PREPARE},{}", options.calibration());
     let mut observer = RuntimeObserver::new(job.runtime, job.samples, calibrating.to_vec(), options.threads, progress);
     run(&prepare, &mut graph, job, options, Some(&mut observer))?;
 
-    let one = |d: Diagnostic| vec![d];
-    let indices: Vec<usize> = evenly_spaced(calibrating.len(), SAMPLES).into_iter().map(|i| calibrating[i]).collect();
-    let load = LoadOptions { exact_int8: true, ..LoadOptions::default() };
-    let mut float = job.runtime.load(ModelSource::File(job.source), &load).map_err(one)?;
-    let real = outputs(&mut *float, job, &indices).map_err(one)?;
-    drop(float);
-    let measure = |exclude: &[String]| -> Result<(f64, Vec<String>), Vec<Diagnostic>> {
-        let mut quantized = graph.clone();
-        let exclude = Options { exclude: exclude.to_vec(), ..options.clone() }.exclusion();
-        let text = format!("quantize{exclude},fold-clip,drop-dead,lower-qdq,drop-dead");
-        let integer = run(&text, &mut quantized, job, options, None)?;
-        let mut session = job.runtime.load(ModelSource::Graph(&quantized), &load).map_err(one)?;
-        Ok((sqnr(&real, &outputs(&mut *session, job, &indices).map_err(one)?), integer))
-    };
-    let (base, candidates) = measure(&options.exclude)?;
+    let quick = Trial::new(&graph, job, options, calibrating, SAMPLES)?;
+    let (base, candidates) = quick.measure(&[])?;
     progress.stage("sensitivity", candidates.len());
     let mut ranked = Vec::new();
     for name in candidates {
-        let exclude: Vec<String> = options.exclude.iter().cloned().chain([name.clone()]).collect();
         // An op that cannot stay in float alone, because a tensor was not calibrated for that, is no candidate.
-        if let Ok((without, _)) = measure(&exclude) {
+        if let Ok((without, _)) = quick.measure(std::slice::from_ref(&name)) {
             ranked.push(Sensitivity { name, gain_db: without - base });
         }
         progress.advance(1);
     }
     ranked.sort_by(|a, b| b.gain_db.total_cmp(&a.gain_db).then_with(|| a.name.cmp(&b.name)));
-    Ok(ranked)
+    drop(quick);
+
+    let deciding = Trial::new(&graph, job, options, calibrating, DECIDING)?;
+    let (mut best, _) = deciding.measure(&[])?;
+    let (mut kept, trials) = (Vec::new(), options.keep_float.saturating_mul(TRIALS));
+    progress.stage("mixed precision", trials.min(ranked.len()));
+    for candidate in ranked.iter().filter(|s| s.gain_db > 0.0).take(trials) {
+        if kept.len() == options.keep_float {
+            break;
+        }
+        kept.push(candidate.name.clone());
+        match deciding.measure(&kept) {
+            Ok((found, _)) if found > best => best = found,
+            _ => drop(kept.pop()),
+        }
+        progress.advance(1);
+    }
+    Ok((ranked, kept))
+}
+
+fn exact() -> LoadOptions {
+    LoadOptions { exact_int8: true, ..LoadOptions::default() }
+}
+
+/// Measures what becomes of a calibrated graph.
+struct Trial<'a> {
+    graph: &'a Graph,
+    job: &'a Job<'a>,
+    options: &'a Options,
+    indices: Vec<usize>,
+    /// Of the float model, for every sample.
+    outputs: Vec<Vec<Vec<f32>>>,
+}
+
+impl<'a> Trial<'a> {
+    fn new(
+        graph: &'a Graph,
+        job: &'a Job<'a>,
+        options: &'a Options,
+        calibrating: &[usize],
+        samples: usize,
+    ) -> Result<Self, Vec<Diagnostic>> {
+        let indices: Vec<usize> = evenly_spaced(calibrating.len(), samples).into_iter().map(|i| calibrating[i]).collect();
+        let outputs = job
+            .runtime
+            .load(ModelSource::File(job.source), &exact())
+            .and_then(|mut float| outputs(&mut *float, job, &indices))
+            .map_err(|d| vec![d])?;
+        Ok(Trial { graph, job, options, indices, outputs })
+    }
+
+    /// Signal-to-noise ratio in dB of the outputs with more ops in float than the options exclude, and the names of the ops
+    /// in integers.
+    fn measure(&self, float: &[String]) -> Result<(f64, Vec<String>), Vec<Diagnostic>> {
+        let mut quantized = self.graph.clone();
+        let exclude = [&self.options.exclude, float].concat();
+        let exclude = Options { exclude, ..self.options.clone() }.exclusion();
+        let text = format!("quantize{exclude},fold-clip,drop-dead,lower-qdq,drop-dead");
+        let integer = run(&text, &mut quantized, self.job, self.options, None)?;
+        let found = self
+            .job
+            .runtime
+            .load(ModelSource::Graph(&quantized), &exact())
+            .and_then(|mut session| outputs(&mut *session, self.job, &self.indices))
+            .map_err(|d| vec![d])?;
+        Ok((sqnr(&self.outputs, &found), integer))
+    }
 }
 
 /// Runs a pipeline; returns the names of the ops that `quantize` put into integers, as far as `exclude` can name them.
@@ -84,13 +142,13 @@ fn outputs(session: &mut dyn Session, job: &Job<'_>, indices: &[usize]) -> Resul
     indices.iter().map(|&index| of(session, index)).collect()
 }
 
-/// Mean over the outputs of the signal-to-noise ratio over all samples, in dB.
+/// Mean over outputs and samples of the signal-to-noise ratio, in dB: no single sample decides.
 fn sqnr(real: &[Vec<Vec<f32>>], other: &[Vec<Vec<f32>>]) -> f64 {
-    let count = real.first().map_or(0, Vec::len);
-    let of = |output: usize| {
+    let each = real.iter().zip(other).flat_map(|(real, other)| real.iter().zip(other)).map(|(real, other)| {
         let mut quality = Quality::default();
-        real.iter().zip(other).for_each(|(a, b)| quality.add(&a[output], &b[output]));
+        quality.add(real, other);
         quality.db().unwrap_or(EQUAL)
-    };
-    (0..count).map(of).sum::<f64>() / count.max(1) as f64
+    });
+    let each: Vec<f64> = each.collect();
+    each.iter().sum::<f64>() / each.len().max(1) as f64
 }
