@@ -18,9 +18,9 @@ static INFO: PassInfo = PassInfo {
     summary: "fill in element types and shapes of all values",
     doc: "Every value gets the type that follows from the inputs and the operators. Declared types are kept where they say \
           as much or more. What cannot be true is reported: as a warning where a declared type contradicts what the op \
-          makes, and where operands and attributes of an op cannot go together; as an error where the declared type leaves \
-          the ops that read it without a meaning. Ops of unknown domains are left untyped, \
-          which `--explain` lists. Bodies of functions stay untyped.",
+          makes, and where operands and attributes of an op cannot go together; as an error where an op is left \
+          without a meaning. Ops of unknown domains are left untyped, which `--explain` lists. Bodies of functions stay \
+          untyped.",
     effect: Effect::Exact,
     accepts: Form::Any,
     leaves: Form::Any,
@@ -36,19 +36,20 @@ impl Pass for InferShapes {
         let ops = model_ops(graph);
         // Inference goes over the whole graph at once: what it changed is known by comparing.
         let mut typed = graph.clone();
-        let problems = shape::infer(&mut typed);
-        // A declared type is kept. Where it does not go together with what is known now, the model is wrong, not this pass.
-        let contradiction = problems.iter().find(|d| d.code == "shape-mismatch");
-        if let Some(found) = contradiction.filter(|_| !verify(&typed, Form::Any).is_empty()) {
-            return Err(cx.error(found.clone()));
-        }
-        for diagnostic in problems {
+        for diagnostic in shape::infer(&mut typed) {
             let severity = diagnostic.severity.min(Severity::Warning);
             let diagnostic = Diagnostic { severity, ..diagnostic };
             // A fixpoint asks more than once.
             if !cx.log.diagnostics.contains(&diagnostic) {
                 cx.warn(diagnostic);
             }
+        }
+        // What nobody could see before the types were known is wrong with the model, not with this pass.
+        let wrong = verify(&typed, Form::Any).into_iter().next();
+        if let Some(wrong) = wrong.filter(|_| verify(graph, Form::Any).is_empty()) {
+            return Err(
+                cx.error(wrong.note("that follows from the types of the model's inputs and weights: correct the model"))
+            );
         }
         let mut changed = false;
         for op in ops {
