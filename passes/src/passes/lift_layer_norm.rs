@@ -63,6 +63,9 @@ impl Pass for LiftLayerNorm {
     }
 }
 
+/// LayerNormalization must have a scale: one that is made here holds at most so many numbers, whatever the model declares.
+const MOST_ONES: usize = 1 << 24;
+
 /// The pieces up to the division.
 struct Normal {
     x: ValueId,
@@ -143,6 +146,10 @@ fn complete(graph: &Graph, div: OpId, normal: Normal) -> Result<Found, String> {
             .then_some((reader, constant))
     };
     let gamma = follow(div, "Mul");
+    let numbers = dims.iter().try_fold(1usize, |n, &d| n.checked_mul(d)).filter(|&n| n <= MOST_ONES);
+    if gamma.is_none() && numbers.is_none() {
+        return Err(format!("without a scale of its own it would need more than {MOST_ONES} ones"));
+    }
     let scaled = gamma.map_or(div, |(op, _)| op);
     let beta = follow(scaled, "Add");
     let last = beta.map_or(scaled, |(op, _)| op);
