@@ -65,6 +65,12 @@ pub struct OptionInfo {
     pub help: &'static str,
 }
 
+/// The option `samples`, which [`PassContext::observe`] goes by.
+pub const fn samples(default: &'static str) -> OptionInfo {
+    let help = "samples that are looked at, evenly spaced among those given";
+    OptionInfo { name: "samples", kind: OptionKind::Int, default, help }
+}
+
 /// Everything that help, documentation, completion and the pipeline parser need: written once, beside the code.
 #[derive(Clone, Copy, Debug)]
 pub struct PassInfo {
@@ -229,7 +235,7 @@ impl<'a> PassContext<'a> {
         Event { pass: self.pass.name, at, loc: op.loc().clone(), text }
     }
 
-    /// Runs the graph on the samples ([`Observer::observe`]), on as many as the option `samples` says if the pass has one.
+    /// Runs the graph on the samples ([`Observer::observe`]), on as many as the option [`samples`] says if the pass has it.
     /// Returns how many there are. That there are none is an error, and so is what the observer reports.
     pub fn observe(
         &mut self,

@@ -23,6 +23,10 @@ pub(super) fn strides(dims: &[usize]) -> Vec<usize> {
 /// Positions of all elements of an index space with the given strides, in row-major order of the space. This one function
 /// is broadcasting (stride 0), transposition (strides permuted), a diagonal (strides added) and a group of axes.
 pub(super) fn offsets(extents: &[usize], strides: &[usize]) -> Vec<usize> {
+    // The other extents of an empty space may be huge.
+    if extents.contains(&0) {
+        return Vec::new();
+    }
     let mut list = vec![0];
     for (&n, &stride) in extents.iter().zip(strides) {
         list = list.iter().flat_map(|&base| (0..n).map(move |i| base + i * stride)).collect();

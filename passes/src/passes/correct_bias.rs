@@ -18,7 +18,7 @@ use spaceevo_ir::verify::Form;
 use spaceevo_ir::{Graph, OpId, Tensor, ValueId};
 
 use super::quantize::{EXCLUDE, excluded};
-use crate::pass::{Aborted, Effect, OptionInfo, OptionKind, Outcome, Pass, PassContext, PassInfo};
+use crate::pass::{Aborted, Effect, Outcome, Pass, PassContext, PassInfo, samples};
 use crate::quantize::moments::{Gather, Moments, Window};
 use crate::quantize::placement::{Kind, Placement, has_weights};
 use crate::quantize::{rounding, scales};
@@ -37,15 +37,7 @@ static INFO: PassInfo = PassInfo {
     effect: Effect::Approximate,
     accepts: Form::Concrete,
     leaves: Form::Concrete,
-    options: &[
-        OptionInfo {
-            name: "samples",
-            kind: OptionKind::Int,
-            default: "16",
-            help: "samples that are looked at, evenly spaced among those given",
-        },
-        EXCLUDE,
-    ],
+    options: &[samples("16"), EXCLUDE],
 };
 
 impl Pass for CorrectBias {

@@ -18,7 +18,7 @@ use spaceevo_ir::{Graph, OpId, Tensor, ValueId};
 
 use super::quantize::{EXCLUDE, excluded};
 use crate::linear::Linear;
-use crate::pass::{Aborted, Effect, OptionInfo, OptionKind, Outcome, Pass, PassContext, PassInfo};
+use crate::pass::{Aborted, Effect, OptionInfo, OptionKind, Outcome, Pass, PassContext, PassInfo, samples};
 use crate::quantize::balance::{Reader, Seen, Source, Watcher, choose};
 use crate::quantize::placement::{Kind, Placement};
 use crate::quantize::scalable::{Group, averaged, groups, summand};
@@ -40,12 +40,7 @@ static INFO: PassInfo = PassInfo {
     accepts: Form::Concrete,
     leaves: Form::Concrete,
     options: &[
-        OptionInfo {
-            name: "samples",
-            kind: OptionKind::Int,
-            default: "8",
-            help: "samples that are looked at, evenly spaced among those given",
-        },
+        samples("8"),
         OptionInfo {
             name: "limit",
             kind: OptionKind::Float,
