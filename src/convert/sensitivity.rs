@@ -4,11 +4,12 @@
 //! op's sensitivity. Gains do not add up, so the ops that are kept in float are chosen one after the other, on more samples:
 //! the next in the ranking stays where it improves on those that stay already.
 
-use spaceevo_cost::runtime::{LoadOptions, ModelSource, Session};
+use spaceevo_cost::runtime::{ModelSource, Session};
 use spaceevo_ir::{Diagnostic, Graph};
 use spaceevo_passes::{Manager, Pipeline, evenly_spaced};
 
 use super::report::Sensitivity;
+use super::verify::exact;
 use super::{Job, Options, PREPARE, Progress, RuntimeObserver};
 use crate::quality::Quality;
 
@@ -65,10 +66,6 @@ pub(super) fn choose(
         progress.advance(1);
     }
     Ok((ranked, kept))
-}
-
-fn exact() -> LoadOptions {
-    LoadOptions { exact_int8: true, ..LoadOptions::default() }
 }
 
 /// Measures what becomes of a calibrated graph.

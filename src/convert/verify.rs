@@ -15,7 +15,7 @@ use crate::quality::{Quality, top};
 use crate::samples::SampleSource;
 
 /// The target's arithmetic is verified, not this machine's: without VNNI, sums of products saturate (see `x86-avx2`).
-fn exact() -> LoadOptions {
+pub(super) fn exact() -> LoadOptions {
     LoadOptions { exact_int8: true, low_memory: true, ..LoadOptions::default() }
 }
 
