@@ -68,10 +68,16 @@ pub fn near(a: f64, b: f64) -> bool {
     (a - b).abs() <= 1e-6 * a.abs().max(b.abs())
 }
 
+/// More than any network has: a model may declare what it likes, and a single number would be spread as far.
+const MOST_CHANNELS: usize = 1 << 24;
+
 /// The numbers of a constant that is broadcast against a value of rank `rank` with `channels` entries along `axis`: one
 /// for each channel. `None` when it differs along another axis, too, or would widen the value.
 pub fn per_channel(graph: &Graph, value: ValueId, channels: usize, axis: usize, rank: usize) -> Option<Vec<f64>> {
     let tensor = real_const(graph, value)?;
+    if channels > MOST_CHANNELS {
+        return None;
+    }
     let spread = match tensor.len() {
         1 => channels,
         n if n == channels => 1,

@@ -9,6 +9,7 @@ pub mod manager;
 pub mod pass;
 pub mod passes;
 pub mod pipeline;
+pub mod price;
 pub mod product;
 pub mod quantize;
 pub mod registry;

@@ -9,6 +9,7 @@ mod dump;
 mod explain;
 mod inspect;
 mod list;
+mod measure_ops;
 mod progress;
 mod reduce;
 mod run;
@@ -43,6 +44,7 @@ enum Command {
     Explain(explain::Arguments),
     Test(test::Arguments),
     Reduce(reduce::Arguments),
+    MeasureOps(measure_ops::Arguments),
     Doctor(doctor::Arguments),
     Completions(completions::Arguments),
 }
@@ -83,6 +85,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Explain(arguments) => explain::run(&arguments),
         Command::Test(arguments) => test::run(&arguments),
         Command::Reduce(arguments) => reduce::run(&arguments),
+        Command::MeasureOps(arguments) => measure_ops::run(&arguments),
         Command::Doctor(arguments) => doctor::run(&arguments),
         Command::Completions(arguments) => completions::run(&arguments),
     });

@@ -89,7 +89,7 @@ impl Groups {
         let stored = weights.filter(|w| w.is_const() && w.ty().quant().is_some_and(|q| is_byte(q)));
         stored.ok_or("its weights are float or computed: only integer kernels gain from wider groups")?;
         let table = cx.target.groups.as_ref().ok_or("the target says nothing about the width of groups")?;
-        let time = |merged: usize| merged as f64 / table.speed_at(self.width * merged);
+        let time = |merged: usize| merged as f64 / table.speed.at((self.width * merged) as f64);
         let divisors = (2..=self.count).filter(|merged| self.count % merged == 0);
         let best = divisors.min_by(|&a, &b| time(a).total_cmp(&time(b)));
         let best = best.filter(|&merged| time(merged) < WORTH_IT * time(1));

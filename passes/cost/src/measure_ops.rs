@@ -1,0 +1,350 @@
+//! Fills a target's price table (`[prices]`, see `spaceevo_passes::price`) by measurement on this machine.
+//!
+//! For each kind of kernel, two chains of it are run that differ in length only: what one more op takes is the difference,
+//! and whatever stands at the ends of the chain (conversions, changes of layout) cancels. Two map sizes separate what a call
+//! costs from what the work costs. All models of a kind take turns, so that a busy neighbour disturbs them alike; the clock
+//! is the CPU time of the calling thread, medians are taken.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use rustix::time::{ClockId, clock_gettime};
+use spaceevo_ir::text::{self, NoBlobs};
+use spaceevo_ir::{Diagnostic, Loc, Tensor};
+use spaceevo_passes::price::{Curve, Numbers, Price, Prices};
+use spaceevo_passes::target::Provenance;
+use spaceevo_passes::{Manager, Pipeline, Registry, Target};
+
+use crate::machine::Machine;
+use crate::runtime::{LoadOptions, ModelSource, Runtime, Session};
+
+/// How long to measure.
+#[derive(Clone, Copy, Debug)]
+pub struct Effort {
+    /// Turns that each model takes.
+    pub rounds: usize,
+    /// Time of one turn.
+    pub turn: Duration,
+}
+
+/// Told before each kind: how many there are, and the one that is next.
+pub type Told<'a> = &'a dyn Fn(usize, usize, &str);
+
+/// Measures every kind. `date` goes into the provenance. Errors: those of loading and running models.
+pub fn measure_ops(
+    runtime: &dyn Runtime,
+    target: &Target,
+    effort: Effort,
+    date: &str,
+    told: Told<'_>,
+) -> Result<Prices, Diagnostic> {
+    let provenance = Provenance {
+        runtime: format!("{} {}", runtime.name(), runtime.version()),
+        machine: Machine::detect().to_string(),
+        date: date.to_owned(),
+        method: format!("spaceevo-opt measure-ops: chains of two lengths, medians of {} interleaved turns", effort.rounds),
+    };
+    let fused = ["onnx.Relu", "onnx.Clip", "onnx.LeakyRelu", "onnx.HardSigmoid", "onnx.Sigmoid", "onnx.Tanh"];
+    let fused = fused.map(str::to_owned).to_vec();
+    let mut prices = Prices { provenance, fused, float: BTreeMap::new(), integer: BTreeMap::new() };
+    let bench = Bench { runtime, target, registry: Registry::standard(), effort };
+    let kinds = kinds();
+    for (done, kind) in kinds.iter().enumerate() {
+        told(done, kinds.len(), kind.name);
+        if kind.name != ISLAND {
+            prices.float.insert(kind.name.to_owned(), bench.price(kind, Numbers::Float)?);
+        }
+        if kind.integer {
+            prices.integer.insert(kind.name.to_owned(), bench.price(kind, Numbers::Integer)?);
+        }
+    }
+    settle(&mut prices);
+    Ok(prices)
+}
+
+/// Takes known prices off what could only be measured together.
+fn settle(prices: &mut Prices) {
+    for table in [&mut prices.float, &mut prices.integer] {
+        if let (Some(gate), Some(product)) = (table.remove(GATE), table.get("onnx.Mul")) {
+            table.insert(GATE.to_owned(), less(&gate, product, 1.0, 1.0));
+        }
+    }
+    if let (Some(island), Some(conv)) = (prices.integer.remove(ISLAND), prices.float.get("conv1x1")) {
+        let conv = Price {
+            call: conv.call,
+            speed: Curve::try_from(vec![(1, conv.speed.at(NARROW as f64) / NARROW as f64)]).unwrap_or(conv.speed.clone()),
+        };
+        for operator in ["onnx.QuantizeLinear", "onnx.DequantizeLinear"] {
+            prices.integer.insert(operator.to_owned(), less(&island, &conv, 1.0, 2.0));
+        }
+    }
+}
+
+/// The price of what is left when `known` is taken off, divided by `parts`; at least a twentieth of the whole.
+fn less(whole: &Price, known: &Price, width: f64, parts: f64) -> Price {
+    let slow = |price: &Price| 1.0 / price.speed.at(width);
+    let rest = |whole: f64, known: f64| (whole - known).max(0.05 * whole) / parts;
+    let speed = vec![(1, round(1.0 / rest(slow(whole), slow(known))))];
+    Price {
+        call: round(rest(whole.call, known.call)),
+        speed: Curve::try_from(speed).unwrap_or_else(|_| whole.speed.clone()),
+    }
+}
+
+/// A kind of kernel, and how a chain of it is written.
+struct Kind {
+    /// As in the table.
+    name: &'static str,
+    /// Channels at which the speed is measured.
+    widths: &'static [usize],
+    /// Extents of the maps, small and large; `None` for rows of features.
+    maps: Option<[usize; 2]>,
+    /// One op, with the number of channels and the words that stand for types, that makes `%TO` of `%FROM`.
+    line: fn(usize) -> String,
+    /// Work of one op for each number that it makes.
+    work: fn(usize) -> usize,
+    /// Whether there is an integer kernel.
+    integer: bool,
+}
+
+/// Lines of an op with weights: `WEIGHTS` is replaced by their type before extents.
+fn weighted(op: &str, dims: &str, attrs: &str) -> String {
+    format!("  %w.TO = const rand(SEED) : WEIGHTS{dims}\n  %TO = onnx.{op} %FROM, %w.TO{attrs} : TYPE")
+}
+
+/// The kinds, and for each the simplest op of it.
+fn kinds() -> Vec<Kind> {
+    const WIDTHS: &[usize] = &[8, 16, 24, 32, 64, 96, 128, 256];
+    const MAPS: Option<[usize; 2]> = Some([7, 28]);
+    let kind = |name, line, integer| Kind { name, widths: &[64], maps: MAPS, line, work: |_| 1, integer };
+    vec![
+        Kind { widths: WIDTHS, work: |c| c, ..kind("conv1x1", |c| weighted("Conv", &format!("[{c},{c},1,1]"), ""), true) },
+        Kind {
+            widths: &[8, 16, 24, 32, 64, 128],
+            maps: Some([7, 21]),
+            work: |c| 9 * c,
+            ..kind("conv", |c| weighted("Conv", &format!("[{c},{c},3,3]"), " {pads = [1, 1, 1, 1]}"), true)
+        },
+        Kind {
+            widths: WIDTHS,
+            work: |_| 9,
+            ..kind(
+                "depthwise",
+                |c| weighted("Conv", &format!("[{c},1,3,3]"), &format!(" {{pads = [1, 1, 1, 1], group = {c}}}")),
+                true,
+            )
+        },
+        Kind {
+            widths: &[64, 256, 1024],
+            maps: None,
+            work: |c| c,
+            ..kind("onnx.Gemm", |c| weighted("Gemm", &format!("[{c},{c}]"), ""), true)
+        },
+        kind("onnx.Add", |_| "  %TO = onnx.Add %FROM, %x : TYPE".into(), true),
+        kind("onnx.Mul", |_| "  %TO = onnx.Mul %FROM, %x : TYPE".into(), true),
+        kind("onnx.Sigmoid", |_| "  %TO = onnx.Sigmoid %FROM : TYPE".into(), true),
+        kind("onnx.LeakyRelu", |_| "  %TO = onnx.LeakyRelu %FROM {alpha = 0.1} : TYPE".into(), true),
+        kind("onnx.MaxPool", |_| pool("MaxPool", ""), true),
+        kind("onnx.AveragePool", |_| pool("AveragePool", ", count_include_pad = 1"), true),
+        kind(
+            GATE,
+            |c| format!("  %g.TO = onnx.GlobalAveragePool %FROM : ELEM[1,{c},1,1]\n  %TO = onnx.Mul %FROM, %g.TO : TYPE"),
+            true,
+        ),
+        kind("onnx.Relu", |_| "  %TO = onnx.Relu %FROM : TYPE".into(), false),
+        kind("onnx.Clip", |_| "  %TO = onnx.Clip %FROM, %zero, %six : TYPE".into(), false),
+        kind("onnx.HardSigmoid", |_| "  %TO = onnx.HardSigmoid %FROM : TYPE".into(), false),
+        kind("onnx.HardSwish", |_| "  %TO = onnx.HardSwish %FROM : TYPE".into(), false),
+        kind("onnx.Tanh", |_| "  %TO = onnx.Tanh %FROM : TYPE".into(), false),
+        kind("onnx.Softmax", |_| "  %TO = onnx.Softmax %FROM {axis = 1} : TYPE".into(), false),
+        kind("onnx.PRelu", |_| "  %TO = onnx.PRelu %FROM, %slope : TYPE".into(), false),
+        kind("onnx.Elu", |_| "  %TO = onnx.Elu %FROM : TYPE".into(), false),
+        // Stored on both sides, with float weights: a float convolution between two conversions.
+        // Narrow, so that the convolution itself takes little of the time.
+        Kind {
+            widths: &[NARROW],
+            maps: Some([14, 56]),
+            ..kind(
+                ISLAND,
+                |c| format!("  %w.TO = const rand(SEED) : f32[{c},{c},1,1]\n  %TO = onnx.Conv %FROM, %w.TO : TYPE"),
+                true,
+            )
+        },
+    ]
+}
+
+/// A pool and the product with what it makes: the price of the product is taken off.
+const GATE: &str = "onnx.GlobalAveragePool";
+/// A float convolution between conversions: its price is taken off, and what is left is shared by the two.
+const ISLAND: &str = "island";
+/// Its channels.
+const NARROW: usize = 16;
+
+fn pool(op: &str, more: &str) -> String {
+    format!("  %TO = onnx.{op} %FROM {{kernel_shape = [3, 3], pads = [1, 1, 1, 1]{more}}} : TYPE")
+}
+
+/// Work of pools is counted in taps.
+fn taps(kind: &Kind) -> usize {
+    if kind.name.ends_with("Pool") && kind.name != GATE { 9 } else { 1 }
+}
+
+struct Bench<'a> {
+    runtime: &'a dyn Runtime,
+    target: &'a Target,
+    registry: Registry,
+    effort: Effort,
+}
+
+/// Lengths of the two chains.
+const SHORT: usize = 1;
+const LONG: usize = 4;
+
+impl Bench<'_> {
+    /// Measures one kind.
+    fn price(&self, kind: &Kind, numbers: Numbers) -> Result<Price, Diagnostic> {
+        let sizes: Vec<Option<usize>> = kind.maps.map_or(vec![None], |maps| maps.map(Some).to_vec());
+        let mut chains = Vec::new();
+        for &width in kind.widths {
+            for &size in &sizes {
+                for length in [SHORT, LONG] {
+                    chains.push(self.chain(kind, numbers, width, size, length)?);
+                }
+            }
+        }
+        self.take_turns(&mut chains)?;
+        // Nanoseconds of one op more, for each width and size.
+        let times: Vec<f64> = chains.chunks_exact_mut(2).map(|pair| difference(pair).max(1.0)).collect();
+        let work =
+            |width: usize, size: Option<usize>| (width * size.map_or(1, |s| s * s) * (kind.work)(width) * taps(kind)) as f64;
+        let points: Vec<(usize, Vec<(f64, f64)>)> = (kind.widths.iter().zip(times.chunks_exact(sizes.len())))
+            .map(|(&width, times)| (width, sizes.iter().map(|&s| work(width, s)).zip(times.iter().copied()).collect()))
+            .collect();
+        let mut calls: Vec<f64> = points.iter().map(|(_, at)| intercept(at)).collect();
+        let call = median(&mut calls).max(0.0);
+        let speed = |at: &[(f64, f64)]| at.last().map_or(1.0, |&(work, time)| work / (time - call).max(0.05 * time));
+        let curve = points.iter().map(|(width, at)| (*width, round(speed(at)))).collect::<Vec<_>>();
+        let curve = if curve.len() == 1 { vec![(1, curve[0].1)] } else { curve };
+        let speed = Curve::try_from(curve).map_err(|e| Diagnostic::error("measure", Loc::Unknown, e))?;
+        Ok(Price { call: round(call), speed })
+    }
+
+    /// A chain of `length` ops, ready to run.
+    fn chain(
+        &self,
+        kind: &Kind,
+        numbers: Numbers,
+        width: usize,
+        size: Option<usize>,
+        length: usize,
+    ) -> Result<Chain, Diagnostic> {
+        let extents = size.map_or(vec![1, width], |s| vec![1, width, s, s]);
+        let dims = extents.iter().map(usize::to_string).collect::<Vec<_>>().join(",");
+        let (elem, weights) = match numbers {
+            Numbers::Float => ("f32", "f32"),
+            Numbers::Integer => ("qu8(0.02, 128)", "qi8(0.01, 0)"),
+        };
+        let mut source = format!("graph @chain(%x: {elem}[{dims}]) with {{opset = 17}} {{\n");
+        if numbers == Numbers::Float {
+            source += &format!(
+                "  %zero = const 0.0 : f32[]\n  %six = const 6.0 : f32[]\n  %slope = const rand(1) : f32[{width},1,1]\n"
+            );
+        }
+        let name = |at: usize| if at == 0 { "x".to_owned() } else { format!("y{at}") };
+        for at in 0..length {
+            let line = (kind.line)(width).replace("%FROM", &format!("%{}", name(at))).replace("TO", &name(at + 1));
+            source += &line.replace("TYPE", "ELEM[DIMS]").replace("ELEM", elem).replace("DIMS", &dims);
+            source = source.replace("WEIGHTS", weights).replace("SEED", &at.to_string()) + "\n";
+        }
+        source += &format!("  return %{}\n}}\n", name(length));
+        let parsed = text::parse(&source, "measure-ops", &NoBlobs);
+        let mut graph = match (parsed.graph, parsed.diagnostics.into_iter().next()) {
+            (Some(graph), None) => graph,
+            (_, problem) => return Err(problem.unwrap_or_else(|| Diagnostic::error("measure", Loc::Unknown, source))),
+        };
+        let pipeline = Pipeline::parse("lower-qoperator,drop-dead", &self.registry)?;
+        let run = Manager::new(&self.registry, self.target).run(&pipeline, &mut graph, None);
+        if let Some(problem) = run.errors().next() {
+            return Err(problem.clone());
+        }
+        let session = self.runtime.load(ModelSource::Graph(&graph), &LoadOptions::default())?;
+        let numbers = extents.iter().product();
+        Ok(Chain { session, input: [Tensor::new(extents, vec![0.5f32; numbers])], nanos: Vec::new() })
+    }
+
+    fn take_turns(&self, chains: &mut [Chain]) -> Result<(), Diagnostic> {
+        for _ in 0..self.effort.rounds {
+            for chain in &mut *chains {
+                chain.turn(self.effort.turn)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+struct Chain {
+    session: Box<dyn Session>,
+    input: [Tensor; 1],
+    /// Of one run, by turn.
+    nanos: Vec<f64>,
+}
+
+impl Chain {
+    fn turn(&mut self, least: Duration) -> Result<(), Diagnostic> {
+        self.session.run_with(&self.input, &mut |_, _| {})?;
+        let (start, mut runs) = (thread_time(), 0);
+        let taken = loop {
+            self.session.run_with(&self.input, &mut |_, _| {})?;
+            runs += 1;
+            let taken = thread_time() - start;
+            if taken >= least {
+                break taken;
+            }
+        };
+        self.nanos.push(taken.as_nanos() as f64 / f64::from(runs));
+        Ok(())
+    }
+}
+
+/// What one op more takes: the median over turns of the long chain less the short one.
+fn difference(pair: &mut [Chain]) -> f64 {
+    let [short, long] = pair else { return 0.0 };
+    let mut each: Vec<f64> = long.nanos.iter().zip(&short.nanos).map(|(l, s)| (l - s) / (LONG - SHORT) as f64).collect();
+    median(&mut each)
+}
+
+/// Where the line through the first and the last point meets no work at all; with one point, nothing.
+fn intercept(points: &[(f64, f64)]) -> f64 {
+    match points {
+        [(small, fast), .., (large, slow)] if large > small => fast - small * (slow - fast) / (large - small),
+        _ => 0.0,
+    }
+}
+
+fn median(numbers: &mut [f64]) -> f64 {
+    numbers.sort_unstable_by(f64::total_cmp);
+    numbers.get(numbers.len() / 2).copied().unwrap_or_default()
+}
+
+/// Three digits: more would not be there again the next time.
+fn round(number: f64) -> f64 {
+    format!("{number:.2e}").parse().unwrap_or(number)
+}
+
+/// CPU time of the calling thread, which runs all of a session that has one thread.
+fn thread_time() -> Duration {
+    let now = clock_gettime(ClockId::ThreadCPUTime);
+    Duration::new(now.tv_sec.unsigned_abs(), now.tv_nsec.unsigned_abs() as u32)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_call_costs_is_where_the_line_meets_no_work() {
+        assert_eq!(intercept(&[(10.0, 25.0), (30.0, 65.0)]), 5.0);
+        assert_eq!(intercept(&[(10.0, 25.0)]), 0.0);
+        assert_eq!((median(&mut [3.0, 1.0, 2.0]), round(0.123456)), (2.0, 0.123));
+    }
+}
