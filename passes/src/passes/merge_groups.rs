@@ -79,7 +79,7 @@ impl Groups {
         let count = usize::try_from(record.int("group", 1)).ok().filter(|&g| g > 1 && record.name().is_onnx("Conv"))?;
         let dims = graph.value(record.operand(1)?).ty().dims()?;
         let (&filters, &width) = (dims.first()?, dims.get(1)?);
-        (width > 1 && filters > 0 && filters % count == 0).then_some(Groups { count, width, dims })
+        (width > 1 && filters > 0 && filters.is_multiple_of(count)).then_some(Groups { count, width, dims })
     }
 
     /// How many neighbours to put together; a sentence why none.
@@ -90,7 +90,7 @@ impl Groups {
         stored.ok_or("its weights are float or computed: only integer kernels gain from wider groups")?;
         let table = cx.target.groups.as_ref().ok_or("the target says nothing about the width of groups")?;
         let time = |merged: usize| merged as f64 / table.speed.at((self.width * merged) as f64);
-        let divisors = (2..=self.count).filter(|merged| self.count % merged == 0);
+        let divisors = (2..=self.count).filter(|&merged| self.count.is_multiple_of(merged));
         let best = divisors.min_by(|&a, &b| time(a).total_cmp(&time(b)));
         let best = best.filter(|&merged| time(merged) < WORTH_IT * time(1));
         best.ok_or_else(|| format!("groups of {} channels are as fast as wider ones on this target", self.width))
