@@ -189,7 +189,7 @@ fn writers_keep_what_types_say() {
             let registry = Registry::standard();
             let target = Target::named("x86-vnni").unwrap();
             let mut graph = parse(&text, "-", &NoBlobs).into_result().unwrap();
-            let mut run = |graph: &mut Graph, pipeline: &str| {
+            let run = |graph: &mut Graph, pipeline: &str| {
                 let pipeline = Pipeline::parse(pipeline, &registry).unwrap();
                 let report = Manager::new(&registry, &target).run(&pipeline, graph, None);
                 assert!(report.ok(), "{:?}", report.log);

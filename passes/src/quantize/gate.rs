@@ -10,9 +10,9 @@
 
 use std::sync::Arc;
 
-use spaceevo_ir::{Elem, Graph, NewOp, OpId, Quant, Tensor, TensorType, Type, ValueId};
+use spaceevo_ir::{Elem, Graph, NewOp, OpId, Quant, TensorType, Type, ValueId};
 
-use crate::quantize::rescale::same_scale;
+use crate::quantize::rescale::{one_step, same_scale};
 use crate::rewrite;
 use crate::target::StoreRule;
 
@@ -64,11 +64,11 @@ impl Gate {
     /// Puts the saturating sum before `op`; returns it and the product, not yet placed, that makes a gate of it.
     pub(crate) fn write(&self, graph: &mut Graph, op: OpId, by: &str, x: ValueId) -> (ValueId, NewOp) {
         let name = graph.value(graph.op(op).result()).name().clone();
-        let offset = constant(graph, op, format!("{name}.offset"), self.offset, self.quant.store);
+        let offset = one_step(graph, op, format!("{name}.offset"), self.offset, self.quant.store);
         let sum = stored_like(graph, x, &self.sum);
         let add = NewOp::onnx("Add").operand(x).operand(offset);
         let sum = rewrite::insert_before(graph, op, by, format!("{name}.clipped"), sum, add);
-        let alpha = constant(graph, op, format!("{name}.slope"), self.alpha, self.quant.store);
+        let alpha = one_step(graph, op, format!("{name}.slope"), self.alpha, self.quant.store);
         (sum, NewOp::onnx("Mul").operand(sum).operand(alpha))
     }
 }
@@ -77,21 +77,6 @@ impl Gate {
 pub(crate) fn stored_like(graph: &Graph, like: ValueId, quant: &Quant) -> Type {
     let shape = graph.value(like).ty().tensor().and_then(|t| t.shape.clone());
     Type::Tensor(TensorType { elem: Elem::F32, shape, quant: Some(Arc::new(quant.clone())) })
-}
-
-/// A stored constant that stands for exactly one number: one step above or below zero.
-fn constant(graph: &mut Graph, op: OpId, name: String, number: f32, store: Elem) -> ValueId {
-    let (stored, zero) = match number {
-        n if n > 0.0 => (1.0, 0),
-        n if n < 0.0 => (0.0, 1),
-        _ => (0.0, 0),
-    };
-    let scale = if number == 0.0 { 1.0 } else { number.abs() };
-    // Types of the target's activations always pack.
-    let tensor = Tensor::from_f64(store, Vec::new(), &[stored]).unwrap_or_else(|| Tensor::scalar(0u8));
-    let ty = TensorType { quant: Some(Arc::new(Quant::per_tensor(store, scale, zero))), ..TensorType::of(Elem::F32, &[]) };
-    let region = graph.op(op).region();
-    graph.add_typed_const(region, name, tensor, ty)
 }
 
 #[cfg(test)]

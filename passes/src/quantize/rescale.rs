@@ -5,9 +5,11 @@
 //! ```
 //!
 //! `c * scale * (stored - zero)` is `(c * scale) * (stored - zero)`: readers of the result may take the operand's bytes and
-//! read them with another scale. The writers of quantized graphs write such products as nothing.
+//! read them with another scale. The writers of quantized graphs write such products as nothing, and `lift-qdq` reads them back.
 
-use spaceevo_ir::{Graph, OpId, Quant, ValueId, interp};
+use std::sync::Arc;
+
+use spaceevo_ir::{Elem, Graph, OpId, Quant, Tensor, TensorType, ValueId, interp};
 
 use crate::analysis::constant_side;
 use crate::quantize::placement::unfit;
@@ -46,6 +48,21 @@ fn number(graph: &Graph, constant: ValueId) -> Option<f32> {
         Some(quant) => interp::dequantize(tensor, quant).ok()?.to_f32()?.first().copied(),
         None => tensor.to_f32()?.first().copied(),
     }
+}
+
+/// A stored constant of one number, which it stands for exactly: one step above or below zero.
+pub(crate) fn one_step(graph: &mut Graph, op: OpId, name: String, number: f32, store: Elem) -> ValueId {
+    let (stored, zero) = match number {
+        n if n > 0.0 => (1.0, 0),
+        n if n < 0.0 => (0.0, 1),
+        _ => (0.0, 0),
+    };
+    let scale = if number == 0.0 { 1.0 } else { number.abs() };
+    // Types of the target's activations always pack.
+    let tensor = Tensor::from_f64(store, Vec::new(), &[stored]).unwrap_or_else(|| Tensor::scalar(0u8));
+    let ty = TensorType { quant: Some(Arc::new(Quant::per_tensor(store, scale, zero))), ..TensorType::of(Elem::F32, &[]) };
+    let region = graph.op(op).region();
+    graph.add_typed_const(region, name, tensor, ty)
 }
 
 #[cfg(test)]
