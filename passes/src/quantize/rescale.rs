@@ -37,7 +37,8 @@ pub(crate) fn rescaled(graph: &Graph, op: OpId) -> Option<ValueId> {
     let rank = |value: ValueId| graph.value(value).ty().rank();
     let keeps_shape = rank(constant) == Some(0) || rank(constant).zip(rank(input)).is_some_and(|(c, x)| c <= x);
     let same = from.store == to.store && from.store.bits() <= 16 && from.at(0).1 == to.at(0).1;
-    let fits = factor > 0.0 && same && keeps_shape && same_scale(from.at(0).0 * factor, to.at(0).0);
+    // Scales are positive: only a positive number brings one to another.
+    let fits = same && keeps_shape && same_scale(from.at(0).0 * factor, to.at(0).0);
     fits.then_some(input)
 }
 
