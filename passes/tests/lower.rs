@@ -55,6 +55,16 @@ fn bytes() -> Tensor {
     Tensor::new([1, 256], (0..=255u8).collect::<Vec<u8>>())
 }
 
+#[test]
+fn targets_name_passes_that_there_are() {
+    let registry = Registry::standard();
+    for name in Target::names() {
+        for (op, pass) in Target::named(name).unwrap().ops.lowered {
+            assert!(registry.pass(&pass).is_some(), "{name}: {op} is left to {pass}");
+        }
+    }
+}
+
 /// The gate is a multiple of 1/255, so it is off by at most half of one, 1/510: the product by `|x| / 510`, that is
 /// `|x| / (510 scale)` steps. Each form rounds its result by half a step at most: one step more. What single precision
 /// loses, a thousandth of a step here, comes on top.

@@ -37,6 +37,7 @@ mod lower_qoperator;
 mod lower_silu;
 mod merge_clips;
 mod merge_duplicates;
+mod merge_groups;
 mod merge_reshapes;
 mod quantize;
 mod specialize;
@@ -78,6 +79,7 @@ pub(crate) fn all() -> Vec<Arc<dyn Pass>> {
         Arc::new(lower_silu::LowerSilu),
         Arc::new(merge_clips::MergeClips),
         Arc::new(merge_duplicates::MergeDuplicates),
+        Arc::new(merge_groups::MergeGroups),
         Arc::new(merge_reshapes::MergeReshapes),
         Arc::new(quantize::Quantize),
         Arc::new(specialize::Specialize),
