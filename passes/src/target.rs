@@ -99,6 +99,10 @@ impl StoreRule {
 pub struct OpRules {
     /// Run in integers: between quantized tensors of any scales.
     pub integer: Vec<String>,
+    /// Run in integers, or faster, once a pass has written them as other operators: the operator and the pass. Between
+    /// quantized tensors, as the integer ones are.
+    #[serde(default)]
+    pub lowered: BTreeMap<String, String>,
     /// Move bytes: run on stored numbers when operand and result have the same type.
     pub movement: Vec<String>,
     /// Cost nothing after an integer op whose result type saturates just there.
@@ -112,9 +116,14 @@ pub struct OpRules {
 }
 
 impl OpRules {
-    /// True when the operator runs in integers.
+    /// True when the operator runs in integers, as it is or once a pass has written it as others.
     pub fn is_integer(&self, name: &OpName) -> bool {
-        holds(&self.integer, name)
+        holds(&self.integer, name) || self.lowered.contains_key(&name.to_string())
+    }
+
+    /// True when the operator is left to that pass.
+    pub fn is_lowered(&self, name: &OpName, pass: &str) -> bool {
+        self.lowered.get(&name.to_string()).is_some_and(|by| by == pass)
     }
 
     /// True when the operator moves bytes.

@@ -118,6 +118,10 @@ fn target_page(target: &Target) -> (Value, String) {
     ] {
         page.push_str(&format!("\n  {title}\n{}\n", wrapped(names)));
     }
+    if !target.ops.lowered.is_empty() {
+        page.push_str("\n  written as other operators\n");
+        target.ops.lowered.iter().for_each(|(name, pass)| page.push_str(&format!("    {name}: {pass}\n")));
+    }
     if !target.ops.remarks.is_empty() {
         page.push_str("\n  left in float\n");
         target.ops.remarks.iter().for_each(|(name, why)| page.push_str(&format!("    {name}: {why}\n")));
@@ -126,7 +130,7 @@ fn target_page(target: &Target) -> (Value, String) {
     let value = json!({
         "kind": "target", "name": target.name, "summary": target.summary, "form": target.quant.form,
         "activations": activations, "weights": weights, "integer": target.ops.integer, "movement": target.ops.movement,
-        "saturating": target.ops.saturating, "remarks": target.ops.remarks,
+        "saturating": target.ops.saturating, "lowered": target.ops.lowered, "remarks": target.ops.remarks,
         "provenance": {"runtime": source.runtime, "machine": source.machine, "date": source.date, "method": source.method},
     });
     (value, page)

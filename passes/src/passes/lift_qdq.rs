@@ -13,11 +13,12 @@
 use std::sync::Arc;
 
 use spaceevo_ir::verify::{Form, bias_scale_fault};
-use spaceevo_ir::{Def, Elem, Graph, OpId, Quant, Type, User, ValueId, interp};
+use spaceevo_ir::{Def, Elem, Graph, NewOp, OpId, Quant, Type, User, ValueId, interp};
 
 use crate::pass::{Aborted, Effect, Outcome, Pass, PassContext, PassInfo};
 use crate::quantize::reader::{conversion, is_dequantize, is_quantize};
-use crate::rewrite::{erase_unread, erase_unread_value};
+use crate::quantize::rescale::one_step;
+use crate::rewrite::{erase_unread, erase_unread_value, replace};
 
 /// See the module documentation.
 pub(crate) struct LiftQdq;
@@ -29,14 +30,15 @@ static INFO: PassInfo = PassInfo {
           DequantizeLinear with the same scale and zero point, gets the quantized type that the pair states; any number of \
           equal pairs will do. A DequantizeLinear of a constant becomes the type of the constant, one of a 32-bit bias \
           where its scale is the product of those of input and weights; a constant that is quantized in the file is stored \
-          as integers.\n\n\
+          as integers. A DequantizeLinear of the same numbers with another scale becomes a Mul that changes nothing but the \
+          scale.\n\n\
           No number changes but in one way: a Conv, Gemm or MatMul between quantized types adds up whole numbers exactly \
           and multiplies once by the product of scales, where the file added up floats. 'lower-qdq' writes the pairs back, \
           and the network is the one that came. 'lower-qoperator' writes what the types say: a stored number may move by \
           one step, where a sum lies so close to half a step that the float sum was rounded to the other side; Add, Mul, \
           pools and look-ups of stored numbers round in the order of the runtime's kernels likewise.\n\n\
           It declines where other readers see a value before it is rounded or its bytes, where scales are computed, per \
-          block, or differ between the two ops, where a subgraph reads a value or makes it, for activations with a scale \
+          block, or zero points differ between the two ops, where a subgraph reads a value or makes it, for activations with a scale \
           per channel, for types wider than 16 bits or of floating point, and for biases in other units. A bias in float \
           stays, and its op then runs in float.",
     effect: Effect::Rounding,
@@ -81,6 +83,8 @@ struct Lift {
     quant: Quant,
     /// DequantizeLinear ops whose readers read the value itself.
     copies: Vec<OpId>,
+    /// DequantizeLinear ops that read the same numbers with another scale.
+    rescales: Vec<(OpId, Quant)>,
     counted: &'static str,
 }
 
@@ -89,7 +93,7 @@ impl Lift {
         let value = match graph.const_of(self.value) {
             Some(_) => self.constant(graph),
             None => {
-                graph.set_type(self.value, quantized(graph.value(self.value).ty(), self.quant));
+                graph.set_type(self.value, quantized(graph.value(self.value).ty(), self.quant.clone()));
                 self.value
             }
         };
@@ -103,6 +107,9 @@ impl Lift {
                 graph.set_name(value, name);
             }
             erase_unread(graph, op);
+        }
+        for (op, quant) in self.rescales {
+            rescale(graph, op, value, factor(&self.quant, &quant), quant);
         }
         erase_unread_value(graph, self.value);
     }
@@ -128,6 +135,24 @@ impl Lift {
         // What cannot be stored has been declined.
         let stored = if tensor.elem() == self.quant.store { Ok(tensor) } else { interp::quantize(&tensor, &self.quant) };
         stored.map_or(self.value, |stored| graph.add_typed_const(region, name, stored, ty))
+    }
+}
+
+/// Writes a DequantizeLinear of `value`'s stored numbers with another scale as the product that says so.
+fn rescale(graph: &mut Graph, op: OpId, value: ValueId, factor: f32, quant: Quant) {
+    let copy = graph.op(op).result();
+    let (mut name, ty) = (graph.value(copy).name().clone(), graph.value(copy).ty().clone());
+    let scale = graph.op(op).operand(1).map(|scale| graph.value(scale).name().clone());
+    // A copy that is named after the bytes has no name of its own; its scale may.
+    if let Some(stem) = scale.as_ref().and_then(|s| s.strip_suffix("_scale")).filter(|_| name.ends_with("_dequantized")) {
+        name = stem.into();
+    }
+    let factor = one_step(graph, op, format!("{name}_factor"), factor, quant.store);
+    let product = replace(graph, op, INFO.name, &[], NewOp::onnx("Mul").operand(value).operand(factor));
+    let result = graph.op(product).result();
+    graph.set_type(result, quantized(&ty, quant));
+    if !graph.is_returned(result) {
+        graph.set_name(result, name);
     }
 }
 
@@ -169,7 +194,7 @@ fn pairs(graph: &Graph, op: OpId) -> Result<Lift, String> {
         }
         _ => {}
     }
-    let mut copies = Vec::new();
+    let (mut copies, mut again) = (Vec::new(), Vec::new());
     // A constant may be read otherwise, too: its twin is another value.
     let quantizers: Vec<User> = if constant { vec![User::Op(op, 0)] } else { graph.value(value).users().to_vec() };
     for user in quantizers {
@@ -186,17 +211,29 @@ fn pairs(graph: &Graph, op: OpId) -> Result<Lift, String> {
                 User::Op(dq, 0) if is_dequantize(graph.op(*dq).name()) && in_body(graph, *dq) => *dq,
                 _ => return Err(format!("{} is read as it is stored", graph.label(stored))),
             };
-            if conversion(graph, copy)? != quant {
-                return Err(format!("{} is read with another scale or zero point", graph.label(stored)));
-            }
             not_nested(graph, copy)?;
-            copies.push(copy);
+            match conversion(graph, copy)? {
+                same if same == quant => copies.push(copy),
+                other if !constant && rescales(&quant, &other) => again.push((copy, other)),
+                _ => return Err(format!("{} is read with another type or zero point", graph.label(stored))),
+            }
         }
     }
-    if copies.is_empty() {
+    if copies.is_empty() && again.is_empty() {
         return Err("nobody reads what it stores: run 'drop-dead'".into());
     }
-    Ok(Lift { value, quant, copies, counted: if constant { "constants" } else { "activations" } })
+    Ok(Lift { value, quant, copies, rescales: again, counted: if constant { "constants" } else { "activations" } })
+}
+
+/// By what `other` takes the same stored numbers for larger than `quant` does.
+fn factor(quant: &Quant, other: &Quant) -> f32 {
+    (f64::from(other.at(0).0) / f64::from(quant.at(0).0)) as f32
+}
+
+/// True when a product with one number says what it means to read stored numbers of type `quant` as `other`.
+fn rescales(quant: &Quant, other: &Quant) -> bool {
+    let scaled = |q: &Quant| Quant { scale: vec![1.0], ..q.clone() };
+    quant.axis.is_none() && scaled(quant) == scaled(other) && factor(quant, other).is_normal()
 }
 
 /// A DequantizeLinear of a constant, or one that is left over.
@@ -255,7 +292,7 @@ fn constants(graph: &Graph, op: OpId, stored: ValueId) -> Result<Lift, String> {
     };
     not_nested(graph, op)?;
     let copies = graph.value(stored).users().iter().filter_map(same).collect();
-    Ok(Lift { value: stored, quant, copies, counted: "constants" })
+    Ok(Lift { value: stored, quant, copies, rescales: Vec::new(), counted: "constants" })
 }
 
 fn in_body(graph: &Graph, op: OpId) -> bool {

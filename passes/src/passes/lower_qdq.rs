@@ -7,13 +7,18 @@
 //!                                                     %y = onnx.DequantizeLinear %y.q, %s, %z : f32[..]
 //! ```
 //!
-//! One quantizer per tensor, shared by all its readers. Inputs and results of the model stay float.
+//! One quantizer per tensor, shared by all its readers. A Mul that only changes the scale of stored numbers becomes a second
+//! DequantizeLinear of the same numbers. Inputs and results of the model stay float.
+
+use std::collections::HashMap;
 
 use spaceevo_ir::verify::Form;
-use spaceevo_ir::{Def, Elem, Graph, Place, User, ValueId};
+use spaceevo_ir::{Def, Elem, Graph, OpId, Place, User, ValueId};
 
 use crate::pass::{Aborted, Effect, Outcome, Pass, PassContext, PassInfo};
+use crate::quantize::rescale::rescaled;
 use crate::quantize::writer::{Writer, front, quant, set_plain, stem};
+use crate::rewrite::erase_unread;
 
 /// See the module documentation.
 pub(crate) struct LowerQdq;
@@ -42,8 +47,13 @@ impl Pass for LowerQdq {
         }
         let mut writer = Writer::new(graph, INFO.name).map_err(|d| cx.error(d))?;
         let start = front(graph);
+        let rescales = rescales(graph);
+        let mut lows: HashMap<ValueId, ValueId> = HashMap::new();
         for value in values {
             let Some(q) = quant(graph, value) else { continue };
+            if is_factor(graph, &rescales, value) {
+                continue;
+            }
             let name = stem(graph, value);
             let users: Vec<User> = graph.value(value).users().to_vec();
             let def = graph.value(value).def();
@@ -53,6 +63,15 @@ impl Pass for LowerQdq {
                 break;
             }
             cx.count("tensors", 1);
+            if let Def::Op(op, _) = def
+                && let Some(&low) = rescales.get(&op).and_then(|source| lows.get(source))
+            {
+                let float = writer.dequantize(graph, Place::Before(op), low, &q, (&name, name.clone()));
+                lows.insert(value, low);
+                users.into_iter().for_each(|user| graph.replace_use(user, float));
+                erase_unread(graph, op);
+                continue;
+            }
             let first = match def {
                 Def::Op(op, _) => Place::After(op),
                 _ => start,
@@ -65,6 +84,7 @@ impl Pass for LowerQdq {
             } else {
                 set_plain(graph, value, Elem::F32);
                 let low = writer.quantize(graph, first, value, &q, &name);
+                lows.insert(value, low);
                 let after = graph.def_op(low).map_or(first, Place::After);
                 let float = writer.dequantize(graph, after, low, &q, (&name, format!("{name}_dequantized")));
                 if matches!(def, Def::Op(..)) {
@@ -78,6 +98,18 @@ impl Pass for LowerQdq {
         }
         Ok(Outcome::Changed)
     }
+}
+
+/// Products that give stored numbers another scale, and the values whose numbers they are.
+fn rescales(graph: &Graph) -> HashMap<OpId, ValueId> {
+    graph.ops_in(graph.body()).filter_map(|op| Some((op, rescaled(graph, op)?))).collect()
+}
+
+/// True for a constant that only such products read.
+fn is_factor(graph: &Graph, rescales: &HashMap<OpId, ValueId>, value: ValueId) -> bool {
+    let users = graph.value(value).users();
+    let reads = |user: &User| matches!(user, User::Op(op, _) if rescales.contains_key(op));
+    graph.value(value).is_const() && !users.is_empty() && users.iter().all(reads)
 }
 
 /// The stored values of the body: inputs, constants in the order in which ops read them first, results of ops.

@@ -6,7 +6,8 @@
 //!                                                      %z = onnx.Tanh %y.f : f32[..]
 //! ```
 //!
-//! Ops that move bytes run on them as they are; between integer and float ops stand conversions, one per tensor and
+//! Ops that move bytes run on them as they are, and a Mul that only changes the scale of bytes is written as nothing: its
+//! readers take the same bytes with another scale; between integer and float ops stand conversions, one per tensor and
 //! direction. Inputs and results of the model stay float.
 
 use std::collections::{BTreeMap, HashMap};
@@ -14,10 +15,12 @@ use std::collections::{BTreeMap, HashMap};
 use spaceevo_ir::verify::Form;
 use spaceevo_ir::{Attr, Attrs, Elem, Graph, MICROSOFT, NewOp, OpId, OpName, Place, Quant, User, ValueId};
 
+use crate::analysis::constant_side;
 use crate::pass::{Aborted, Effect, Outcome, Pass, PassContext, PassInfo};
 use crate::quantize::placement::{has_weights, unfit};
+use crate::quantize::rescale::rescaled;
 use crate::quantize::writer::{Writer, front, quant, set_plain, stem};
-use crate::rewrite::exchange_operand;
+use crate::rewrite::{erase_unread, exchange_operand};
 
 /// See the module documentation.
 pub(crate) struct LowerQoperator;
@@ -27,7 +30,7 @@ static INFO: PassInfo = PassInfo {
     summary: "write quantized types as QLinear operators",
     doc: "Conv, Gemm, MatMul, Add, Mul, Concat, pools, Sigmoid, LeakyRelu and Softmax between stored tensors become the QLinear \
           operators of ONNX and of the com.microsoft domain; a Gemm with float result becomes a QGemm without output scale. Ops \
-          that move bytes stay. Everything else runs in float between conversions. Needs operator set 13.",
+          that move bytes stay, and products that only change a scale vanish. Everything else runs in float between conversions. Needs operator set 13.",
     effect: Effect::Rounding,
     accepts: Form::Concrete,
     leaves: Form::Concrete,
@@ -53,7 +56,7 @@ impl Pass for LowerQoperator {
         if !cx.rewrite(graph, first, "this op and all others with stored tensors are written as integer operators") {
             return Ok(Outcome::Unchanged);
         }
-        let mut lowering = Lowering { writer, floats: HashMap::new(), types: BTreeMap::new() };
+        let mut lowering = Lowering { writer, floats: HashMap::new(), types: BTreeMap::new(), rescales: Vec::new() };
         let place = front(graph);
         for input in inputs {
             lowering.store(graph, input, place);
@@ -62,6 +65,7 @@ impl Pass for LowerQoperator {
             lowering.op(graph, cx, op);
         }
         lowering.results(graph);
+        lowering.drop_rescales(graph);
         for (value, quant) in lowering.types {
             set_plain(graph, value, quant.store);
         }
@@ -107,6 +111,9 @@ struct Lowering {
     floats: HashMap<ValueId, ValueId>,
     /// Every value that is now bytes.
     types: BTreeMap<ValueId, Quant>,
+    /// Products that give the bytes of an operand another scale. They stay until their readers are written, who take the scale
+    /// from the type of the result.
+    rescales: Vec<OpId>,
 }
 
 impl Lowering {
@@ -156,6 +163,10 @@ impl Lowering {
                 exchange_operand(graph, op, 2, Some(zero));
             }
             results.into_iter().for_each(|value| _ = self.types.insert(value, q.clone()));
+            return;
+        }
+        if rescaled(graph, op).is_some() {
+            self.rescales.push(op);
             return;
         }
         if let Some((name, attrs, new)) = self.integer(graph, cx, op) {
@@ -262,6 +273,15 @@ impl Lowering {
             attrs.remove("beta");
         }
         Some((target, attrs, new))
+    }
+
+    /// Lets the readers of rescaled bytes take the bytes as they were made. The first of a chain goes first.
+    fn drop_rescales(&mut self, graph: &mut Graph) {
+        for op in std::mem::take(&mut self.rescales) {
+            let Some((bytes, _, _)) = constant_side(graph, op) else { continue };
+            graph.replace_all_uses(graph.op(op).result(), bytes);
+            erase_unread(graph, op);
+        }
     }
 
     /// Converts stored results of the model; the float twin takes the name that callers know.

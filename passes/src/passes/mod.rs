@@ -28,9 +28,13 @@ mod lift_qdq;
 mod lift_qoperator;
 mod lift_se;
 mod lift_silu;
+mod lower_avg_pool;
 mod lower_batch_norm;
+mod lower_hard_sigmoid;
+mod lower_hard_swish;
 mod lower_qdq;
 mod lower_qoperator;
+mod lower_silu;
 mod merge_clips;
 mod merge_duplicates;
 mod merge_groups;
@@ -66,9 +70,13 @@ pub(crate) fn all() -> Vec<Arc<dyn Pass>> {
         Arc::new(lift_qoperator::LiftQoperator),
         Arc::new(lift_se::LiftSe),
         Arc::new(lift_silu::LiftSilu),
+        Arc::new(lower_avg_pool::LowerAvgPool),
         Arc::new(lower_batch_norm::LowerBatchNorm),
+        Arc::new(lower_hard_sigmoid::LowerHardSigmoid),
+        Arc::new(lower_hard_swish::LowerHardSwish),
         Arc::new(lower_qdq::LowerQdq),
         Arc::new(lower_qoperator::LowerQoperator),
+        Arc::new(lower_silu::LowerSilu),
         Arc::new(merge_clips::MergeClips),
         Arc::new(merge_duplicates::MergeDuplicates),
         Arc::new(merge_groups::MergeGroups),

@@ -113,7 +113,7 @@ fn activation_types(
 ) -> Result<BTreeMap<ValueId, Arc<Quant>>, Aborted> {
     let mut ranges: BTreeMap<usize, Range> = BTreeMap::new();
     for value in plan.calibrated(graph) {
-        let Some(range) = graph.value(value).range() else {
+        let Some(range) = known_range(graph, value).or(graph.value(value).range()) else {
             let message = format!("{} has no calibrated range", graph.label(value));
             let loc = graph.def_op(value).map_or_else(Default::default, |op| graph.op(op).loc().clone());
             return Err(cx.error(
@@ -138,6 +138,12 @@ fn activation_types(
         }
     }
     Ok(found)
+}
+
+/// The range of a value that is known without looking: a hard sigmoid is a gate in [0, 1], and one that is stored in steps of
+/// 1/255 is what a saturating sum gives.
+fn known_range(graph: &Graph, value: ValueId) -> Option<Range> {
+    graph.def_named(value, "HardSigmoid").map(|_| Range { min: 0.0, max: 1.0 })
 }
 
 /// Quantizes the constant operands of an integer op.

@@ -1,9 +1,12 @@
 //! Quantization: which tensors are stored as integers, with which scales, and how that is written down and read back.
 
 pub mod balance;
+pub(crate) mod gate;
+pub(crate) mod lowering;
 pub mod moments;
 pub mod placement;
 pub(crate) mod reader;
+pub(crate) mod rescale;
 pub mod rounding;
 pub mod scalable;
 pub mod scales;

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use spaceevo_ir::{
-    Attr, Diagnostic, Elem, Graph, Loc, MICROSOFT, NewOp, ONNX, OpId, OpName, Place, Quant, Tensor, TensorType, Type,
+    Attr, Def, Diagnostic, Elem, Graph, Loc, MICROSOFT, NewOp, ONNX, OpId, OpName, Place, Quant, Tensor, TensorType, Type,
     ValueId, schema,
 };
 
@@ -39,8 +39,15 @@ impl Writer {
 
     fn constant(&mut self, graph: &mut Graph, name: String, tensor: Tensor) -> ValueId {
         let key = (tensor.elem(), tensor.dims().to_vec(), tensor.bytes().to_vec());
-        let body = graph.body();
-        *self.constants.entry(key).or_insert_with(|| graph.add_const(body, name, tensor))
+        // What was only made for an op that is gone is gone, too.
+        match self.constants.get(&key) {
+            Some(&known) if graph.value(known).def() != Def::Erased => known,
+            _ => {
+                let fresh = graph.add_const(graph.body(), name, tensor);
+                self.constants.insert(key, fresh);
+                fresh
+            }
+        }
     }
 
     /// The scale as a scalar or vector.

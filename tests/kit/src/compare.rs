@@ -14,12 +14,13 @@ pub enum Closeness {
 }
 
 impl Closeness {
-    /// What an effect demands; `tolerance` is what the case states for approximate ones. `None` for [`Effect::Retrain`],
+    /// What an effect demands; `tolerance` is what the case states for approximate ones, and for rounding to stored numbers,
+    /// where one step is more than single precision loses. `None` for [`Effect::Retrain`],
     /// which promises nothing about numbers, and for an approximate effect without a tolerance.
     pub fn of(effect: Effect, tolerance: Option<f64>) -> Option<Closeness> {
         match effect {
             Effect::Exact => Some(Closeness::Bits),
-            Effect::Rounding => Some(Closeness::Relative(1e-4)),
+            Effect::Rounding => Some(Closeness::Relative(tolerance.unwrap_or(1e-4))),
             Effect::Approximate => tolerance.map(Closeness::Relative),
             Effect::Retrain => None,
         }

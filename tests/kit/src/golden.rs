@@ -9,8 +9,8 @@
 //! ```
 //!
 //! Further header lines: `target: NAME`; `samples: 4` (calibration samples to draw); `draw: LOW HIGH` (interval of the
-//! inputs); `dims: N=2 H=8` (extents of named dims); `tolerance: 0.01` (for approximate effects, in parts of the largest
-//! number); `not idempotent: why`; `not run: why` (the interpreter has no kernel for an op).
+//! inputs); `dims: N=2 H=8` (extents of named dims); `tolerance: 0.01` (for approximate effects and for rounding to stored
+//! numbers, in parts of the largest number); `not idempotent: why`; `not run: why` (the interpreter has no kernel for an op).
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
