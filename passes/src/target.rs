@@ -24,6 +24,8 @@ pub struct Target {
     /// Which channel counts its kernels like; without it, none are padded.
     #[serde(default)]
     pub width: Option<WidthRule>,
+    /// How fast grouped convolutions are.
+    pub groups: Option<GroupRule>,
 }
 
 /// Where the facts come from: every statement about speed says on what it was measured.
@@ -200,6 +202,35 @@ fn holds(list: &[String], name: &OpName) -> bool {
     list.contains(&name.to_string())
 }
 
+/// How fast grouped integer convolutions are.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GroupRule {
+    /// Input channels of a group, rising, and products per second there as a share of what wide convolutions reach.
+    pub speed: Vec<(usize, f64)>,
+}
+
+impl GroupRule {
+    /// The speed at a width: between two entries on the line through their logarithms, beyond the ends as there.
+    pub fn speed_at(&self, width: usize) -> f64 {
+        let next = self.speed.partition_point(|(w, _)| *w < width);
+        let at = |index: usize| self.speed.get(index).copied();
+        match (next.checked_sub(1).and_then(at), at(next)) {
+            (Some((low, slow)), Some((high, fast))) => {
+                let share = (width as f64 / low as f64).ln() / (high as f64 / low as f64).ln();
+                slow * (fast / slow).powf(share)
+            }
+            (Some((_, speed)), None) | (None, Some((_, speed))) => speed,
+            (None, None) => 1.0,
+        }
+    }
+
+    fn is_usable(&self) -> bool {
+        let rising = self.speed.is_sorted_by(|a, b| a.0 < b.0);
+        rising && self.speed.iter().all(|&(width, speed)| width > 0 && speed > 0.0 && speed.is_finite())
+    }
+}
+
 /// The target files that ship.
 const SHIPPED: &[(&str, &str)] =
     &[("x86-vnni", include_str!("../targets/x86-vnni.toml")), ("x86-avx2", include_str!("../targets/x86-avx2.toml"))];
@@ -219,6 +250,10 @@ impl Target {
             if !(2..=8).contains(&rule.bits) {
                 return Err(fail(format!("bits is {}", rule.bits)).note("it must be 2 to 8"));
             }
+        }
+        if target.groups.as_ref().is_some_and(|g| !g.is_usable()) {
+            return Err(fail("groups.speed is no rising list of widths with positive speeds".into())
+                .note("write [[2, 0.01], [4, 0.02]]: channels of a group, and the speed there"));
         }
         if !matches!(target.quant.form.as_str(), "qoperator" | "qdq") {
             return Err(fail(format!("form is '{}'", target.quant.form)).note("it must be qoperator or qdq"));
@@ -262,6 +297,15 @@ mod tests {
             let error = Target::parse(&text.replacen(right, wrong, 1), "t").unwrap_err();
             assert!(error.to_string().contains("width"), "{error}");
         }
+    }
+
+    #[test]
+    fn speeds_lie_between_those_of_the_widths_around() {
+        let rule = GroupRule { speed: vec![(2, 0.01), (8, 0.16)] };
+        assert_eq!([1, 2, 8, 99].map(|w| rule.speed_at(w)), [0.01, 0.01, 0.16, 0.16]);
+        assert!((rule.speed_at(4) - 0.04).abs() < 1e-12);
+        let text = SHIPPED[0].1.replace("[2, 0.0037]", "[512, 1.0]");
+        assert_eq!(Target::parse(&text, "t").unwrap_err().code, "target-file");
     }
 
     #[test]

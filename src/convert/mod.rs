@@ -109,7 +109,8 @@ impl Options {
     /// The pipeline that `convert` runs, as text that `spaceevo-opt run` takes.
     pub fn pipeline(&self) -> String {
         let lower = if self.form() == Writing::Qdq { "lower-qdq" } else { "lower-qoperator" };
-        format!("{PREPARE},{},quantize{},fold-clip,drop-dead,{lower},drop-dead", self.calibration(), self.exclusion())
+        let (calibration, exclusion) = (self.calibration(), self.exclusion());
+        format!("{PREPARE},{calibration},quantize{exclusion},fold-clip,drop-dead,merge-groups,{lower},drop-dead")
     }
 
     /// The passes that look at samples.

@@ -34,6 +34,7 @@ mod lower_qdq;
 mod lower_qoperator;
 mod merge_clips;
 mod merge_duplicates;
+mod merge_groups;
 mod merge_reshapes;
 mod pad_stem;
 mod quantize;
@@ -73,6 +74,7 @@ pub(crate) fn all() -> Vec<Arc<dyn Pass>> {
         Arc::new(lower_qoperator::LowerQoperator),
         Arc::new(merge_clips::MergeClips),
         Arc::new(merge_duplicates::MergeDuplicates),
+        Arc::new(merge_groups::MergeGroups),
         Arc::new(merge_reshapes::MergeReshapes),
         Arc::new(pad_stem::PadStem),
         Arc::new(quantize::Quantize),
