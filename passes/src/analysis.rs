@@ -133,6 +133,30 @@ pub fn axes_from_front(axes: &[i64], rank: usize) -> Option<Vec<usize>> {
     Some(axes)
 }
 
+/// How much a Pad adds before and behind along every axis; a sentence when that is not known.
+pub fn pad_amounts(graph: &Graph, pad: OpId) -> Result<(Vec<i64>, Vec<i64>), String> {
+    let pads = match ints(graph, pad, "pads", 1) {
+        Ints::Known(pads) => pads,
+        _ => return Err("its pads are no constant".into()),
+    };
+    let half = pads.len() / 2;
+    let (before, after) = pads.split_at(half);
+    let axes = match if opset(graph, pad) >= 18 { ints(graph, pad, "axes", 3) } else { Ints::Absent } {
+        Ints::Absent => return Ok((before.to_vec(), after.to_vec())),
+        Ints::Computed => return Err("its axes are no constant".into()),
+        Ints::Known(axes) => axes,
+    };
+    let rank =
+        graph.op(pad).operand(0).and_then(|v| graph.value(v).ty().rank()).ok_or("the rank of its input is not known")?;
+    let (mut all_before, mut all_after) = (vec![0; rank], vec![0; rank]);
+    for (i, &axis) in axes.iter().enumerate() {
+        let at = axes_from_front(&[axis], rank).ok_or("an axis is out of range")?[0];
+        all_before[at] = *before.get(i).ok_or("its pads and axes do not match")?;
+        all_after[at] = *after.get(i).ok_or("its pads and axes do not match")?;
+    }
+    Ok((all_before, all_after))
+}
+
 /// True when both are tensors of the same element type and certainly the same shape: all extents known, or named alike.
 pub fn same_type(a: &Type, b: &Type) -> bool {
     let (Some(a), Some(b)) = (a.tensor(), b.tensor()) else { return false };

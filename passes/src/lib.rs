@@ -16,6 +16,7 @@ pub mod registry;
 pub mod rewrite;
 pub mod target;
 mod upgrade;
+pub mod width;
 
 pub use manager::{Manager, Report, Watch};
 pub use pass::{Aborted, Effect, Observer, OptionInfo, OptionKind, Outcome, Pass, PassContext, PassInfo, evenly_spaced};

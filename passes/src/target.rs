@@ -23,6 +23,9 @@ pub struct Target {
     pub quant: QuantRule,
     /// What the runtime does with operators.
     pub ops: OpRules,
+    /// Which channel counts its kernels like; without it, none are padded.
+    #[serde(default)]
+    pub width: Option<WidthRule>,
     /// How fast grouped convolutions are.
     pub groups: Option<GroupRule>,
     /// What ops cost; without it the rules above alone decide what runs in integers.
@@ -90,6 +93,77 @@ impl StoreRule {
             (Elem::I8, false) => (-half, half - 1),
             _ => (0, 2 * half - 1),
         }
+    }
+}
+
+/// Which channel counts the integer kernels of a runtime like, and how fast it is for others.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WidthRule {
+    /// A depthwise Conv is fast for multiples of this.
+    pub depthwise: usize,
+    /// An ungrouped Conv is fast for operands with a multiple of this many channels...
+    pub input: usize,
+    /// ...and results with a multiple of this many,
+    pub output: usize,
+    /// and no fewer than these.
+    pub least_output: usize,
+    /// Channel counts of a model's input that are worth padding to `input`.
+    pub stem: Vec<usize>,
+    /// Least part of the predicted time that padding must save.
+    pub gain: f64,
+    /// What the predictions are made of.
+    pub rates: WidthRates,
+}
+
+/// Multiply-adds in a nanosecond by kind of kernel, and elements in a nanosecond for all other ops.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WidthRates {
+    /// Ungrouped Conv with a kernel of one tap, and Gemm.
+    pub pointwise: Rate,
+    /// Ungrouped Conv with a larger kernel.
+    pub dense: Rate,
+    /// Depthwise Conv.
+    pub depthwise: Rate,
+    /// Depthwise Conv of more than `depthwise_taps` taps.
+    pub depthwise_large: Rate,
+    /// Largest kernel of `depthwise`.
+    pub depthwise_taps: f64,
+    /// Upper bounds for depthwise kernels of few channels: fewer than the first number, at most the second; ascending.
+    #[serde(default)]
+    pub narrow: Vec<(usize, f64)>,
+    /// Elements of the larger one of operand and result.
+    pub element: f64,
+}
+
+/// Rates by how channel counts are divisible.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Rate {
+    /// As the kernel likes them.
+    pub aligned: f64,
+    /// Not so, but even.
+    pub even: f64,
+    /// Odd ones.
+    pub odd: f64,
+}
+
+impl WidthRule {
+    /// What is wrong with the numbers.
+    fn fault(&self) -> Option<String> {
+        let counts = [self.depthwise, self.input, self.output, self.least_output];
+        if let Some(n) = counts.into_iter().find(|n| !(1..=1024).contains(n)) {
+            return Some(format!("width: {n} is no channel count from 1 to 1024"));
+        }
+        let rates = &self.rates;
+        let kinds = [rates.pointwise, rates.dense, rates.depthwise, rates.depthwise_large];
+        let each = kinds.iter().flat_map(|r| [r.aligned, r.even, r.odd]).chain(rates.narrow.iter().map(|n| n.1));
+        let mut all = each.chain([rates.element, rates.depthwise_taps]);
+        if let Some(rate) = all.find(|r| !(r.is_finite() && *r > 0.0)) {
+            return Some(format!("width.rates: {rate} is not positive and finite"));
+        }
+        (!(0.0..1.0).contains(&self.gain)).then(|| format!("width: gain {} is no part of 1", self.gain))
     }
 }
 
@@ -172,7 +246,10 @@ impl Target {
         if !matches!(target.quant.form.as_str(), "qoperator" | "qdq") {
             return Err(fail(format!("form is '{}'", target.quant.form)).note("it must be qoperator or qdq"));
         }
-        Ok(target)
+        match target.width.as_ref().and_then(WidthRule::fault) {
+            Some(what) => Err(fail(what)),
+            None => Ok(target),
+        }
     }
 
     /// The shipped target of that name.
@@ -199,6 +276,18 @@ mod tests {
     fn shipped_targets_parse_and_are_named_as_their_files() {
         for (name, text) in SHIPPED {
             assert_eq!(Target::parse(text, name).unwrap().name, *name);
+        }
+    }
+
+    #[test]
+    fn widths_that_cannot_be_are_refused() {
+        let (_, text) = SHIPPED[0];
+        for (right, wrong) in
+            [("depthwise = 16", "depthwise = 0"), ("gain = 0.03", "gain = 1.5"), ("aligned = 30,", "aligned = 0,")]
+        {
+            assert!(text.contains(right), "{right}");
+            let error = Target::parse(&text.replacen(right, wrong, 1), "t").unwrap_err();
+            assert!(error.to_string().contains("width"), "{error}");
         }
     }
 

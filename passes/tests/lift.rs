@@ -32,7 +32,7 @@ fn run(graph: &mut Graph, pipeline: &str, samples: u64) -> Result<bool, String> 
 }
 
 /// The lowering passes, and what reads what they wrote.
-const FORMS: [(&str, &str); 2] = [("lower-qdq", "lift-qdq"), ("lower-qoperator", "lift-qoperator,lift-qdq")];
+const FORMS: [(&str, &str); 2] = [("lower-qdq", "lift-qoperator,lift-qdq"), ("lower-qoperator", "lift-qoperator,lift-qdq")];
 
 /// Lifts and lowers a graph that was lowered; a sentence about what is not as it was.
 fn returns(written: &Graph, (lower, lift): (&str, &str)) -> Result<(), String> {

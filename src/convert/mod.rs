@@ -110,7 +110,7 @@ impl Options {
     pub fn pipeline(&self) -> String {
         let lower = if self.form() == Writing::Qdq { "lower-qdq" } else { "lower-qoperator" };
         let (calibration, exclusion) = (self.calibration(), self.exclusion());
-        format!("{PREPARE},{calibration},quantize{exclusion},fold-clip,drop-dead,merge-groups,{lower},drop-dead")
+        format!("{PREPARE},{calibration},quantize{exclusion},fold-clip,drop-dead,{FAST},{lower},drop-dead")
     }
 
     /// The passes that look at samples.
@@ -135,6 +135,9 @@ impl Options {
 
 /// What happens before calibration.
 const PREPARE: &str = "freeze-inputs,infer-shapes,upgrade-opset{to=17},@simplify";
+
+/// What makes integers fast once types are known.
+const FAST: &str = "lower-hard-sigmoid,lower-hard-swish,lower-avg-pool,merge-groups,legalize-width,pad-stem";
 
 /// Told what is going on, so that a person can see it.
 pub trait Progress {

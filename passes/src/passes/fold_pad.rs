@@ -8,7 +8,7 @@
 use spaceevo_ir::verify::Form;
 use spaceevo_ir::{Attr, Graph, OpId, Tensor, User, ValueId};
 
-use crate::analysis::{Ints, axes_from_front, ints, is_plain, is_unpadded, model_ops, opset};
+use crate::analysis::{is_plain, is_unpadded, model_ops, opset, pad_amounts};
 use crate::clamp::Clamp;
 use crate::pass::{Aborted, Effect, Outcome, Pass, PassContext, PassInfo};
 use crate::rewrite;
@@ -85,7 +85,7 @@ fn plan(graph: &Graph, pad: OpId, reader: OpId) -> Result<(ValueId, Vec<i64>), S
     if record.str("mode", "constant") != "constant" {
         return Err(format!("it pads by '{}', not with a constant", record.str("mode", "constant")));
     }
-    let (before, after) = amounts(graph, pad)?;
+    let (before, after) = pad_amounts(graph, pad)?;
     let rank = before.len();
     if before.iter().chain(&after).any(|&p| p < 0) {
         return Err("negative pads crop".into());
@@ -131,30 +131,6 @@ fn plan(graph: &Graph, pad: OpId, reader: OpId) -> Result<(ValueId, Vec<i64>), S
         return Ok((input, sum));
     }
     Err(format!("{number} could be larger than what it pads"))
-}
-
-/// Pads before and behind along every axis.
-fn amounts(graph: &Graph, pad: OpId) -> Result<(Vec<i64>, Vec<i64>), String> {
-    let pads = match ints(graph, pad, "pads", 1) {
-        Ints::Known(pads) => pads,
-        _ => return Err("its pads are no constant".into()),
-    };
-    let half = pads.len() / 2;
-    let (before, after) = pads.split_at(half);
-    let axes = match if opset(graph, pad) >= 18 { ints(graph, pad, "axes", 3) } else { Ints::Absent } {
-        Ints::Absent => return Ok((before.to_vec(), after.to_vec())),
-        Ints::Computed => return Err("its axes are no constant".into()),
-        Ints::Known(axes) => axes,
-    };
-    let rank =
-        graph.op(pad).operand(0).and_then(|v| graph.value(v).ty().rank()).ok_or("the rank of its input is not known")?;
-    let (mut all_before, mut all_after) = (vec![0; rank], vec![0; rank]);
-    for (i, &axis) in axes.iter().enumerate() {
-        let at = axes_from_front(&[axis], rank).ok_or("an axis is out of range")?[0];
-        all_before[at] = *before.get(i).ok_or("its pads and axes do not match")?;
-        all_after[at] = *after.get(i).ok_or("its pads and axes do not match")?;
-    }
-    Ok((all_before, all_after))
 }
 
 /// The number that it pads with.

@@ -9,16 +9,26 @@
 //!
 //! One quantizer per tensor, shared by all its readers. A Mul that only changes the scale of stored numbers becomes a second
 //! DequantizeLinear of the same numbers. Inputs and results of the model stay float.
+//!
+//! A Pad between equal types pads the bytes themselves, with the one that means 0: runtimes run a Pad between a
+//! DequantizeLinear and a QuantizeLinear in float.
+//!
+//! ```text
+//! %p = onnx.Pad %x, %pads : qu8(0.02, 3)[..]    ──▶    %p.q = onnx.Pad %x.q, %pads, %z : u8[..]
+//!                                                      %p = onnx.DequantizeLinear %p.q, %s, %z : f32[..]
+//! ```
 
 use std::collections::HashMap;
 
 use spaceevo_ir::verify::Form;
-use spaceevo_ir::{Def, Elem, Graph, OpId, Place, User, ValueId};
+use spaceevo_ir::{Def, Elem, Graph, OpId, Place, Quant, User, ValueId};
 
 use crate::pass::{Aborted, Effect, Outcome, Pass, PassContext, PassInfo};
+use crate::quantize::placement::unfit;
+use crate::quantize::reader::conversion;
 use crate::quantize::rescale::rescaled;
 use crate::quantize::writer::{Writer, front, quant, set_plain, stem};
-use crate::rewrite::erase_unread;
+use crate::rewrite::{erase_unread, exchange_operand};
 
 /// See the module documentation.
 pub(crate) struct LowerQdq;
@@ -76,7 +86,19 @@ impl Pass for LowerQdq {
                 Def::Op(op, _) => Place::After(op),
                 _ => start,
             };
-            let float = if let Def::Const(_) = def {
+            let padded = match def {
+                Def::Op(op, _) => bytes_to_pad(graph, op, &q),
+                _ => None,
+            };
+            let float = if let (Some(bytes), Def::Op(op, _)) = (padded, def) {
+                let zero = writer.zero(graph, &q, &name);
+                exchange_operand(graph, op, 0, Some(bytes));
+                exchange_operand(graph, op, 2, Some(zero));
+                set_plain(graph, value, q.store);
+                let float = writer.dequantize(graph, first, value, &q, (&name, name.clone()));
+                graph.set_name(value, format!("{name}_quantized"));
+                float
+            } else if let Def::Const(_) = def {
                 set_plain(graph, value, q.store);
                 let float = writer.dequantize(graph, first, value, &q, (&name, format!("{name}_dequantized")));
                 graph.set_name(value, format!("{name}_quantized"));
@@ -110,6 +132,19 @@ fn is_factor(graph: &Graph, rescales: &HashMap<OpId, ValueId>, value: ValueId) -
     let users = graph.value(value).users();
     let reads = |user: &User| matches!(user, User::Op(op, _) if rescales.contains_key(op));
     graph.value(value).is_const() && !users.is_empty() && users.iter().all(reads)
+}
+
+/// The bytes that a Pad to a type `made` can read in place of their float twin.
+fn bytes_to_pad(graph: &Graph, pad: OpId, made: &Quant) -> Option<ValueId> {
+    let record = graph.op(pad);
+    let fits = record.name().is_onnx("Pad")
+        && record.str("mode", "constant") == "constant"
+        && made.axis.is_none()
+        && made.store.bits() == 8
+        && unfit(graph, pad).is_none();
+    // What it reads has been written already: `unfit` lets no default of an input and no subgraph through.
+    let twin = graph.def_named(record.operand(0).filter(|_| fits)?, "DequantizeLinear")?;
+    (conversion(graph, twin).as_ref() == Ok(made)).then(|| graph.op(twin).operand(0)).flatten()
 }
 
 /// The stored values of the body: inputs, constants in the order in which ops read them first, results of ops.

@@ -18,6 +18,7 @@ mod fold_pad;
 mod freeze_inputs;
 mod fuse_gemm;
 mod infer_shapes;
+mod legalize_width;
 mod lift_channel_shuffle;
 mod lift_gelu;
 mod lift_global_pool;
@@ -39,6 +40,7 @@ mod merge_clips;
 mod merge_duplicates;
 mod merge_groups;
 mod merge_reshapes;
+mod pad_stem;
 mod quantize;
 mod specialize;
 mod upgrade_opset;
@@ -60,6 +62,7 @@ pub(crate) fn all() -> Vec<Arc<dyn Pass>> {
         Arc::new(freeze_inputs::FreezeInputs),
         Arc::new(fuse_gemm::FuseGemm),
         Arc::new(infer_shapes::InferShapes),
+        Arc::new(legalize_width::LegalizeWidth),
         Arc::new(lift_channel_shuffle::LiftChannelShuffle),
         Arc::new(lift_gelu::LiftGelu),
         Arc::new(lift_global_pool::LiftGlobalPool),
@@ -81,6 +84,7 @@ pub(crate) fn all() -> Vec<Arc<dyn Pass>> {
         Arc::new(merge_duplicates::MergeDuplicates),
         Arc::new(merge_groups::MergeGroups),
         Arc::new(merge_reshapes::MergeReshapes),
+        Arc::new(pad_stem::PadStem),
         Arc::new(quantize::Quantize),
         Arc::new(specialize::Specialize),
         Arc::new(upgrade_opset::UpgradeOpset),
