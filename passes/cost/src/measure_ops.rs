@@ -225,7 +225,7 @@ impl Bench<'_> {
         let speed = |at: &[(f64, f64)]| at.last().map_or(1.0, |&(work, time)| work / (time - call).max(0.05 * time));
         let curve = points.iter().map(|(width, at)| (*width, round(speed(at)))).collect::<Vec<_>>();
         let curve = if curve.len() == 1 { vec![(1, curve[0].1)] } else { curve };
-        let speed = Curve::try_from(curve).map_err(|e| Diagnostic::error("measure", Loc::Unknown, e))?;
+        let speed = Curve::try_from(curve).map_err(|e| Diagnostic::error("internal", Loc::Unknown, e))?;
         Ok(Price { call: round(call), speed })
     }
 
@@ -260,7 +260,7 @@ impl Bench<'_> {
         let parsed = text::parse(&source, "measure-ops", &NoBlobs);
         let mut graph = match (parsed.graph, parsed.diagnostics.into_iter().next()) {
             (Some(graph), None) => graph,
-            (_, problem) => return Err(problem.unwrap_or_else(|| Diagnostic::error("measure", Loc::Unknown, source))),
+            (_, problem) => return Err(problem.unwrap_or_else(|| Diagnostic::error("internal", Loc::Unknown, source))),
         };
         let pipeline = Pipeline::parse("lower-qoperator,drop-dead", &self.registry)?;
         let run = Manager::new(&self.registry, self.target).run(&pipeline, &mut graph, None);
