@@ -28,7 +28,7 @@ pub struct Target {
     pub width: Option<WidthRule>,
     /// How fast grouped convolutions are.
     pub groups: Option<GroupRule>,
-    /// What ops cost; without it the rules above alone decide what runs in integers.
+    /// What ops cost, as `measure-ops` writes it. Nothing is decided by it yet.
     pub prices: Option<Prices>,
 }
 
@@ -221,6 +221,8 @@ fn holds(list: &[String], name: &OpName) -> bool {
 pub struct GroupRule {
     /// Input channels of a group, rising, and products per second there as a share of what wide convolutions reach.
     pub speed: Curve,
+    /// Least share of the time, by the table, for whose saving groups are merged: what the table is worth.
+    pub gain: f64,
 }
 
 /// The target files that ship.

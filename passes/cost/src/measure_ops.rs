@@ -11,7 +11,7 @@ use std::time::Duration;
 use rustix::time::{ClockId, clock_gettime};
 use spaceevo_ir::text::{self, NoBlobs};
 use spaceevo_ir::{Diagnostic, Loc, Tensor};
-use spaceevo_passes::price::{Curve, Numbers, Price, Prices};
+use spaceevo_passes::price::{Curve, Price, Prices};
 use spaceevo_passes::target::Provenance;
 use spaceevo_passes::{Manager, Pipeline, Registry, Target};
 
@@ -44,9 +44,7 @@ pub fn measure_ops(
         date: date.to_owned(),
         method: format!("spaceevo-opt measure-ops: chains of two lengths, medians of {} interleaved turns", effort.rounds),
     };
-    let fused = ["onnx.Relu", "onnx.Clip", "onnx.LeakyRelu", "onnx.HardSigmoid", "onnx.Sigmoid", "onnx.Tanh"];
-    let fused = fused.map(str::to_owned).to_vec();
-    let mut prices = Prices { provenance, fused, float: BTreeMap::new(), integer: BTreeMap::new() };
+    let mut prices = Prices { provenance, float: BTreeMap::new(), integer: BTreeMap::new() };
     let bench = Bench { runtime, target, registry: Registry::standard(), effort };
     let kinds = kinds();
     for (done, kind) in kinds.iter().enumerate() {
@@ -89,6 +87,13 @@ fn less(whole: &Price, known: &Price, width: f64, parts: f64) -> Price {
         call: round(rest(whole.call, known.call)),
         speed: Curve::try_from(speed).unwrap_or_else(|_| whole.speed.clone()),
     }
+}
+
+/// What a chain computes with.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Numbers {
+    Float,
+    Integer,
 }
 
 /// A kind of kernel, and how a chain of it is written.

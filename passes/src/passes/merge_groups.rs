@@ -22,7 +22,7 @@ static INFO: PassInfo = PassInfo {
     summary: "merge groups of integer convolutions into wider ones that the target runs faster",
     doc: "For each grouped Conv with stored weights, every number of groups that divides the present one is priced by the \
           target's table of speeds by group width (section [groups] of the target file); the cheapest is taken when it saves \
-          at least one part in twenty. Depthwise convolutions have kernels of their own and are left alone, without a word. \
+          as much as the table is worth. Depthwise convolutions have kernels of their own and are left alone, without a word. \
           Declines when the target has no such table, when the weights are float or computed, and when no other width is \
           faster.",
     effect: Effect::Exact,
@@ -30,9 +30,6 @@ static INFO: PassInfo = PassInfo {
     leaves: Form::Any,
     options: &[],
 };
-
-/// Savings below one part in twenty are within what the table is worth.
-const WORTH_IT: f64 = 0.95;
 
 impl Pass for MergeGroups {
     fn info(&self) -> &'static PassInfo {
@@ -92,7 +89,7 @@ impl Groups {
         let time = |merged: usize| merged as f64 / table.speed.at((self.width * merged) as f64);
         let divisors = (2..=self.count).filter(|&merged| self.count.is_multiple_of(merged));
         let best = divisors.min_by(|&a, &b| time(a).total_cmp(&time(b)));
-        let best = best.filter(|&merged| time(merged) < WORTH_IT * time(1));
+        let best = best.filter(|&merged| time(merged) < (1.0 - table.gain) * time(1));
         best.ok_or_else(|| format!("groups of {} channels are as fast as wider ones on this target", self.width))
     }
 
