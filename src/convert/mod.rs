@@ -108,7 +108,8 @@ impl Options {
 
     /// The pipeline that `convert` runs, as text that `spaceevo-opt run` takes.
     pub fn pipeline(&self) -> String {
-        let lower = if self.form() == Writing::Qdq { "lower-qdq" } else { "lower-qoperator" };
+        // QuickGelu is an operator of ONNX Runtime alone: not for the portable form.
+        let lower = if self.form() == Writing::Qdq { "lower-qdq" } else { "lower-silu,lower-qoperator" };
         let (calibration, exclusion) = (self.calibration(), self.exclusion());
         format!("{PREPARE},{calibration},quantize{exclusion},fold-clip,drop-dead,{FAST},{lower},drop-dead")
     }
@@ -137,7 +138,7 @@ impl Options {
 const PREPARE: &str = "freeze-inputs,infer-shapes,upgrade-opset{to=17},@simplify";
 
 /// What makes integers fast once types are known.
-const FAST: &str = "lower-hard-sigmoid,lower-hard-swish,lower-avg-pool,merge-groups,legalize-width,pad-stem";
+const FAST: &str = "lower-hard-sigmoid,lower-hard-swish,lower-avg-pool,merge-groups,pad-stem,legalize-width";
 
 /// Told what is going on, so that a person can see it.
 pub trait Progress {

@@ -7,7 +7,8 @@
 //!
 //! `QuickGelu` is `x * sigmoid(alpha x)` (Hendrycks and Gimpel 2016) and has no integer kernel: the writers put one conversion
 //! before and one behind it, which costs less than two integer operators. The sigmoid is not stored any more, so the result
-//! moves by at most `|x| / 2` steps of the sigmoid, and by one step of its own for the rounding of both.
+//! moves by at most `|x| / 2` steps of the sigmoid, and by one step of its own for the rounding of both; where the stored
+//! sigmoid ended below 1 (its largest value in calibration), it ends there no longer.
 
 use spaceevo_ir::verify::Form;
 use spaceevo_ir::{Attr, Graph, MICROSOFT, NewOp, OpId, OpName, User, ValueId};
