@@ -54,7 +54,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 
 /// What `convert` does, behind the pipeline of a case.
 fn convert(first: &str) -> String {
-    format!("{first},@simplify,calibrate,quantize,fold-clip,lower-qdq,drop-dead")
+    format!("{first},@simplify,calibrate,quantize,fold-clip,@suit-kernels,lower-qdq,drop-dead")
 }
 
 /// All files below a folder; none when it is not there.

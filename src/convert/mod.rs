@@ -1,7 +1,8 @@
 //! The main job: a float model and samples go in, a verified INT8 model comes out.
 //!
 //! ```text
-//! read ─▶ @simplify ─▶ calibrate ─▶ quantize ─▶ lower ─▶ write beside the output ─▶ verify on held-out samples ─▶ move
+//! read ─▶ @simplify ─▶ calibrate ─▶ quantize ─▶ @suit-kernels ─▶ lower
+//!      ─▶ write beside the output ─▶ verify on held-out samples ─▶ move
 //! ```
 
 mod html;
@@ -111,7 +112,7 @@ impl Options {
         // QuickGelu is an operator of ONNX Runtime alone: not for the portable form.
         let lower = if self.form() == Writing::Qdq { "lower-qdq" } else { "lower-silu,lower-qoperator" };
         let (calibration, exclusion) = (self.calibration(), self.exclusion());
-        format!("{PREPARE},{calibration},quantize{exclusion},fold-clip,drop-dead,{FAST},{lower},drop-dead")
+        format!("{PREPARE},{calibration},quantize{exclusion},fold-clip,drop-dead,@suit-kernels,{lower},drop-dead")
     }
 
     /// The passes that look at samples.
@@ -136,9 +137,6 @@ impl Options {
 
 /// What happens before calibration.
 const PREPARE: &str = "freeze-inputs,infer-shapes,upgrade-opset{to=17},@simplify";
-
-/// What makes integers fast once types are known.
-const FAST: &str = "lower-hard-sigmoid,lower-hard-swish,lower-avg-pool,merge-groups,pad-stem,legalize-width";
 
 /// Told what is going on, so that a person can see it.
 pub trait Progress {

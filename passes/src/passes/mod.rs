@@ -92,4 +92,7 @@ pub(crate) fn all() -> Vec<Arc<dyn Pass>> {
 }
 
 /// Named pipelines: the files of `passes/pipelines`.
-pub(crate) const PIPELINES: &[(&str, &str)] = &[("simplify", include_str!("../../pipelines/simplify.pipeline"))];
+pub(crate) const PIPELINES: &[(&str, &str)] = &[
+    ("simplify", include_str!("../../pipelines/simplify.pipeline")),
+    ("suit-kernels", include_str!("../../pipelines/suit-kernels.pipeline")),
+];
