@@ -19,17 +19,22 @@ pub(super) fn exact() -> LoadOptions {
     LoadOptions { exact_int8: true, low_memory: true, ..LoadOptions::default() }
 }
 
-/// Keeps the graphs as they are before weights change and right after types were quantized.
+/// Keeps the graphs as they are before weights change, right after types were quantized, and before operators are written
+/// that not every runtime has.
 #[derive(Default)]
 pub(super) struct KeepQuantized {
     float: Option<Graph>,
     quantized: Option<Graph>,
+    portable: Option<Graph>,
 }
 
 impl Watch for KeepQuantized {
     fn before(&mut self, pass: &PassInfo, graph: &Graph) {
         if pass.name == "calibrate" {
             self.float = Some(graph.clone());
+        }
+        if self.portable.is_none() && ["lower-silu", "lower-qoperator"].contains(&pass.name) {
+            self.portable = Some(graph.clone());
         }
     }
 
@@ -82,9 +87,9 @@ pub(super) fn verify(
     Ok(())
 }
 
-/// The quantized graph written as QDQ.
+/// The file's numbers written as QDQ.
 fn portable(keep: &KeepQuantized, job: &Job<'_>, options: &Options) -> Result<Graph, Vec<Diagnostic>> {
-    let mut graph = keep.quantized.clone().unwrap_or_default();
+    let mut graph = keep.portable.clone().unwrap_or_default();
     let pipeline = Pipeline::parse("lower-qdq", job.registry).map_err(|d| vec![d])?;
     let run = Manager::new(job.registry, &options.target).run(&pipeline, &mut graph, None);
     if run.ok() { Ok(graph) } else { Err(run.log.diagnostics) }
