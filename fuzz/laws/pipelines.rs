@@ -147,10 +147,10 @@ impl Observer for Drawn {
         &mut self,
         _graph: &Graph,
         values: &[ValueId],
-        most: usize,
+        samples: &[usize],
         see: &(dyn Fn(usize, usize, &[f32]) + Sync),
     ) -> Result<(), Diagnostic> {
-        for sample in 0..most.min(2) {
+        for &sample in samples {
             for slot in 0..values.len() {
                 let high = (1 + slot + sample) as f32;
                 let last = if self.broken { f32::NAN } else { high };

@@ -136,14 +136,14 @@ pub fn evenly_spaced(len: usize, most: usize) -> Vec<usize> {
 pub trait Observer {
     /// Number of samples.
     fn samples(&self) -> usize;
-    /// Runs the graph, whose body's inputs are those of the imported model, on the samples (on `most` of them, evenly
-    /// spaced, when there are more), and calls `see(sample, slot, numbers)` for each and every one of `values` (`slot` is
-    /// the position there): once each, from any thread, in any order.
+    /// Runs the graph, whose body's inputs are those of the imported model, on those samples, and calls
+    /// `see(sample, slot, numbers)` for each and every one of `values` (`slot` is the position there): once each, from any
+    /// thread, in any order.
     fn observe(
         &mut self,
         graph: &Graph,
         values: &[ValueId],
-        most: usize,
+        samples: &[usize],
         see: &(dyn Fn(usize, usize, &[f32]) + Sync),
     ) -> Result<(), Diagnostic>;
 }
@@ -235,25 +235,29 @@ impl<'a> PassContext<'a> {
         Event { pass: self.pass.name, at, loc: op.loc().clone(), text }
     }
 
-    /// Runs the graph on the samples ([`Observer::observe`]), on as many as the option [`samples`] says if the pass has it.
-    /// Returns how many there are. That there are none is an error, and so is what the observer reports.
+    /// The samples to look at: all, or as many as the option [`samples`] says if the pass has it. That there are none is an
+    /// error.
+    pub fn samples(&mut self) -> Result<Vec<usize>, Aborted> {
+        let most = self.int("samples").and_then(|n| usize::try_from(n).ok()).unwrap_or(usize::MAX).max(1);
+        let samples = self.observer.as_ref().map_or(0, |o| o.samples());
+        if samples == 0 {
+            let message = format!("'{}' needs samples, and none were given", self.pass.name);
+            let missing = Diagnostic::error("no-samples", Loc::Unknown, message);
+            return Err(self.error(missing.note("pass --calibrate with a folder of images, an .npy or an .npz file")));
+        }
+        Ok(evenly_spaced(samples, most))
+    }
+
+    /// Runs the graph on samples ([`Observer::observe`]); what the observer reports is an error.
     pub fn observe(
         &mut self,
         graph: &Graph,
         values: &[ValueId],
+        samples: &[usize],
         see: &(dyn Fn(usize, usize, &[f32]) + Sync),
-    ) -> Result<usize, Aborted> {
-        let most = self.int("samples").and_then(|n| usize::try_from(n).ok()).unwrap_or(usize::MAX).max(1);
-        let Some(observer) = self.observer.as_mut().filter(|o| o.samples() > 0) else {
-            let message = format!("'{}' needs samples, and none were given", self.pass.name);
-            let missing = Diagnostic::error("no-samples", Loc::Unknown, message);
-            return Err(self.error(missing.note("pass --calibrate with a folder of images, an .npy or an .npz file")));
-        };
-        let samples = observer.samples();
-        match observer.observe(graph, values, most, see) {
-            Ok(()) => Ok(samples.min(most)),
-            Err(diagnostic) => Err(self.error(diagnostic)),
-        }
+    ) -> Result<(), Aborted> {
+        let seen = self.observer.as_mut().map_or(Ok(()), |o| o.observe(graph, values, samples, see));
+        seen.map_err(|diagnostic| self.error(diagnostic))
     }
 
     /// Adds to a counter.

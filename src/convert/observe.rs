@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use spaceevo_cost::runtime::{LoadOptions, ModelSource, Runtime, Session};
 use spaceevo_ir::{Diagnostic, Graph, Tensor, ValueId};
-use spaceevo_passes::{Observer, evenly_spaced};
+use spaceevo_passes::Observer;
 
 use super::Progress;
 use crate::samples::SampleSource;
@@ -46,7 +46,7 @@ impl Observer for RuntimeObserver<'_> {
         &mut self,
         graph: &Graph,
         values: &[ValueId],
-        most: usize,
+        samples: &[usize],
         see: &(dyn Fn(usize, usize, &[f32]) + Sync),
     ) -> Result<(), Diagnostic> {
         let mut probe = graph.clone();
@@ -78,9 +78,8 @@ impl Observer for RuntimeObserver<'_> {
             self.progress.advance(1);
             Ok(())
         };
-        let chosen = evenly_spaced(self.indices.len(), most);
-        self.progress.stage("samples", chosen.len());
-        in_parallel(session, self.threads, chosen.len(), &|session, i| work(session, chosen[i]))
+        self.progress.stage("samples", samples.len());
+        in_parallel(session, self.threads, samples.len(), &|session, i| work(session, samples[i]))
     }
 }
 

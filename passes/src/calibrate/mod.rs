@@ -88,6 +88,11 @@ impl Statistics {
         }
     }
 
+    /// True when the numbers of a tensor were seen to reach both bounds.
+    pub fn spans(&self, slot: usize, (low, high): (f32, f32)) -> bool {
+        self.slots[slot].lock().is_ok_and(|slot| slot.seen && slot.min <= low && slot.max >= high)
+    }
+
     /// The range of each tensor: `Ok(None)` when it was never seen, `Err(sample)` when it was not finite for that sample.
     /// `levels` is the number of stored values (256 for 8 bits).
     pub fn ranges(self, levels: u32) -> Vec<Result<Option<Range>, usize>> {

@@ -7,7 +7,7 @@
 //! Samples stream by: memory does not grow with their number, and the ranges do not depend on their order.
 
 use spaceevo_ir::verify::Form;
-use spaceevo_ir::{Diagnostic, Graph, Loc, Range};
+use spaceevo_ir::{Diagnostic, Graph, Loc, Range, ValueId};
 
 use super::quantize::{EXCLUDE, excluded};
 use crate::calibrate::{Method, Statistics};
@@ -59,16 +59,15 @@ impl Pass for Calibrate {
         let share = cx.float("share").unwrap_or(1.0);
         let method = Method::from_word(cx.text("method"), share).unwrap_or(Method::MinMax);
         let statistics = Statistics::new(method, values.len());
-        let samples = cx.observe(graph, &values, &|sample, slot, numbers| statistics.see(sample, slot, numbers))?;
+        let samples = cx.samples()?;
+        observe(graph, cx, &values, &samples, method, &statistics)?;
         let (low, high) = cx.target.quant.activations.stored_range();
         for (&value, range) in values.iter().zip(statistics.ranges((high - low + 1) as u32)) {
             match range {
                 Ok(Some(range)) => {
                     // The type must not reach beyond what a clip lets through, else the clip could not be dropped.
                     let maker = graph.def_op(value);
-                    let clip = maker.filter(|&op| ["Relu", "Clip"].iter().any(|n| graph.op(op).name().is_onnx(n)));
-                    let (least, most) =
-                        clip.and_then(|op| clip_bounds(graph, op)).unwrap_or((f32::NEG_INFINITY, f32::INFINITY));
+                    let (least, most) = bounds(graph, value);
                     let range = Range { min: range.min.clamp(least, most), max: range.max.clamp(least, most) };
                     if maker.is_some_and(|op| !cx.rewrite(graph, op, format!("from {} to {}", range.min, range.max))) {
                         return Ok(Outcome::Changed);
@@ -90,7 +89,39 @@ impl Pass for Calibrate {
             }
         }
         cx.count("tensors", values.len() as u64);
-        cx.count("samples", samples as u64);
+        cx.count("samples", samples.len() as u64);
         Ok(Outcome::Changed)
     }
+}
+
+/// Samples after which to ask which ranges can still grow.
+const FIRST_LOOK: usize = 4;
+
+/// Shows the statistics what the values take on the samples. The smallest and the largest number between two bounds are known
+/// as soon as both bounds were met: the rest of the samples is run without looking at such values, which lets a runtime keep
+/// the clips inside its convolutions.
+fn observe(
+    graph: &Graph,
+    cx: &mut PassContext<'_>,
+    values: &[ValueId],
+    samples: &[usize],
+    method: Method,
+    statistics: &Statistics,
+) -> Result<(), Aborted> {
+    let bounded = |v: &ValueId| matches!(bounds(graph, *v), (low, high) if low.is_finite() && high.is_finite());
+    let look = if method == Method::MinMax && values.iter().any(bounded) { FIRST_LOOK } else { samples.len() };
+    let (first, rest) = samples.split_at(look.min(samples.len()));
+    cx.observe(graph, values, first, &|sample, slot, numbers| statistics.see(sample, slot, numbers))?;
+    let open: Vec<usize> = (0..values.len()).filter(|&slot| !statistics.spans(slot, bounds(graph, values[slot]))).collect();
+    let values: Vec<ValueId> = open.iter().map(|&slot| values[slot]).collect();
+    if rest.is_empty() || values.is_empty() {
+        return Ok(());
+    }
+    cx.observe(graph, &values, rest, &|sample, slot, numbers| statistics.see(sample, open[slot], numbers))
+}
+
+/// What the op that makes a value lets through; infinite where it lets everything through.
+fn bounds(graph: &Graph, value: ValueId) -> (f32, f32) {
+    let clip = graph.def_op(value).filter(|&op| ["Relu", "Clip"].iter().any(|n| graph.op(op).name().is_onnx(n)));
+    clip.and_then(|op| clip_bounds(graph, op)).unwrap_or((f32::NEG_INFINITY, f32::INFINITY))
 }

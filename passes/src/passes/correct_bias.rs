@@ -68,7 +68,8 @@ impl Pass for CorrectBias {
         }
         let (values, readers): (Vec<ValueId>, Vec<Vec<usize>>) = readers.into_iter().unzip();
         let gather = Gather::new(layers.iter().map(|l| l.1.clone()).collect());
-        cx.observe(graph, &values, &|sample, slot, numbers| {
+        let samples = cx.samples()?;
+        cx.observe(graph, &values, &samples, &|sample, slot, numbers| {
             readers[slot].iter().for_each(|&layer| gather.see(sample, layer, numbers));
         })?;
         let mut changed = false;

@@ -82,7 +82,8 @@ impl Pass for EqualizeLayers {
         }
         let (values, layouts): (Vec<ValueId>, Vec<Layout>) = values.into_iter().unzip();
         let watcher = Watcher::new(layouts);
-        cx.observe(graph, &values, &|sample, slot, numbers| watcher.see(sample, slot, numbers))?;
+        let samples = cx.samples()?;
+        cx.observe(graph, &values, &samples, &|sample, slot, numbers| watcher.see(sample, slot, numbers))?;
         let seen = values.iter().zip(watcher.seen()).filter_map(|(&v, s)| Some((v, s?)));
         let mut seen: BTreeMap<ValueId, Seen> = seen.collect();
         let limit = cx.float("limit").filter(|l| *l >= 1.0).unwrap_or(1.0);

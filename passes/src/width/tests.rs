@@ -134,7 +134,7 @@ impl Observer for Drawn {
         &mut self,
         graph: &Graph,
         values: &[ValueId],
-        _: usize,
+        _: &[usize],
         see: &(dyn Fn(usize, usize, &[f32]) + Sync),
     ) -> Result<(), Diagnostic> {
         let inputs = draw(graph, 7);

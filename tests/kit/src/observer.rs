@@ -2,7 +2,7 @@
 
 use spaceevo_ir::interp::{self, Datum};
 use spaceevo_ir::{Diagnostic, Graph, ValueId};
-use spaceevo_passes::{Observer, evenly_spaced};
+use spaceevo_passes::Observer;
 
 /// Shows activations of seeded samples.
 pub struct Seeded {
@@ -19,10 +19,10 @@ impl Observer for Seeded {
         &mut self,
         graph: &Graph,
         values: &[ValueId],
-        most: usize,
+        samples: &[usize],
         see: &(dyn Fn(usize, usize, &[f32]) + Sync),
     ) -> Result<(), Diagnostic> {
-        for sample in evenly_spaced(self.samples.len(), most) {
+        for &sample in samples {
             let inputs = &self.samples[sample];
             let kept = interp::run_all(graph, inputs, values)?.1;
             for (slot, datum) in kept.iter().enumerate() {
