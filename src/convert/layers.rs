@@ -5,11 +5,12 @@
 
 use std::collections::HashMap;
 
-use spaceevo_cost::runtime::{LoadOptions, ModelSource};
+use spaceevo_cost::runtime::ModelSource;
 use spaceevo_ir::{Diagnostic, Elem, Graph, Loc, NewOp, Place, TensorType, ValueId};
 use spaceevo_passes::{Manager, Pipeline};
 
 use super::report::Layer;
+use super::verify::exact;
 use super::{Job, Options};
 
 /// Samples on which layers are compared: enough to rank them.
@@ -22,7 +23,6 @@ pub(super) fn compare(
     quantized: &Graph,
     job: &Job<'_>,
     options: &Options,
-    load: &LoadOptions,
     indices: &[usize],
 ) -> Result<Vec<Layer>, Diagnostic> {
     let stored: HashMap<String, ValueId> =
@@ -32,17 +32,19 @@ pub(super) fn compare(
     let body = joint.body();
     let names: Vec<_> = pairs.iter().map(|(v, _)| float.value(*v).name().clone()).collect();
     joint.set_named_results(body, pairs.iter().map(|p| p.1).collect(), names);
-    let pipeline = Pipeline::parse("lower-qdq,drop-dead", job.registry)?;
+    // ONNX Runtime makes operators on bytes of QDQ pairs, too, but takes longer to prepare.
+    let lower = if job.runtime.name() == "onnxruntime" { "lower-qoperator" } else { "lower-qdq" };
+    let pipeline = Pipeline::parse(&format!("{lower},drop-dead"), job.registry)?;
     let run = Manager::new(job.registry, &options.target).run(&pipeline, &mut joint, None);
     if !run.ok() {
-        let unknown = || Diagnostic::error("verify-output", Loc::Unknown, "lower-qdq failed");
+        let unknown = || Diagnostic::error("verify-output", Loc::Unknown, format!("{lower} failed"));
         return Err(run.log.diagnostics.into_iter().next_back().unwrap_or_else(unknown));
     }
     let compared = join(float, &mut joint, &pairs.iter().map(|p| p.0).collect::<Vec<_>>());
     if compared.is_empty() {
         return Ok(Vec::new());
     }
-    let mut session = job.runtime.load(ModelSource::Graph(&joint), load)?;
+    let mut session = job.runtime.load(ModelSource::Graph(&joint), &exact())?;
     drop(joint);
     let mut powers = vec![[0.0f64; 2]; compared.len()];
     for &index in indices.iter().take(SAMPLES) {

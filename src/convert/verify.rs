@@ -79,7 +79,7 @@ pub(super) fn verify(
     verification.samples = indices.len();
     verification.outputs = outputs(float, int8, job.samples, &indices).map_err(one)?;
     if let (Some(float), Some(quantized)) = (&keep.float, &keep.quantized) {
-        verification.layers = layers::compare(float, quantized, job, options, &load, &indices).map_err(one)?;
+        verification.layers = layers::compare(float, quantized, job, options, &indices).map_err(one)?;
     }
     if let Some(labelled) = job.evaluate {
         verification.accuracy = Some(accuracy(job.runtime, job.source, source, labelled, options, progress).map_err(one)?);

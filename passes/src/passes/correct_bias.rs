@@ -113,13 +113,11 @@ impl Weights {
         }
         let axis = scales::weight_axis(graph, op, cx.target);
         let nearest = scales::weights(&real, &dims, axis, &[], &cx.target.quant.weights);
-        let inner: usize = axis.map_or(1, |a| dims[a + 1..].iter().product::<usize>().max(1));
-        let scale = |i: usize| nearest.quant.at(axis.map_or(0, |a| i / inner % dims[a])).0;
+        let inner: usize = axis.map_or(real.len(), |a| dims[a + 1..].iter().product::<usize>()).max(1);
         let stored = nearest.stored.values::<i8>()?;
-        let off_grid = real.iter().zip(stored.iter()).enumerate().any(|(i, (w, q))| {
-            let step = scale(i);
-            (w - f32::from(*q) * step).abs() > 1e-3 * step
-        });
+        let off_grid = real.chunks(inner).zip(stored.chunks(inner)).zip(nearest.quant.scale.iter().cycle()).any(
+            |((real, stored), step)| real.iter().zip(stored).any(|(w, q)| (w - f32::from(*q) * step).abs() > 1e-3 * step),
+        );
         drop(stored);
         off_grid.then_some(Weights { real, dims, nearest })
     }

@@ -54,20 +54,21 @@ pub fn weight_axis(graph: &Graph, op: OpId, target: &Target) -> Option<usize> {
 pub fn weights(real: &[f32], dims: &[usize], axis: Option<usize>, floor: &[f32], rule: &StoreRule) -> Weights {
     let (_, high) = rule.stored_range();
     let channels = axis.map_or(1, |a| dims[a]);
-    let inner: usize = axis.map_or(real.len(), |a| dims[a + 1..].iter().product());
-    let channel = |i: usize| if channels == 1 { 0 } else { i / inner % channels };
+    let inner: usize = axis.map_or(real.len(), |a| dims[a + 1..].iter().product()).max(1);
     let scale: Vec<f32> = (0..channels)
         .map(|c| {
             let own: Vec<f32> = match axis {
                 None => real.to_vec(),
-                Some(_) => real.chunks_exact(inner.max(1)).skip(c).step_by(channels.max(1)).flatten().copied().collect(),
+                Some(_) => real.chunks_exact(inner).skip(c).step_by(channels.max(1)).flatten().copied().collect(),
             };
             best_scale(&own, high).max(floor.get(c).copied().unwrap_or(0.0)).max(LEAST_SCALE)
         })
         .collect();
     let high = high as f32;
-    let stored: Vec<i8> =
-        real.iter().enumerate().map(|(i, &w)| nearest((w / scale[channel(i)]).clamp(-high, high)) as i8).collect();
+    let mut stored: Vec<i8> = Vec::with_capacity(real.len());
+    for (run, step) in real.chunks(inner).zip(scale.iter().cycle()) {
+        stored.extend(run.iter().map(|w| nearest((w / step).clamp(-high, high)) as i8));
+    }
     let quant = Quant { store: Elem::I8, axis: axis.filter(|_| channels > 1 || axis.is_some()), scale, zero: vec![0] };
     Weights { stored: Tensor::new(dims, stored), quant }
 }
