@@ -4,8 +4,8 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
-const COMMANDS: [&str; 10] =
-    ["convert", "run", "inspect", "diff", "list", "explain", "test", "reduce", "doctor", "completions"];
+const COMMANDS: [&str; 11] =
+    ["convert", "run", "inspect", "diff", "list", "explain", "test", "reduce", "measure-ops", "doctor", "completions"];
 const NET: &str = "graph @main(%x: f32[1,2,4,4]) with {opset = 17} {\n  %a = onnx.Identity %x : f32[1,2,4,4]\n  %y = onnx.Relu %a : f32[1,2,4,4]\n  return %y\n}\n";
 
 fn command(arguments: &[&str]) -> Command {
@@ -353,4 +353,28 @@ fn the_most_sensitive_ops_stay_in_float_on_request() {
     assert!(kept.len() <= 2 && kept.iter().all(gaining), "{pipeline}");
     let excluded = report["float_ops"].as_array().expect("a list").iter().filter(|o| o["why"] == "excluded on request");
     assert_eq!(excluded.count(), kept.len());
+}
+
+#[test]
+fn measured_prices_make_a_target_file() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("here.toml");
+    let path = file.display().to_string();
+    let arguments = ["measure-ops", "--target", "x86-avx2", "--rounds", "1", "-o", &path];
+    let measured = run(&arguments);
+    if code(&measured) != 0 && err(&measured).contains("onnxruntime") {
+        assert!(std::env::var_os("SPACEEVO_REQUIRE_RUNTIME").is_none(), "{}", err(&measured));
+        return;
+    }
+    assert_eq!(code(&measured), 0, "{}", err(&measured));
+    let text = std::fs::read_to_string(&file).expect("a target file");
+    let target = spaceevo::passes::Target::parse(&text, "here.toml").unwrap_or_else(|d| panic!("{d}"));
+    let prices = target.prices.expect("prices");
+    assert!(!prices.provenance.machine.is_empty() && prices.provenance.runtime.starts_with("onnxruntime"), "{text}");
+    for kind in ["conv1x1", "conv", "depthwise", "onnx.Add"] {
+        assert!(prices.float.contains_key(kind) && prices.integer.contains_key(kind), "{kind} in {text}");
+    }
+    assert_eq!(code(&run(&arguments)), 1, "nothing is overwritten");
+    let used = pipe(&["run", "-", "-p", "drop-dead", "--target", &path], NET.as_bytes());
+    assert_eq!(code(&used), 0, "{}", err(&used));
 }
