@@ -241,8 +241,9 @@ fn a_pipeline_with_samples_computes_what_convert_computes() {
     let samples: Vec<&str> = samples.split(' ').chain(["--runtime", "tract"]).collect();
     let ran = run(&[&["run", &model, "-p", QUANTIZE, "-o", &by_hand][..], &samples].concat());
     assert_eq!(code(&ran), 0, "{}", err(&ran));
-    let job = run(&[&["convert", &model, "-o", &converted, "--form", "qdq"][..], &samples].concat());
+    let job = run(&[&["convert", &model, "-o", &converted, "--form", "qdq", "--explain"][..], &samples].concat());
     assert_eq!(code(&job), 0, "{}", err(&job));
+    assert!(["rewritten:\n", "[quantize]", "\ndeclined:\n"].iter().all(|part| out(&job).contains(part)), "{}", out(&job));
     let content = content(&by_hand);
     assert!(content.contains("onnx.QuantizeLinear"), "{content}");
     assert_eq!(content, self::content(&converted));

@@ -59,6 +59,9 @@ pub(crate) struct Arguments {
     /// Refuse to write below this signal-to-noise ratio of any output, in dB
     #[arg(long, value_name = "DB")]
     min_sqnr: Option<f64>,
+    /// Also print each rewrite that happened, what it gains, and each that almost happened, with the reason
+    #[arg(long)]
+    explain: bool,
     /// Print the report as JSON
     #[arg(long)]
     json: bool,
@@ -111,6 +114,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let report = convert(&job, &options, &Bar::new(arguments.json))?;
     if let Some(path) = &arguments.report {
         write_whole(path, html(&report).as_bytes(), arguments.force)?;
+    }
+    if arguments.explain && !arguments.json {
+        print(&report.explanation());
     }
     print(&if arguments.json { serde_json::to_string_pretty(&report).unwrap_or_default() } else { report.to_string() });
     Ok(())

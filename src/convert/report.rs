@@ -5,6 +5,7 @@ use std::fmt;
 
 use serde::Serialize;
 use spaceevo_ir::Graph;
+use spaceevo_passes::pass::Event;
 
 use super::{Job, Options};
 
@@ -40,6 +41,10 @@ pub struct Report {
     pub sensitivity: Vec<Sensitivity>,
     /// Every pass that ran.
     pub passes: Vec<PassRun>,
+    /// What passes rewrote.
+    pub rewrites: Vec<Told>,
+    /// What passes almost rewrote, and why not.
+    pub declines: Vec<Told>,
     /// Size of the float file.
     pub bytes_before: u64,
     /// Size of the INT8 file.
@@ -50,6 +55,17 @@ pub struct Report {
     pub warnings: Vec<String>,
     /// Wall time of the whole conversion.
     pub seconds: f64,
+}
+
+/// A rewrite that happened, or almost did.
+#[derive(Clone, Debug, Serialize, Default)]
+pub struct Told {
+    /// Pass.
+    pub pass: String,
+    /// The value that the op makes.
+    pub at: String,
+    /// What happened, or why it did not.
+    pub text: String,
 }
 
 /// An op that stayed in float.
@@ -160,10 +176,23 @@ impl Report {
                 changed: r.changed,
             })
             .collect();
+        let told = |e: &Event| Told { pass: e.pass.into(), at: e.at.clone(), text: e.text.clone() };
+        self.rewrites = run.log.rewrites.iter().map(told).collect();
+        self.declines = run.log.declines.iter().map(told).collect();
         self.integer_ops = run.log.statistics.get(&("quantize", "integer ops")).copied().unwrap_or(0);
         let floats = run.log.declines.iter().filter(|e| e.pass == "quantize");
         self.float_ops = floats.map(|e| FloatOp { at: e.at.clone(), why: e.text.clone() }).collect();
         self.warnings.extend(run.log.diagnostics.iter().map(|d| d.to_string()));
+    }
+
+    /// Every rewrite that happened and every one that almost did, a line each.
+    pub fn explanation(&self) -> String {
+        let mut lines = Vec::new();
+        for (title, events) in [("rewritten:", &self.rewrites), ("declined:", &self.declines)] {
+            lines.push(title.to_owned());
+            lines.extend(events.iter().map(|e| format!("  {} [{}] {}", e.at, e.pass, e.text)));
+        }
+        lines.join("\n")
     }
 }
 
@@ -196,6 +225,14 @@ impl fmt::Display for Report {
             mib(self.bytes_before),
             mib(self.bytes_after)
         )?;
+        let behind = self.passes.iter().skip_while(|p| p.pass != "quantize").skip(1);
+        let suited: Vec<String> = behind
+            .filter(|p| p.rewrites > 0 && !p.pass.starts_with("lower-q"))
+            .map(|p| format!("{} {}", p.pass, p.rewrites))
+            .collect();
+        if !suited.is_empty() {
+            writeln!(f, "  kernels     {}", suited.join(", "))?;
+        }
         let v = &self.verification;
         let which = if v.held_out { "held-out samples" } else { "calibration samples (too few to hold any out)" };
         writeln!(f, "  verified    on {} {which} with {}", v.samples, v.runtime)?;
