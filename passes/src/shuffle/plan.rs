@@ -176,6 +176,9 @@ impl<'a> Around<'a> {
                 views.insert(*value, view);
             }
         }
+        // A mover of several results may end behind the next one.
+        let place: BTreeMap<OpId, usize> = graph.ops_in(graph.body()).enumerate().map(|(at, op)| (op, at)).collect();
+        sinks.sort_by_key(|sink: &View| place.get(&sink.op).copied());
         let mut around = Around { graph, channels, sinks, taken: BTreeMap::new() };
         for (at, sink) in around.sinks.iter().enumerate() {
             for &(base, channel) in &sink.picks {
@@ -210,9 +213,17 @@ impl<'a> Around<'a> {
             let place =
                 |&(base, channel): &Pick| (base, self.channels.of(base).map_or(channel, |g| orders.place(g, channel)));
             let placed: Vec<Pick> = view.iter().map(place).collect();
+            // A channel that is taken twice comes again behind all others.
+            let mut seen: BTreeMap<Pick, usize> = BTreeMap::new();
+            let mut again = |pick: Pick| {
+                let count = seen.entry(pick).or_default();
+                *count += 1;
+                *count
+            };
             let rank: BTreeMap<ValueId, usize> = bases.iter().enumerate().map(|(at, &base)| (base, at)).collect();
+            let keys: Vec<_> = placed.iter().map(|&pick| (again(pick), rank[&pick.0], pick.1)).collect();
             let mut natural: Vec<usize> = (0..view.len()).collect();
-            natural.sort_by_key(|&i| (rank[&placed[i].0], placed[i].1));
+            natural.sort_by_key(|&i| keys[i]);
             let cheapest = parts(natural.iter().map(|&i| placed[i]));
             let entry = gathers.entry(*net).or_default();
             if cheapest.len() > MOST_PARTS {

@@ -36,13 +36,13 @@ impl Text {
         self.ty(&[1, channels, SIDE, SIDE])
     }
 
-    fn new(&mut self) -> String {
+    fn fresh(&mut self) -> String {
         self.names += 1;
         format!("%v{}", self.names)
     }
 
     fn ints(&mut self, list: &[usize]) -> String {
-        let name = self.new();
+        let name = self.fresh();
         let items = list.iter().map(usize::to_string).collect::<Vec<_>>().join(", ");
         self.lines.push(format!("{name} = const [{items}] : i64[{}]", list.len()));
         name
@@ -50,14 +50,14 @@ impl Text {
 
     /// `{result} = onnx.{call} : image with {channels}`.
     fn op(&mut self, call: &str, channels: usize) -> String {
-        let (name, ty) = (self.new(), self.image(channels));
+        let (name, ty) = (self.fresh(), self.image(channels));
         self.lines.push(format!("{name} = onnx.{call} : {ty}"));
         name
     }
 
     /// A Conv of one tap, depthwise when `to` is 0, and perhaps a Relu.
     fn conv(&mut self, x: &str, from: usize, to: usize) -> String {
-        let (name, seed) = (self.new(), self.dice.below(1 << 20));
+        let (name, seed) = (self.fresh(), self.dice.below(1 << 20));
         let (group, filters, width) = if to == 0 { (from, from, 1) } else { (1, to, from) };
         let scales = (0..filters).map(|i| format!("0.0{}", 1 + i % 4)).collect::<Vec<_>>().join(", ");
         let ty = if self.stored { format!("qi8(axis 0, [{scales}], 0)") } else { "f32".into() };
@@ -73,7 +73,7 @@ impl Text {
         let apart = [&[1, groups, each], tail].concat();
         let turned = [&[1, each, groups], tail].concat();
         let (into, back) = (self.ints(&apart), self.ints(&[1, channels, SIDE, SIDE]));
-        let (r, t) = (self.new(), self.new());
+        let (r, t) = (self.fresh(), self.fresh());
         let (apart, turned) = (self.ty(&apart), self.ty(&turned));
         self.lines.push(format!("{r} = onnx.Reshape {x}, {into} : {apart}"));
         self.lines.push(format!("{t} = onnx.Transpose {r} {{perm = {perm}}} : {turned}"));
@@ -82,7 +82,7 @@ impl Text {
 
     fn halves(&mut self, x: &str, half: usize) -> (String, String) {
         if self.dice.below(2) == 0 {
-            let (parts, left, right, ty) = (self.ints(&[half, half]), self.new(), self.new(), self.image(half));
+            let (parts, left, right, ty) = (self.ints(&[half, half]), self.fresh(), self.fresh(), self.image(half));
             self.lines.push(format!("{left}, {right} = onnx.Split {x}, {parts} {{axis = 1}} : {ty}, {ty}"));
             return (left, right);
         }
@@ -94,7 +94,7 @@ impl Text {
     /// Even and odd channels.
     fn parities(&mut self, x: &str, half: usize) -> (String, String) {
         let (pairs, apart) = (self.ints(&[half, 2, SIDE * SIDE]), self.ints(&[2, 1, half, SIDE, SIDE]));
-        let (p, t, h) = (self.new(), self.new(), self.new());
+        let (p, t, h) = (self.fresh(), self.fresh(), self.fresh());
         let types = [vec![half, 2, SIDE * SIDE], vec![2, half, SIDE * SIDE], vec![2, 1, half, SIDE, SIDE]];
         let [a, b, c] = types.map(|shape| self.ty(&shape));
         self.lines.push(format!("{p} = onnx.Reshape {x}, {pairs} : {a}"));
@@ -102,7 +102,7 @@ impl Text {
         self.lines.push(format!("{h} = onnx.Reshape {t}, {apart} : {c}"));
         [0, 1]
             .map(|n| {
-                let index = self.new();
+                let index = self.fresh();
                 self.lines.push(format!("{index} = const {n} : i64[]"));
                 self.op(&format!("Gather {h}, {index} {{axis = 0}}"), half)
             })
@@ -120,6 +120,7 @@ fn network(seed: u64, stored: bool) -> String {
         match text.dice.below(8) {
             0 => joined = text.op(&format!("Relu {joined}"), 2 * half),
             1 => joined = text.op(&format!("MaxPool {joined} {{kernel_shape = [1, 1]}}"), 2 * half),
+            2 => joined = text.op(&format!("Concat {right}, {right} {{axis = 1}}"), 2 * half),
             _ => {}
         }
         let branch;
@@ -223,4 +224,37 @@ fn float_networks_compute_the_same_bits() {
 fn typed_networks_compute_the_same_bits() {
     let (before, after) = same_bits(true, 150);
     assert!(before > 450 && after * 8 < before, "{after} of {before} shuffles are left");
+}
+
+/// The ops of one shuffle may stand far apart: what two sinks share is made before the first of them.
+#[test]
+fn shared_parts_are_made_before_their_first_reader() {
+    let apart = |n: u32| {
+        format!(
+            "%p{n} = onnx.Reshape %c, %pairs : f32[2,2,4]\n  \
+             %t{n} = onnx.Transpose %p{n} {{perm = [1, 0, 2]}} : f32[2,2,4]\n  \
+             %h{n} = onnx.Reshape %t{n}, %halves : f32[2,1,2,2,2]\n  "
+        )
+    };
+    let odd = |n: u32| {
+        format!(
+            "%o{n} = onnx.Gather %h{n}, %one {{axis = 0}} : f32[1,2,2,2]\n  \
+             %d{n} = onnx.Conv %o{n}, %v : f32[1,1,2,2]\n  "
+        )
+    };
+    let source = format!(
+        "graph @main(%x: f32[1,3,2,2]) with {{opset = 17}} {{\n  \
+         %k = const rand(1) : f32[4,3,1,1]\n  %v = const rand(2) : f32[1,2,1,1]\n  %one = const 1 : i64[]\n  \
+         %pairs = const [2, 2, 4] : i64[3]\n  %halves = const [2, 1, 2, 2, 2] : i64[5]\n  \
+         %c = onnx.Conv %x, %k : f32[1,4,2,2]\n  {}{}{}{}return %d1, %d2\n}}\n",
+        apart(1),
+        apart(2),
+        odd(2),
+        odd(1)
+    );
+    let before = parse(&source);
+    let mut after = before.clone();
+    assert_eq!(run(&mut after), 2);
+    assert_eq!(bits(&before, 1), bits(&after, 1));
+    assert_eq!(transposes(&after), 0);
 }
