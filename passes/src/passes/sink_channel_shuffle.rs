@@ -17,7 +17,7 @@ use spaceevo_ir::Graph;
 use spaceevo_ir::verify::Form;
 
 use crate::analysis::opset;
-use crate::pass::{Aborted, Effect, Outcome, Pass, PassContext, PassInfo};
+use crate::pass::{Aborted, Effect, OptionInfo, OptionKind, Outcome, Pass, PassContext, PassInfo};
 use crate::shuffle::place::place;
 use crate::shuffle::plan::Plan;
 
@@ -36,12 +36,17 @@ static INFO: PassInfo = PassInfo {
           The sums of a Conv have the same terms in another order: on quantized types no bit changes, in float the last ones \
           may.\n\n\
           Where channels must be in order (a result of the model, a grouped Conv, an op that is not known), a Gather puts them \
-          right. It declines where that takes as many Gathers as there were shuffles, where a value is joined of too many \
-          parts, and below operator set 10, whose Slice is another.",
+          right. It declines where that takes as many Gathers as there were shuffles (with the option `gather`, where it takes \
+          more), where a value is joined of too many parts, and below operator set 10, whose Slice is another.",
     effect: Effect::Rounding,
     accepts: Form::Concrete,
     leaves: Form::Any,
-    options: &[],
+    options: &[OptionInfo {
+        name: "gather",
+        kind: OptionKind::Flag,
+        default: "false",
+        help: "where channels must be in order, let one Gather take the place of Reshape, Transpose and Reshape",
+    }],
 };
 
 impl Pass for SinkChannelShuffle {
@@ -50,7 +55,8 @@ impl Pass for SinkChannelShuffle {
     }
 
     fn run(&self, graph: &mut Graph, cx: &mut PassContext<'_>) -> Result<Outcome, Aborted> {
-        let mut plan = Plan::of(graph, &|_| true);
+        let gather = cx.flag("gather");
+        let mut plan = Plan::of(graph, gather, &|_| true);
         if let Some(net) = plan.nets.first().filter(|net| opset(graph, net.at) < 10) {
             cx.declined(graph, net.at, "operator set 10 brings the Slice that this needs: run upgrade-opset first");
             return Ok(Outcome::Unchanged);
@@ -61,8 +67,11 @@ impl Pass for SinkChannelShuffle {
             match &net.verdict {
                 Err((op, why)) => cx.declined(graph, *op, format!("{shuffles} of channels stay: {why}")),
                 Ok(gathers) => {
-                    let left = if *gathers > 0 { format!(", {} left", plural(*gathers, "Gather")) } else { String::new() };
-                    if !cx.rewrite(graph, net.at, format!("{shuffles} of channels sunk into weights{left}")) {
+                    let what = match gathers {
+                        0 => format!("{shuffles} of channels sunk into weights"),
+                        _ => format!("{} in place of {shuffles} of channels", plural(*gathers, "Gather")),
+                    };
+                    if !cx.rewrite(graph, net.at, what) {
                         break;
                     }
                     cx.count("shuffles", net.shuffles as u64);
@@ -72,7 +81,7 @@ impl Pass for SinkChannelShuffle {
             }
         }
         if done.len() < plan.nets.iter().filter(|net| net.verdict.is_ok()).count() {
-            plan = Plan::of(graph, &|at| done.contains(&at));
+            plan = Plan::of(graph, gather, &|at| done.contains(&at));
         }
         let changed = plan.nets.iter().any(|net| net.verdict.is_ok());
         if changed {

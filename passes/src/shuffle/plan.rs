@@ -4,7 +4,8 @@
 //! another op reads is a *sink*, and is made again: of parts of bases, joined. `width/groups.rs` says which values have
 //! their channels in one order, and whether that order is free. A base's order is chosen such that what a sink takes of it
 //! lies together; a sink's such that its parts need no reordering. Where an order is not free, or two sinks of a group
-//! disagree, a Gather puts the channels right. A net is left alone where that takes as many Gathers as there were shuffles.
+//! disagree, a Gather puts the channels right. A net is left alone where that takes as many Gathers as there were shuffles,
+//! unless a Gather shall stand for a shuffle.
 
 use std::collections::BTreeMap;
 
@@ -42,6 +43,8 @@ pub struct Net {
     pub movers: Vec<usize>,
     /// How many of them shuffle.
     pub shuffles: usize,
+    /// With how many Gathers it is better off than with these.
+    pub most_gathers: usize,
     /// The last op of the first that does.
     pub at: OpId,
     /// How many Gathers would be left; a sentence when it is not worth it, and at which op.
@@ -66,10 +69,15 @@ pub struct Plan {
 const MOST_PARTS: usize = 24;
 
 impl Plan {
-    /// Plans for a graph; nets that `allowed` refuses (by their position) stay.
-    pub fn of(graph: &Graph, allowed: &dyn Fn(usize) -> bool) -> Plan {
+    /// Plans for a graph; nets that `allowed` refuses (by their position) stay. With `gather`, one Gather is better than a
+    /// shuffle that is written as Reshape, Transpose, Reshape.
+    pub fn of(graph: &Graph, gather: bool, allowed: &dyn Fn(usize) -> bool) -> Plan {
         let movers = movers(graph);
         let mut nets = nets(graph, &movers);
+        for net in &mut nets {
+            let written_out = net.movers.iter().any(|&at| movers[at].shuffles && movers[at].ops.len() > 1);
+            net.most_gathers = net.shuffles - usize::from(!(gather && written_out));
+        }
         for (at, net) in nets.iter_mut().enumerate().filter(|(at, _)| !allowed(*at)) {
             net.verdict = Err((net.at, format!("net {at} may not change")));
         }
@@ -80,7 +88,7 @@ impl Plan {
             let (orders, sinks, gathers) = around.decide();
             let refused = nets.iter_mut().enumerate().filter(|(_, net)| net.verdict.is_ok()).filter_map(|(at, net)| {
                 let (gathers, why) = gathers.get(&at).cloned().unwrap_or_default();
-                let pays = gathers < net.shuffles && !last;
+                let pays = gathers <= net.most_gathers && !last;
                 let late = || (net.at, "other shuffles around it stay".into());
                 net.verdict = if pays { Ok(gathers) } else { Err(why.unwrap_or_else(late)) };
                 net.verdict.is_err().then_some(at)
@@ -119,7 +127,7 @@ fn nets(graph: &Graph, movers: &[Mover]) -> Vec<Net> {
     let mut found: BTreeMap<usize, Net> = BTreeMap::new();
     for (at, mover) in movers.iter().enumerate() {
         let last = mover.ops[mover.ops.len() - 1];
-        let empty = Net { movers: vec![], shuffles: 0, at: last, verdict: Ok(0) };
+        let empty = Net { movers: vec![], shuffles: 0, most_gathers: 0, at: last, verdict: Ok(0) };
         let net = found.entry(root(&class, at)).or_insert(empty);
         if mover.shuffles && net.shuffles == 0 {
             net.at = last;

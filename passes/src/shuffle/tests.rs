@@ -166,9 +166,13 @@ fn whole(tensor: &Tensor) -> Tensor {
 
 /// Runs the pass; returns how many rewrites it made.
 fn run(graph: &mut Graph) -> usize {
+    run_as(graph, "sink-channel-shuffle")
+}
+
+fn run_as(graph: &mut Graph, pipeline: &str) -> usize {
     let registry = Registry::standard();
     let target = Target::named("x86-vnni").unwrap();
-    let parsed = Pipeline::parse("sink-channel-shuffle", &registry).unwrap();
+    let parsed = Pipeline::parse(pipeline, &registry).unwrap();
     let report = Manager::new(&registry, &target).run(&parsed, graph, None);
     if let Some(error) = report.errors().next() {
         panic!("{error}\n{}", text::print(graph, &Default::default()));
@@ -210,20 +214,26 @@ fn same_bits(stored: bool, cases: u64) -> (usize, usize) {
         after_all += transposes(&after);
         let printed = text::print(&after, &Default::default());
         assert_eq!(run(&mut after), 0, "case {case} changes again:\n{printed}");
+        // What is left becomes Gathers.
+        let whole = "sink-channel-shuffle{gather}";
+        run_as(&mut after, whole);
+        assert_eq!(transposes(&after), 0, "case {case}\n{source}");
+        assert_eq!(bits(&before, 300), bits(&after, 300), "case {case}\n{source}");
+        assert_eq!(run_as(&mut after, whole), 0, "case {case} changes again");
     }
     (before_all, after_all)
 }
 
 #[test]
 fn float_networks_compute_the_same_bits() {
-    let (before, after) = same_bits(false, 300);
-    assert!(before > 900 && after * 8 < before, "{after} of {before} shuffles are left");
+    let (before, after) = same_bits(false, 200);
+    assert!(before > 600 && after * 8 < before, "{after} of {before} shuffles are left");
 }
 
 #[test]
 fn typed_networks_compute_the_same_bits() {
-    let (before, after) = same_bits(true, 150);
-    assert!(before > 450 && after * 8 < before, "{after} of {before} shuffles are left");
+    let (before, after) = same_bits(true, 100);
+    assert!(before > 300 && after * 8 < before, "{after} of {before} shuffles are left");
 }
 
 /// The ops of one shuffle may stand far apart: what two sinks share is made before the first of them.
