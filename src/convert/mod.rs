@@ -136,7 +136,8 @@ impl Options {
 }
 
 /// What happens before calibration.
-const PREPARE: &str = "freeze-inputs,infer-shapes,upgrade-opset{to=17},@simplify";
+const PREPARE: &str =
+    "freeze-inputs,infer-shapes,upgrade-opset{to=17},@simplify,sink-channel-shuffle{gather=true},infer-shapes,drop-dead";
 
 /// Told what is going on, so that a person can see it.
 pub trait Progress {

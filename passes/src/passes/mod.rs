@@ -42,6 +42,7 @@ mod merge_groups;
 mod merge_reshapes;
 mod pad_stem;
 mod quantize;
+mod sink_channel_shuffle;
 mod specialize;
 mod upgrade_opset;
 
@@ -86,6 +87,7 @@ pub(crate) fn all() -> Vec<Arc<dyn Pass>> {
         Arc::new(merge_reshapes::MergeReshapes),
         Arc::new(pad_stem::PadStem),
         Arc::new(quantize::Quantize),
+        Arc::new(sink_channel_shuffle::SinkChannelShuffle),
         Arc::new(specialize::Specialize),
         Arc::new(upgrade_opset::UpgradeOpset),
     ]

@@ -71,7 +71,7 @@ impl Group {
     }
 }
 
-/// All groups of the body of a graph that a Conv or Gemm touches.
+/// Groups of the body of a graph.
 pub struct Channels {
     /// In the order of their first values.
     pub groups: Vec<Group>,
@@ -92,9 +92,18 @@ impl Channels {
         self.of.get(&value).copied()
     }
 
-    /// Finds the groups of a graph.
+    /// The groups of a graph that an op with weights touches.
     pub fn find(graph: &Graph) -> Channels {
-        let ops: Vec<OpId> = graph.ops_in(graph.body()).collect();
+        let mut found = Channels::find_around(graph, &|_| false);
+        found.keep_touched();
+        found
+    }
+
+    /// All groups of a graph without some of its ops, which neither tie the values that they touch nor refuse their groups;
+    /// those that no op with weights touches, too.
+    pub fn find_around(graph: &Graph, without: &dyn Fn(OpId) -> bool) -> Channels {
+        let all: Vec<OpId> = graph.ops_in(graph.body()).collect();
+        let ops: Vec<OpId> = all.iter().copied().filter(|&op| !without(op)).collect();
         let roles: Vec<Result<Role, String>> = ops.iter().map(|&op| role(graph, op)).collect();
         let mut classes = Classes((0..graph.value_bound()).collect());
         for (&op, role) in ops.iter().zip(&roles) {
@@ -105,7 +114,7 @@ impl Channels {
         let mut found = Channels { groups: Vec::new(), of: BTreeMap::new() };
         let mut by_class: BTreeMap<usize, usize> = BTreeMap::new();
         let inputs = graph.region(graph.body()).inputs().iter().copied();
-        for value in inputs.chain(ops.iter().flat_map(|&op| graph.op(op).results().to_vec())) {
+        for value in inputs.chain(all.iter().flat_map(|&op| graph.op(op).results().to_vec())) {
             let at = *by_class.entry(classes.root(value.index())).or_insert_with(|| {
                 let channels = channels(graph, value).unwrap_or(0);
                 found.groups.push(Group { channels, values: vec![], touches: vec![], edits: vec![], refused: None });
@@ -118,7 +127,6 @@ impl Channels {
             found.note(graph, op, role);
         }
         found.refuse_edges(graph);
-        found.keep_touched();
         found
     }
 
