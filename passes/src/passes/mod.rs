@@ -30,7 +30,7 @@ mod lift_qdq;
 mod lift_qoperator;
 mod lift_se;
 mod lift_silu;
-mod lower_avg_pool;
+pub(crate) mod lower_avg_pool;
 mod lower_batch_norm;
 mod lower_hard_sigmoid;
 mod lower_hard_swish;

@@ -4,10 +4,14 @@
 //! Light ops (Add, Mul, Concat, pools, look-ups) do when all their operands are stored already *and* an op with weights
 //! still follows: behind the last of those, numbers stay float, where they cost little and lose nothing. Ops that move bytes
 //! tie the types of what they read and make.
+//!
+//! Where the target has prices, the ops among them that are faster in float then stay there ([`cut`]). All passes that plan
+//! must come to the same plan: nothing here looks at the numbers of a graph, only at its ops, types and shapes.
 
 use spaceevo_ir::{Attr, Def, Elem, Graph, OpId, ValueId};
 
 use crate::analysis::splat;
+use crate::quantize::cut::{self, Prediction};
 use crate::target::Target;
 
 /// How an op runs.
@@ -28,6 +32,7 @@ pub struct Placement {
     kinds: Vec<Option<Kind>>,
     class: Vec<usize>,
     stored: Vec<bool>,
+    prediction: Option<Prediction>,
 }
 
 impl Placement {
@@ -61,13 +66,15 @@ impl Placement {
         (*self.kind(user) == Kind::Saturating).then_some(user)
     }
 
-    /// Plans a graph. `excluded` gives a reason for ops that shall stay in float.
+    /// What the graph takes in float, by the rules alone, and as planned; `None` when the target has no prices.
+    pub fn prediction(&self) -> Option<Prediction> {
+        self.prediction
+    }
+
+    /// Plans a graph. `excluded` gives a reason for ops that shall stay in float. A target without prices
+    /// (`target.prices = None`) leaves all ops in integers that the rules put there.
     pub fn plan(graph: &Graph, target: &Target, excluded: &dyn Fn(&Graph, OpId) -> Option<String>) -> Placement {
-        let mut plan = Placement {
-            kinds: vec![None; graph.op_bound()],
-            class: (0..graph.value_bound()).collect(),
-            stored: vec![false; graph.value_bound()],
-        };
+        let mut plan = Placement::empty(graph);
         let ops: Vec<OpId> = graph.ops_in(graph.body()).collect();
         let leads = leads_to_weights(graph, &ops, target);
         for &op in &ops {
@@ -75,11 +82,27 @@ impl Placement {
                 Some(why) => Kind::Float(why),
                 None => plan.decide(graph, target, op, &leads),
             };
-            plan.apply(graph, op, &kind);
-            plan.kinds[op.index()] = Some(kind);
+            plan.apply(graph, op, kind);
+        }
+        if let Some((mut floats, prediction)) = cut::cheapest(graph, target, &plan.kinds) {
+            let kinds = std::mem::replace(&mut plan, Placement::empty(graph)).kinds;
+            for &op in &ops {
+                let kind = floats.remove(&op).map(Kind::Float).or_else(|| kinds[op.index()].clone());
+                kind.into_iter().for_each(|kind| plan.apply(graph, op, kind));
+            }
+            plan.prediction = Some(prediction);
         }
         plan.keep_float_results(graph, &ops);
         plan
+    }
+
+    fn empty(graph: &Graph) -> Placement {
+        Placement {
+            kinds: vec![None; graph.op_bound()],
+            class: (0..graph.value_bound()).collect(),
+            stored: vec![false; graph.value_bound()],
+            prediction: None,
+        }
     }
 
     fn decide(&self, graph: &Graph, target: &Target, op: OpId, leads: &[bool]) -> Kind {
@@ -127,15 +150,19 @@ impl Placement {
         }
     }
 
-    fn apply(&mut self, graph: &Graph, op: OpId, kind: &Kind) {
+    fn apply(&mut self, graph: &Graph, op: OpId, kind: Kind) {
         let operands: Vec<ValueId> = data_operands(graph, op).into_iter().filter(|&v| !graph.value(v).is_const()).collect();
         let results = graph.op(op).results().iter().copied();
-        match kind {
+        match &kind {
             Kind::Integer => operands.into_iter().chain(results).for_each(|v| self.store(v)),
-            Kind::Movement => results.for_each(|r| self.tie(operands[0], r)),
+            Kind::Movement => results.for_each(|r| {
+                self.tie(operands[0], r);
+                self.store(r);
+            }),
             Kind::Saturating => results.for_each(|r| self.store(r)),
             Kind::Float(_) => {}
         }
+        self.kinds[op.index()] = Some(kind);
     }
 
     /// A Gemm that only float ops read gives floats right away, without rounding them to 8 bits first.
