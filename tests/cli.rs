@@ -4,8 +4,20 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
-const COMMANDS: [&str; 11] =
-    ["convert", "run", "inspect", "diff", "list", "explain", "test", "reduce", "measure-ops", "doctor", "completions"];
+const COMMANDS: [&str; 12] = [
+    "convert",
+    "run",
+    "inspect",
+    "diff",
+    "list",
+    "explain",
+    "test",
+    "reduce",
+    "advise",
+    "measure-ops",
+    "doctor",
+    "completions",
+];
 const NET: &str = "graph @main(%x: f32[1,2,4,4]) with {opset = 17} {\n  %a = onnx.Identity %x : f32[1,2,4,4]\n  %y = onnx.Relu %a : f32[1,2,4,4]\n  return %y\n}\n";
 
 fn command(arguments: &[&str]) -> Command {

@@ -264,7 +264,11 @@ impl Problem {
 /// Microseconds with two or three digits.
 fn microseconds(nanoseconds: f64) -> String {
     let time = nanoseconds / 1e3;
-    if time < 10.0 { format!("{time:.1}") } else { format!("{time:.0}") }
+    match time {
+        ..1.0 => format!("{time:.3}"),
+        1.0..10.0 => format!("{time:.1}"),
+        _ => format!("{time:.0}"),
+    }
 }
 
 /// Disjoint sets of numbers from 0.

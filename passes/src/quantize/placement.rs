@@ -261,6 +261,9 @@ pub(crate) fn unfit(graph: &Graph, op: OpId) -> Option<String> {
     if operands.iter().chain(record.results()).any(|&v| graph.value(v).ty().elem() != Some(Elem::F32)) {
         return bad("it works on other numbers than float32");
     }
+    if operands.iter().all(|&v| graph.value(v).is_const()) {
+        return bad("all its operands are constants");
+    }
     let nested = |v: ValueId| {
         graph.value(v).users().iter().any(|u| matches!(u, spaceevo_ir::User::Op(o, _) if graph.op(*o).region() != body))
     };
@@ -294,9 +297,6 @@ pub(crate) fn unfit(graph: &Graph, op: OpId) -> Option<String> {
             _ if operands.iter().all(|&v| !graph.value(v).is_const()) => None,
             _ => bad("the constant operand is no matrix on the right"),
         },
-        "Add" | "Mul" | "Concat" if operands.iter().all(|&v| graph.value(v).is_const()) => {
-            bad("all its operands are constants")
-        }
         "AveragePool" if record.ints("dilations").is_some_and(|d| d.iter().any(|&d| d != 1)) => bad("it has dilations"),
         "MaxPool" if record.results().len() > 1 => bad("it also gives indices"),
         "Resize" if record.str("mode", "nearest") != "nearest" => bad("it interpolates"),
