@@ -65,8 +65,11 @@ impl Pass for ShrinkKernels {
     }
 }
 
-/// The middle of the weights of a Conv, and its new pads; no pads where the op pads by itself.
-fn cut(graph: &Graph, op: OpId, from: usize, to: usize) -> Result<Option<(Tensor, Option<Vec<i64>>)>, String> {
+/// New weights and pads; no pads where the op pads by itself.
+type Cut = (Tensor, Option<Vec<i64>>);
+
+/// The middle of the weights of a Conv, and its new pads.
+fn cut(graph: &Graph, op: OpId, from: usize, to: usize) -> Result<Option<Cut>, String> {
     let record = graph.op(op);
     let weights = record.operand(1).filter(|_| record.name().is_onnx("Conv"));
     let Some(dims) = weights.and_then(|w| graph.value(w).ty().dims()) else { return Ok(None) };
