@@ -85,12 +85,17 @@ pub struct Prices {
     #[serde(default = "five_percent")]
     pub margin: f64,
     /// Operators that cost nothing right behind a float convolution, whose kernel does them as it stores its result.
-    #[serde(default)]
+    #[serde(default = "usually_fused")]
     pub fused: Vec<String>,
     /// Float kernels by kind.
     pub float: BTreeMap<String, Price>,
     /// Integer kernels by kind.
     pub integer: BTreeMap<String, Price>,
+}
+
+/// The usual [`Prices::fused`]: what ONNX Runtime's float convolutions do as they store their results.
+pub fn usually_fused() -> Vec<String> {
+    ["onnx.Relu", "onnx.Clip", "onnx.Add"].map(str::to_owned).into()
 }
 
 /// The usual [`Prices::margin`].

@@ -15,7 +15,7 @@ use std::time::Duration;
 use rustix::time::{ClockId, clock_gettime};
 use spaceevo_ir::text::{self, NoBlobs};
 use spaceevo_ir::{Diagnostic, Loc, OpName, Tensor};
-use spaceevo_passes::price::{Curve, DEQUANTIZE, LAYOUT, Price, Prices, QUANTIZE, SILU, five_percent};
+use spaceevo_passes::price::{Curve, DEQUANTIZE, LAYOUT, Price, Prices, QUANTIZE, SILU, five_percent, usually_fused};
 use spaceevo_passes::target::Provenance;
 use spaceevo_passes::{Manager, Pipeline, Registry, Target};
 
@@ -52,7 +52,7 @@ pub fn measure_ops(
     let mut prices = Prices {
         provenance,
         margin: known.map_or(five_percent(), |p| p.margin),
-        fused: known.map_or(Vec::new(), |p| p.fused.clone()),
+        fused: known.map_or_else(usually_fused, |p| p.fused.clone()),
         float: BTreeMap::new(),
         integer: BTreeMap::new(),
     };
