@@ -291,6 +291,31 @@ fn samples_are_for_inputs_without_a_default() {
 }
 
 #[test]
+fn the_last_samples_are_for_values_that_are_still_open() {
+    // Both clips reach their bounds at once, the input grows until the sixth sample.
+    let net = "graph @main(%x: f32[1,2,1,1]) with {opset = 17} {
+  %w = const [[[[1.0]], [[0.0]]], [[[0.0]], [[1.0]]]] : f32[2,2,1,1]
+  %low = const 0.0 : f32[]
+  %high = const 0.5 : f32[]
+  %a = onnx.Conv %x, %w : f32[1,2,1,1]
+  %b = onnx.Clip %a, %low, %high : f32[1,2,1,1]
+  %c = onnx.Conv %b, %w : f32[1,2,1,1]
+  %y = onnx.Clip %c, %low, %high : f32[1,2,1,1]
+  return %y
+}
+";
+    let folder = tempfile::tempdir().expect("a folder");
+    let samples = samples(&folder, &[[-1.0, 1.0], [0.5, 2.0], [0.0, 3.0], [0.0, 4.0], [0.0, 5.0], [0.0, 6.0]]);
+    for runtime in ["tract", "interpreter"] {
+        let ran = pipe(&["run", "-", "-p", "calibrate", "--calibrate", &samples, "--runtime", runtime], net.as_bytes());
+        assert_eq!(code(&ran), 0, "{}", err(&ran));
+        for range in ["range(-1.0, 6.0)", "range(0.0, 0.5)"] {
+            assert!(out(&ran).contains(range), "{range}: {}", out(&ran));
+        }
+    }
+}
+
+#[test]
 fn a_pipeline_without_samples_says_what_to_pass() {
     let model = model().display().to_string();
     let none = run(&["run", &model, "-p", QUANTIZE]);

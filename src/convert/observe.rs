@@ -61,15 +61,27 @@ impl Observer for RuntimeObserver<'_> {
         probe.set_named_results(body, results.clone(), results.iter().map(|v| names[v.index()].clone()).collect());
         let given: Vec<(usize, usize)> =
             given.iter().filter_map(|(slot, v)| Some((*slot, inputs.iter().position(|i| i == v)?))).collect();
+        let show_given = |sample: usize, inputs: &[Tensor]| {
+            for &(slot, input) in &given {
+                see(sample, slot, &inputs.get(input).and_then(Tensor::to_f32).unwrap_or_default());
+            }
+        };
+        self.progress.stage("samples", samples.len());
+        if made.is_empty() {
+            // A runtime wants to be asked for something.
+            return samples.iter().try_for_each(|&sample| {
+                show_given(sample, &self.samples.get(self.indices[sample])?);
+                self.progress.advance(1);
+                Ok(())
+            });
+        }
         let options = LoadOptions { low_memory: true, ..LoadOptions::default() };
         let session = self.runtime.load(ModelSource::Graph(&probe), &options)?;
         drop(probe);
 
         let work = |session: &mut dyn Session, sample: usize| -> Result<(), Diagnostic> {
             let inputs = self.samples.get(self.indices[sample])?;
-            for &(slot, input) in &given {
-                see(sample, slot, &inputs.get(input).and_then(Tensor::to_f32).unwrap_or_default());
-            }
+            show_given(sample, &inputs);
             session.run_with(&inputs, &mut |output, view| {
                 if let Some(numbers) = view.values::<f32>() {
                     see(sample, made[output].0, &numbers);
@@ -78,7 +90,6 @@ impl Observer for RuntimeObserver<'_> {
             self.progress.advance(1);
             Ok(())
         };
-        self.progress.stage("samples", samples.len());
         in_parallel(session, self.threads, samples.len(), &|session, i| work(session, samples[i]))
     }
 }
