@@ -17,6 +17,7 @@
 //! # Ok(()) }
 //! ```
 
+pub mod advise;
 pub mod compare;
 pub mod convert;
 pub mod file;

@@ -4,8 +4,20 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
-const COMMANDS: [&str; 11] =
-    ["convert", "run", "inspect", "diff", "list", "explain", "test", "reduce", "measure-ops", "doctor", "completions"];
+const COMMANDS: [&str; 12] = [
+    "convert",
+    "run",
+    "inspect",
+    "diff",
+    "list",
+    "explain",
+    "test",
+    "reduce",
+    "advise",
+    "measure-ops",
+    "doctor",
+    "completions",
+];
 const NET: &str = "graph @main(%x: f32[1,2,4,4]) with {opset = 17} {\n  %a = onnx.Identity %x : f32[1,2,4,4]\n  %y = onnx.Relu %a : f32[1,2,4,4]\n  return %y\n}\n";
 
 fn command(arguments: &[&str]) -> Command {
@@ -378,4 +390,26 @@ fn measured_prices_make_a_target_file() {
     assert_eq!(code(&run(&arguments)), 1, "nothing is overwritten");
     let used = pipe(&["run", "-", "-p", "drop-dead", "--target", &path], NET.as_bytes());
     assert_eq!(code(&used), 0, "{}", err(&used));
+}
+
+#[test]
+fn advice_is_what_convert_applies() {
+    let model = model().display().to_string();
+    let told = run(&["advise", &model, "--target", "x86-avx2", "--json"]);
+    assert_eq!(code(&told), 0, "{}", err(&told));
+    let advice: serde_json::Value = serde_json::from_str(&out(&told)).expect("JSON");
+    let suggestions = advice["suggestions"].as_array().expect("a list");
+    let squeeze = suggestions.iter().find(|s| s["pass"] == "drop-se").expect("the model has gates");
+    assert!(squeeze["ops"].as_u64() > Some(0) && squeeze["speedup"].as_f64() > Some(1.0), "{squeeze}");
+    assert_eq!(code(&run(&["advise", &model, "--target", "x86-vnni"])), 1, "a target without prices");
+
+    let folder = tempfile::tempdir().expect("a folder");
+    let applied = folder.path().join("applied.onnx").display().to_string();
+    let samples = "--calibrate testdata/models/pictures/calibrate --preprocess testdata/models/shapes.toml --samples 12";
+    let samples: Vec<&str> = samples.split(' ').chain(["--runtime", "tract", "--form", "qdq"]).collect();
+    let made = run(&[&["convert", &model, "-o", &applied, "--apply", "drop-se"][..], &samples].concat());
+    assert_eq!(code(&made), 0, "{}", err(&made));
+    let (before, after) = (content(&model), content(&applied));
+    assert!(before.contains("GlobalAveragePool"), "{before}");
+    assert!(after.matches("GlobalAveragePool").count() < before.matches("GlobalAveragePool").count(), "{after}");
 }

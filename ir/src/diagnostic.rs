@@ -111,6 +111,7 @@ pub const CODES: &[(&str, &str)] = &[
         "The links between values, their makers and their readers contradict each other: a fault of the pass that ran.",
     ),
     ("missing-range", "A tensor shall be stored as integers, but no range was calibrated for it."),
+    ("no-prices", "Nothing can be predicted for a target without prices: 'measure-ops' measures them."),
     ("no-samples", "Calibration needs samples, and none were given."),
     ("not-visible", "An op reads a value of a region that it does not stand in."),
     ("nothing-to-quantize", "No op of the model can run in integers on the target."),

@@ -4,15 +4,30 @@
 //! time = call + work / speed(width)        nanoseconds; work per nanosecond
 //! ```
 //!
-//! Work is products for ops with weights, taps for pools, and numbers for all others. Width is what the speed of a kernel
-//! depends on most: its channels. A table is a model of the first order, and whoever decides by it should ask for more than
-//! its error.
+//! Work is products for ops with weights, taps for pools, and numbers of the larger side for all others. Width is what the
+//! speed of a kernel depends on most: channels of a depthwise convolution, the geometric mean of what a product reads and
+//! makes for the others. A table is a model of the first order: who decides by it asks for more than its `margin`.
+//!
+//! An op that a pass writes as others once it is stored has the price of those. The kinds are `conv1x1`, `conv`,
+//! `depthwise`, `silu` (a sigmoid and its product with what it reads), names of operators, and among the integer ones
+//! [`QUANTIZE`], [`DEQUANTIZE`] and [`LAYOUT`].
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+use spaceevo_ir::{Dim, Graph, OpId, ValueId};
 
-use crate::target::Provenance;
+use crate::passes::lower_avg_pool::window;
+use crate::target::{OpRules, Provenance};
+
+/// The kind of a conversion from float to stored numbers; work is numbers.
+pub const QUANTIZE: &str = "onnx.QuantizeLinear";
+/// The kind of a conversion from stored numbers to float.
+pub const DEQUANTIZE: &str = "onnx.DequantizeLinear";
+/// What a conversion costs more when a convolution is at its float end: a tensor changes its layout.
+pub const LAYOUT: &str = "layout";
+/// The kind of `x * sigmoid(x)`.
+pub const SILU: &str = "silu";
 
 /// A quantity that depends on a width: rising widths, each with a positive number.
 #[derive(Clone, Debug, Deserialize, Serialize, PartialEq)]
@@ -66,14 +81,167 @@ pub struct Price {
 pub struct Prices {
     /// What they were measured on.
     pub provenance: Provenance,
-    /// Float kernels by kind: `conv1x1`, `conv`, `depthwise`, and names of operators.
+    /// By how much float must win before an op that could run in integers does not, as a part of its time in float.
+    #[serde(default = "five_percent")]
+    pub margin: f64,
+    /// Operators that cost nothing right behind a float convolution, whose kernel does them as it stores its result.
+    #[serde(default = "usually_fused")]
+    pub fused: Vec<String>,
+    /// Float kernels by kind.
     pub float: BTreeMap<String, Price>,
     /// Integer kernels by kind.
     pub integer: BTreeMap<String, Price>,
 }
 
+/// The usual [`Prices::fused`]: what ONNX Runtime's float convolutions do as they store their results.
+pub fn usually_fused() -> Vec<String> {
+    ["onnx.Relu", "onnx.Clip", "onnx.Add"].map(str::to_owned).into()
+}
+
+/// The usual [`Prices::margin`].
+pub fn five_percent() -> f64 {
+    0.05
+}
+
+impl Price {
+    /// Nanoseconds.
+    fn time(&self, work: f64, width: f64) -> f64 {
+        self.call + work / self.speed.at(width)
+    }
+}
+
+impl Prices {
+    /// What is wrong with the numbers.
+    pub(crate) fn fault(&self) -> Option<String> {
+        let call = |price: &Price| !(price.call.is_finite() && price.call >= 0.0);
+        let wrong = self.float.iter().chain(&self.integer).find(|(_, price)| call(price));
+        match wrong {
+            Some((kind, price)) => Some(format!("prices: a call of {kind} takes {} ns", price.call)),
+            None if !(self.margin.is_finite() && self.margin >= 0.0) => {
+                Some(format!("prices: margin {} is no part of a time", self.margin))
+            }
+            None => None,
+        }
+    }
+
+    /// Nanoseconds that an op takes in float; `None` when the table has no price for it, or its shape is not known.
+    pub fn float(&self, graph: &Graph, op: OpId) -> Option<f64> {
+        self.in_table(&self.float, graph, op)
+    }
+
+    /// Nanoseconds that an op takes on stored numbers, as what the passes of `rules.lowered` make of it.
+    pub fn integer(&self, graph: &Graph, rules: &OpRules, op: OpId) -> Option<f64> {
+        let name = graph.op(op).name();
+        if name.is_onnx("AveragePool")
+            && rules.is_lowered(name, "lower-avg-pool")
+            && let Ok((channels, _)) = window(graph, op)
+        {
+            return Some(self.integer.get("depthwise")?.time(Load::of(graph, op)?.work, channels as f64));
+        }
+        self.in_table(&self.integer, graph, op)
+    }
+
+    fn in_table(&self, table: &BTreeMap<String, Price>, graph: &Graph, op: OpId) -> Option<f64> {
+        let load = Load::of(graph, op)?;
+        if let Some(silu) = table.get(SILU) {
+            if gate_of_silu(graph, op).is_some() {
+                return Some(silu.time(load.work, load.width));
+            }
+            if graph.only_user(graph.op(op).result()).is_some_and(|user| gate_of_silu(graph, user) == Some(op)) {
+                return Some(0.0);
+            }
+        }
+        Some(table.get(&load.kind)?.time(load.work, load.width))
+    }
+
+    /// Nanoseconds of a conversion ([`QUANTIZE`], [`DEQUANTIZE`], and of [`LAYOUT`] what comes on top) of a value of known
+    /// size.
+    pub fn conversion(&self, graph: &Graph, value: ValueId, kind: &str) -> Option<f64> {
+        Some(self.integer.get(kind)?.time(numbers(graph, value)?, 1.0))
+    }
+
+    /// The convolution whose float kernel also does this op.
+    pub fn fused_into(&self, graph: &Graph, op: OpId) -> Option<OpId> {
+        let name = graph.op(op).name();
+        if !self.fused.contains(&name.to_string()) || graph.op(op).results().is_empty() {
+            return None;
+        }
+        // Of two convolutions whose results are added, the first one adds the other's.
+        let operands: &[_] = if name.is_onnx("Add") { graph.op(op).operands() } else { graph.op(op).operands().get(..1)? };
+        let makers = operands.iter().flatten().filter(|&&v| graph.use_count(v) == 1).filter_map(|&v| graph.def_op(v));
+        makers
+            .filter_map(|maker| match graph.op(maker).name() {
+                name if name.is_onnx("Conv") => Some(maker),
+                // A sum that is part of a convolution may be clipped there, too.
+                sum if sum.is_onnx("Add") && !name.is_onnx("Add") => self.fused_into(graph, maker),
+                _ => None,
+            })
+            .next()
+    }
+}
+
+/// The sigmoid that only this product reads, and multiplies with what the sigmoid reads.
+pub fn gate_of_silu(graph: &Graph, product: OpId) -> Option<OpId> {
+    let record = graph.op(product);
+    let [Some(a), Some(b)] = record.operands() else { return None };
+    let gate = |x: ValueId, gate: ValueId| {
+        let sigmoid = graph.def_named(gate, "Sigmoid")?;
+        (graph.op(sigmoid).operand(0) == Some(x) && graph.use_count(gate) == 1).then_some(sigmoid)
+    };
+    if record.name().is_onnx("Mul") { gate(*a, *b).or_else(|| gate(*b, *a)) } else { None }
+}
+
+/// What a kernel is asked to do.
+#[derive(PartialEq, Debug)]
+struct Load {
+    kind: String,
+    work: f64,
+    width: f64,
+}
+
+impl Load {
+    fn of(graph: &Graph, op: OpId) -> Option<Load> {
+        let record = graph.op(op);
+        let name = record.name();
+        let made = numbers(graph, *record.results().first()?)?;
+        let dims = |index: usize| graph.value(record.operand(index)?).ty().dims();
+        if name.is_onnx("Conv") {
+            let [filters, width, ref kernel @ ..] = dims(1)?[..] else { return None };
+            let taps: f64 = kernel.iter().map(|&k| k as f64).product();
+            let groups = record.int("group", 1).max(1) as f64;
+            let (filters, each) = (filters as f64, width as f64);
+            let kind = match () {
+                _ if groups > 1.0 && width == 1 => "depthwise",
+                _ if taps == 1.0 => "conv1x1",
+                _ => "conv",
+            };
+            let width = if kind == "depthwise" { filters } else { (each * filters / groups).sqrt() };
+            return Some(Load { kind: kind.into(), work: made * each * taps, width });
+        }
+        if name.is_onnx("Gemm") || name.is_onnx("MatMul") {
+            let [.., rows, columns] = dims(1)?[..] else { return None };
+            let read = if name.is_onnx("Gemm") && record.int("transB", 0) != 0 { columns } else { rows };
+            let width = (rows as f64 * columns as f64).sqrt();
+            return Some(Load { kind: "onnx.Gemm".into(), work: made * read as f64, width });
+        }
+        let read = record.operand(0).and_then(|v| numbers(graph, v)).unwrap_or(0.0);
+        let taps: f64 = record.ints("kernel_shape").map_or(1.0, |k| k.iter().map(|&k| k as f64).product());
+        let work = if taps > 1.0 { made * taps } else { made.max(read) };
+        Some(Load { kind: name.to_string(), work, width: 1.0 })
+    }
+}
+
+/// How many numbers a value holds; an unknown first extent is a batch of one.
+pub(crate) fn numbers(graph: &Graph, value: ValueId) -> Option<f64> {
+    let shape = graph.value(value).ty().tensor()?.shape.as_ref()?;
+    let extent = |(axis, dim): (usize, &Dim)| dim.known().map(|n| n as f64).or((axis == 0).then_some(1.0));
+    shape.iter().enumerate().map(extent).product()
+}
+
 #[cfg(test)]
 mod tests {
+    use spaceevo_ir::text;
+
     use super::*;
 
     #[test]
@@ -84,5 +252,50 @@ mod tests {
         for wrong in [vec![], vec![(8, 1.0), (2, 1.0)], vec![(2, 0.0)]] {
             assert!(Curve::try_from(wrong).is_err());
         }
+    }
+
+    fn parse(source: &str) -> Graph {
+        text::parse(source, "test", &text::NoBlobs).graph.unwrap()
+    }
+
+    #[test]
+    fn work_is_products_or_numbers() {
+        let graph = parse(
+            "graph @main(%x: f32[N,8,4,4]) with {opset = 17} {\n  %w = const rand(1) : f32[32,8,3,3]\n  \
+             %c = onnx.Conv %x, %w {pads = [1, 1, 1, 1]} : f32[N,32,4,4]\n  \
+             %d = const rand(1) : f32[32,1,3,3]\n  \
+             %e = onnx.Conv %c, %d {pads = [1, 1, 1, 1], group = 32} : f32[N,32,4,4]\n  \
+             %p = onnx.GlobalAveragePool %e : f32[N,32,1,1]\n  return %p\n}",
+        );
+        let loads: Vec<_> = graph.ops_in(graph.body()).map(|op| Load::of(&graph, op).unwrap()).collect();
+        let load = |kind: &str, work, width| Load { kind: kind.into(), work, width };
+        assert_eq!(loads[0], load("conv", 512.0 * 72.0, 16.0));
+        assert_eq!(loads[1], load("depthwise", 512.0 * 9.0, 32.0));
+        assert_eq!(loads[2], load("onnx.GlobalAveragePool", 512.0, 1.0));
+    }
+
+    #[test]
+    fn what_is_done_together_is_paid_together() {
+        let graph = parse(
+            "graph @main(%x: f32[1,8,4,4]) with {opset = 17} {\n  %w = const rand(1) : f32[8,8,1,1]\n  \
+             %c = onnx.Conv %x, %w : f32[1,8,4,4]\n  %a = onnx.Add %x, %c : f32[1,8,4,4]\n  \
+             %r = onnx.Relu %a : f32[1,8,4,4]\n  %g = onnx.Sigmoid %r : f32[1,8,4,4]\n  \
+             %y = onnx.Mul %g, %r : f32[1,8,4,4]\n  return %y\n}",
+        );
+        let price = |call| Price { call, speed: Curve(vec![(1, 1.0)]) };
+        let prices = Prices {
+            provenance: Provenance { runtime: "".into(), machine: "".into(), date: "".into(), method: "".into() },
+            margin: 0.05,
+            fused: vec!["onnx.Add".into(), "onnx.Relu".into()],
+            float: [(SILU.to_owned(), price(7.0)), ("onnx.Mul".to_owned(), price(1.0))].into(),
+            integer: [("onnx.Mul".to_owned(), price(2.0)), ("onnx.Sigmoid".to_owned(), price(3.0))].into(),
+        };
+        let ops: Vec<_> = graph.ops_in(graph.body()).collect();
+        let [conv, add, relu, sigmoid, product] = ops[..] else { panic!() };
+        let into = |op| prices.fused_into(&graph, op);
+        assert_eq!([into(conv), into(add), into(relu), into(product)], [None, Some(conv), Some(conv), None]);
+        assert_eq!([sigmoid, product].map(|op| prices.float(&graph, op)), [Some(0.0), Some(135.0)]);
+        let rules = crate::Target::named("x86-avx2").unwrap().ops;
+        assert_eq!([sigmoid, product].map(|op| prices.integer(&graph, &rules, op)), [Some(131.0), Some(130.0)]);
     }
 }

@@ -28,7 +28,8 @@ pub struct Target {
     pub width: Option<WidthRule>,
     /// How fast grouped convolutions are.
     pub groups: Option<GroupRule>,
-    /// What ops cost, as `measure-ops` writes it. Nothing is decided by it yet.
+    /// What ops cost, as `measure-ops` writes it: by it the cheapest placement is found (`quantize::cut`). Without it, all
+    /// ops run in integers that can.
     pub prices: Option<Prices>,
 }
 
@@ -275,7 +276,8 @@ impl Target {
         if !target.ops.fused.is_empty() && target.ops.float_results.is_empty() {
             return Err(fail("ops.fused names operators, but ops.float_results none that they could run with".into()));
         }
-        match target.width.as_ref().and_then(WidthRule::fault) {
+        let width = target.width.as_ref().and_then(WidthRule::fault);
+        match width.or_else(|| target.prices.as_ref().and_then(Prices::fault)) {
             Some(what) => Err(fail(what)),
             None => Ok(target),
         }

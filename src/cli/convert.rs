@@ -53,6 +53,12 @@ pub(crate) struct Arguments {
     /// Keep at most this many ops in float: those whose quantization costs the most quality by measurement (takes minutes)
     #[arg(long, value_name = "N", default_value_t = 0)]
     keep_float: usize,
+    /// Which ops run in integers: 'fast' leaves those in float that the target's prices say are faster there, 'integer' none
+    #[arg(long, default_value = "fast", value_parser = ["fast", "integer"])]
+    place: String,
+    /// Substitution to make before, of those that 'advise' lists; may be given several times
+    #[arg(long, value_name = "PASS")]
+    apply: Vec<String>,
     /// Refuse to write below this share of equal top classes (0.98)
     #[arg(long, value_name = "SHARE")]
     min_agreement: Option<f64>,
@@ -78,7 +84,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let Some(calibrate) = &arguments.calibration.calibrate else {
         return Err(without_samples());
     };
-    let target = find_target(&arguments.target)?;
+    let mut target = find_target(&arguments.target)?;
+    if arguments.place == "integer" {
+        target.prices = None;
+    }
     let options = Options {
         writing: arguments.form.as_deref().and_then(Writing::from_word),
         method: arguments.method.clone(),
@@ -87,6 +96,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
         equalize: arguments.equalize,
         keep_float: arguments.keep_float,
         allow: Effect::from_word(&arguments.allow).unwrap_or(Effect::Rounding),
+        apply: arguments.apply.clone(),
         samples: arguments.calibration.samples,
         threads: arguments.calibration.threads,
         min_agreement: arguments.min_agreement,

@@ -1,5 +1,6 @@
 //! Commands: one file each. Exit codes: 0 fine, 1 input rejected, 2 usage, 3 internal.
 
+mod advise;
 mod arguments;
 mod completions;
 mod convert;
@@ -44,6 +45,7 @@ enum Command {
     Explain(explain::Arguments),
     Test(test::Arguments),
     Reduce(reduce::Arguments),
+    Advise(advise::Arguments),
     MeasureOps(measure_ops::Arguments),
     Doctor(doctor::Arguments),
     Completions(completions::Arguments),
@@ -85,6 +87,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Explain(arguments) => explain::run(&arguments),
         Command::Test(arguments) => test::run(&arguments),
         Command::Reduce(arguments) => reduce::run(&arguments),
+        Command::Advise(arguments) => advise::run(&arguments),
         Command::MeasureOps(arguments) => measure_ops::run(&arguments),
         Command::Doctor(arguments) => doctor::run(&arguments),
         Command::Completions(arguments) => completions::run(&arguments),

@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 
 use spaceevo_cost::runtime::ModelSource;
-use spaceevo_ir::{Diagnostic, Elem, Graph, Loc, NewOp, Place, TensorType, ValueId};
+use spaceevo_ir::{Diagnostic, Elem, Graph, Loc, NewOp, Place, Symbol, TensorType, ValueId};
 use spaceevo_passes::{Manager, Pipeline};
 
 use super::report::Layer;
@@ -25,9 +25,13 @@ pub(super) fn compare(
     options: &Options,
     indices: &[usize],
 ) -> Result<Vec<Layer>, Diagnostic> {
-    let stored: HashMap<String, ValueId> =
-        made(quantized).filter(|&v| quantized.value(v).ty().quant().is_some()).map(|v| (quantized.label(v), v)).collect();
-    let pairs: Vec<(ValueId, ValueId)> = made(float).filter_map(|v| Some((v, *stored.get(&float.label(v))?))).collect();
+    let (stored, alone) = (by_name(quantized), by_name(float));
+    let pair = |v: ValueId| {
+        let name = float.value(v).name();
+        let other = (*stored.get(name)?).filter(|&other| quantized.value(other).ty().quant().is_some())?;
+        alone.get(name)?.map(|_| (v, other))
+    };
+    let pairs: Vec<(ValueId, ValueId)> = made(float).filter_map(pair).collect();
     let mut joint = quantized.clone();
     let body = joint.body();
     let names: Vec<_> = pairs.iter().map(|(v, _)| float.value(*v).name().clone()).collect();
@@ -63,6 +67,16 @@ pub(super) fn compare(
         .collect();
     layers.sort_by(|a, b| a.sqnr_db.total_cmp(&b.sqnr_db).then_with(|| a.name.cmp(&b.name)));
     Ok(layers)
+}
+
+/// The values that ops of the body make, by name; `None` for a name that several have.
+fn by_name(graph: &Graph) -> HashMap<Symbol, Option<ValueId>> {
+    let mut found = HashMap::new();
+    for value in made(graph) {
+        let name = graph.value(value).name().clone();
+        found.entry(name).and_modify(|one| *one = None).or_insert(Some(value));
+    }
+    found
 }
 
 /// Results of the body's ops.

@@ -70,6 +70,8 @@ pub struct Options {
     pub keep_float: usize,
     /// Passes of a stronger effect are refused (quantization itself is always allowed).
     pub allow: Effect,
+    /// Passes that run before calibration, whatever their effect.
+    pub apply: Vec<String>,
     /// Samples to calibrate on; `None`: all that are not held out.
     pub samples: Option<usize>,
     /// Threads; 0: one per processor.
@@ -94,6 +96,7 @@ impl Options {
             equalize: false,
             keep_float: 0,
             allow: Effect::Rounding,
+            apply: Vec::new(),
             samples: None,
             threads: 0,
             min_agreement: None,
@@ -112,7 +115,14 @@ impl Options {
         // QuickGelu is an operator of ONNX Runtime alone: not for the portable form.
         let lower = if self.form() == Writing::Qdq { "lower-qdq" } else { "lower-silu,lower-qoperator" };
         let (calibration, exclusion) = (self.calibration(), self.exclusion());
-        format!("{PREPARE},{calibration},quantize{exclusion},fold-clip,drop-dead,@suit-kernels,{lower},drop-dead")
+        let prepare = self.prepare();
+        format!("{prepare},{calibration},quantize{exclusion},fold-clip,drop-dead,@suit-kernels,{lower},drop-dead")
+    }
+
+    /// The passes before calibration.
+    fn prepare(&self) -> String {
+        let applied: String = self.apply.iter().map(|pass| format!(",{pass}")).collect();
+        if applied.is_empty() { PREPARE.to_owned() } else { format!("{PREPARE}{applied},@simplify") }
     }
 
     /// The passes that look at samples.
@@ -136,7 +146,7 @@ impl Options {
 }
 
 /// What happens before calibration.
-const PREPARE: &str =
+pub(crate) const PREPARE: &str =
     "freeze-inputs,infer-shapes,upgrade-opset{to=17},@simplify,sink-channel-shuffle{gather=true},infer-shapes,drop-dead";
 
 /// Told what is going on, so that a person can see it.
@@ -238,11 +248,12 @@ fn split(len: usize, wanted: Option<usize>) -> (Vec<usize>, Vec<usize>) {
 fn refuse_strong_effects(pipeline: &Pipeline, registry: &Registry, options: &Options) -> Result<(), Vec<Diagnostic>> {
     let quantizing =
         ["equalize-layers", "calibrate", "correct-bias", "quantize", "fold-clip", "lower-qdq", "lower-qoperator"];
-    let strong =
-        pipeline.passes(registry).into_iter().filter(|name| !quantizing.contains(&name.as_str())).find_map(|name| {
-            let effect = registry.pass(&name)?.info().effect;
-            (effect > options.allow).then_some((name, effect))
-        });
+    let applied = |name: &str| options.apply.iter().any(|pass| pass.split('{').next() == Some(name));
+    let allowed = |name: &str| quantizing.contains(&name) || applied(name);
+    let strong = pipeline.passes(registry).into_iter().filter(|name| !allowed(name)).find_map(|name| {
+        let effect = registry.pass(&name)?.info().effect;
+        (effect > options.allow).then_some((name, effect))
+    });
     match strong {
         None => Ok(()),
         Some((name, effect)) => {

@@ -39,6 +39,9 @@ pub struct Report {
     /// Ops by what the outputs gain when the op stays in float, if that was measured: the largest gain first.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub sensitivity: Vec<Sensitivity>,
+    /// Predicted time of the network, where the target has prices.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub predicted: Option<Predicted>,
     /// Every pass that ran.
     pub passes: Vec<PassRun>,
     /// What passes rewrote.
@@ -75,6 +78,17 @@ pub struct FloatOp {
     pub at: String,
     /// Why.
     pub why: String,
+}
+
+/// Predicted times in microseconds, by the target's prices.
+#[derive(Clone, Copy, Debug, Serialize, Default)]
+pub struct Predicted {
+    /// All in float.
+    pub float_us: f64,
+    /// With all ops in integers that can.
+    pub integer_us: f64,
+    /// As placed.
+    pub placed_us: f64,
 }
 
 /// What it costs that an op runs in integers.
@@ -180,6 +194,12 @@ impl Report {
         self.rewrites = run.log.rewrites.iter().map(told).collect();
         self.declines = run.log.declines.iter().map(told).collect();
         self.integer_ops = run.log.statistics.get(&("quantize", "integer ops")).copied().unwrap_or(0);
+        let predicted = |what| run.log.statistics.get(&("quantize", what)).map(|&ns| ns as f64 / 1e3);
+        self.predicted = predicted("predicted ns").map(|placed_us| Predicted {
+            float_us: predicted("predicted ns in float").unwrap_or(0.0),
+            integer_us: predicted("predicted ns with all in integers that can").unwrap_or(0.0),
+            placed_us,
+        });
         let floats = run.log.declines.iter().filter(|e| e.pass == "quantize");
         self.float_ops = floats.map(|e| FloatOp { at: e.at.clone(), why: e.text.clone() }).collect();
         self.warnings.extend(run.log.diagnostics.iter().map(|d| d.to_string()));
@@ -225,6 +245,10 @@ impl fmt::Display for Report {
             mib(self.bytes_before),
             mib(self.bytes_after)
         )?;
+        if let Some(p) = &self.predicted {
+            let (float, integer, placed) = (p.float_us / 1e3, p.integer_us / 1e3, p.placed_us / 1e3);
+            writeln!(f, "  predicted   {placed:.3} ms as placed; {float:.3} all in float, {integer:.3} all in integers")?;
+        }
         let behind = self.passes.iter().skip_while(|p| p.pass != "quantize").skip(1);
         let suited: Vec<String> = behind
             .filter(|p| p.rewrites > 0 && !p.pass.starts_with("lower-q"))

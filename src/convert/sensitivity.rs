@@ -10,7 +10,7 @@ use spaceevo_passes::{Manager, Pipeline, evenly_spaced};
 
 use super::report::Sensitivity;
 use super::verify::exact;
-use super::{Job, Options, PREPARE, Progress, RuntimeObserver};
+use super::{Job, Options, Progress, RuntimeObserver};
 use crate::quality::Quality;
 
 /// Samples on which every op is measured, evenly spaced among those of calibration.
@@ -32,7 +32,7 @@ pub(super) fn choose(
     progress: &(dyn Progress + Sync),
 ) -> Result<(Vec<Sensitivity>, Vec<String>), Vec<Diagnostic>> {
     let mut graph = source.clone();
-    let prepare = format!("{PREPARE},{}", options.calibration());
+    let prepare = format!("{},{}", options.prepare(), options.calibration());
     let mut observer = RuntimeObserver::new(job.runtime, job.samples, calibrating.to_vec(), options.threads, progress);
     run(&prepare, &mut graph, job, options, Some(&mut observer))?;
 

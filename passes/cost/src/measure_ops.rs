@@ -4,14 +4,18 @@
 //! and whatever stands at the ends of the chain (conversions, changes of layout) cancels. Two map sizes separate what a call
 //! costs from what the work costs. All models of a kind take turns, so that a busy neighbour disturbs them alike; the clock
 //! is the CPU time of the calling thread, medians are taken.
+//!
+//! Integer chains are written as `convert` writes them, with the target's own operators (`@suit-kernels`): the price of a
+//! hard swish is that of the sums and products that it becomes. An AveragePool that becomes a convolution has the price of
+//! one; what is measured under its name is the pool that does not.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
 use spaceevo_ir::text::{self, NoBlobs};
-use spaceevo_ir::{Diagnostic, Loc, Tensor};
-use spaceevo_passes::price::{Curve, Price, Prices};
+use spaceevo_ir::{Diagnostic, Loc, OpName, Tensor};
+use spaceevo_passes::price::{Curve, DEQUANTIZE, LAYOUT, Price, Prices, QUANTIZE, SILU, five_percent, usually_fused};
 use spaceevo_passes::target::Provenance;
 use spaceevo_passes::{Manager, Pipeline, Registry, Target};
 
@@ -44,15 +48,22 @@ pub fn measure_ops(
         date: date.to_owned(),
         method: format!("spaceevo-opt measure-ops: chains of two lengths, medians of {} interleaved turns", effort.rounds),
     };
-    let mut prices = Prices { provenance, float: BTreeMap::new(), integer: BTreeMap::new() };
+    let known = target.prices.as_ref();
+    let mut prices = Prices {
+        provenance,
+        margin: known.map_or(five_percent(), |p| p.margin),
+        fused: known.map_or_else(usually_fused, |p| p.fused.clone()),
+        float: BTreeMap::new(),
+        integer: BTreeMap::new(),
+    };
     let bench = Bench { runtime, target, registry: Registry::standard(), effort };
     let kinds = kinds();
     for (done, kind) in kinds.iter().enumerate() {
         told(done, kinds.len(), kind.name);
-        if kind.name != ISLAND {
+        if kind.name != BORDER {
             prices.float.insert(kind.name.to_owned(), bench.price(kind, Numbers::Float)?);
         }
-        if kind.integer {
+        if kind.integer && runs(target, kind.name) {
             prices.integer.insert(kind.name.to_owned(), bench.price(kind, Numbers::Integer)?);
         }
     }
@@ -60,31 +71,54 @@ pub fn measure_ops(
     Ok(prices)
 }
 
+/// True for kinds that the target runs in integers, and for those that are no operator's.
+fn runs(target: &Target, kind: &str) -> bool {
+    let Some(op) = kind.strip_prefix("onnx.").filter(|_| kind != ISLAND) else { return true };
+    target.ops.is_integer(&OpName::onnx(op)) || target.ops.is_movement(&OpName::onnx(op))
+}
+
 /// Takes known prices off what could only be measured together.
 fn settle(prices: &mut Prices) {
     for table in [&mut prices.float, &mut prices.integer] {
-        if let (Some(gate), Some(product)) = (table.remove(GATE), table.get("onnx.Mul")) {
-            table.insert(GATE.to_owned(), less(&gate, product, 1.0, 1.0));
+        for pool in POOLS {
+            let (Some(whole), Some(conv), Some(product)) = (table.get(pool), table.get("conv1x1"), table.get("onnx.Mul"))
+            else {
+                continue;
+            };
+            let conv = per_number(conv, taps(pool));
+            let rest = if pool == GATE { less(whole, &[&conv, product], 1.0) } else { less(whole, &[&conv], 1.0) };
+            table.insert(pool.to_owned(), rest);
         }
     }
-    if let (Some(island), Some(conv)) = (prices.integer.remove(ISLAND), prices.float.get("conv1x1")) {
-        let conv = Price {
-            call: conv.call,
-            speed: Curve::try_from(vec![(1, conv.speed.at(NARROW as f64) / NARROW as f64)]).unwrap_or(conv.speed.clone()),
-        };
-        for operator in ["onnx.QuantizeLinear", "onnx.DequantizeLinear"] {
-            prices.integer.insert(operator.to_owned(), less(&island, &conv, 1.0, 2.0));
+    let Prices { float, integer, .. } = prices;
+    if let (Some(island), Some(alone)) = (integer.remove(ISLAND), float.remove(ISLAND)) {
+        for operator in [QUANTIZE, DEQUANTIZE] {
+            integer.insert(operator.to_owned(), less(&island, &[&alone], 2.0));
         }
+    }
+    if let (Some(border), Some(conv), Some(stored)) = (integer.remove(BORDER), float.get("conv1x1"), integer.get("conv1x1"))
+        && let (Some(quantize), Some(dequantize)) = (integer.get(QUANTIZE), integer.get(DEQUANTIZE))
+    {
+        let (conv, stored) = (per_number(conv, 1), per_number(stored, 1));
+        let known = [&conv, &stored, quantize, dequantize];
+        integer.insert(LAYOUT.to_owned(), less(&border, &known, 2.0));
     }
 }
 
-/// The price of what is left when `known` is taken off, divided by `parts`; at least a twentieth of the whole.
-fn less(whole: &Price, known: &Price, width: f64, parts: f64) -> Price {
-    let slow = |price: &Price| 1.0 / price.speed.at(width);
+/// The price of a 1x1 convolution of [`NARROW`] channels, with so many parts of a number that it makes as the unit of work.
+fn per_number(conv: &Price, parts: usize) -> Price {
+    let speed = Curve::try_from(vec![(1, conv.speed.at(NARROW as f64) * parts as f64 / NARROW as f64)]);
+    Price { call: conv.call, speed: speed.unwrap_or_else(|_| conv.speed.clone()) }
+}
+
+/// The price of what is left when known prices are taken off, divided by `parts`; at least a twentieth of the whole.
+fn less(whole: &Price, known: &[&Price], parts: f64) -> Price {
+    let slow = |price: &Price| 1.0 / price.speed.at(1.0);
+    let all = |of: &dyn Fn(&Price) -> f64| known.iter().map(|price| of(price)).sum::<f64>();
     let rest = |whole: f64, known: f64| (whole - known).max(0.05 * whole) / parts;
-    let speed = vec![(1, round(1.0 / rest(slow(whole), slow(known))))];
+    let speed = vec![(1, round(1.0 / rest(slow(whole), all(&slow))))];
     Price {
-        call: round(rest(whole.call, known.call)),
+        call: round(rest(whole.call, all(&|price| price.call))),
         speed: Curve::try_from(speed).unwrap_or_else(|_| whole.speed.clone()),
     }
 }
@@ -148,30 +182,35 @@ fn kinds() -> Vec<Kind> {
         kind("onnx.Add", |_| "  %TO = onnx.Add %FROM, %x : TYPE".into(), true),
         kind("onnx.Mul", |_| "  %TO = onnx.Mul %FROM, %x : TYPE".into(), true),
         kind("onnx.Sigmoid", |_| "  %TO = onnx.Sigmoid %FROM : TYPE".into(), true),
+        kind(SILU, |_| "  %g.TO = onnx.Sigmoid %FROM : TYPE\n  %TO = onnx.Mul %FROM, %g.TO : TYPE".into(), true),
         kind("onnx.LeakyRelu", |_| "  %TO = onnx.LeakyRelu %FROM {alpha = 0.1} : TYPE".into(), true),
-        kind("onnx.MaxPool", |_| pool("MaxPool", ""), true),
-        kind("onnx.AveragePool", |_| pool("AveragePool", ", count_include_pad = 1"), true),
-        kind(
-            GATE,
-            |c| format!("  %g.TO = onnx.GlobalAveragePool %FROM : ELEM[1,{c},1,1]\n  %TO = onnx.Mul %FROM, %g.TO : TYPE"),
-            true,
-        ),
+        pool("onnx.MaxPool", |c| window("MaxPool", c)),
+        pool("onnx.AveragePool", |c| window("AveragePool", c)),
+        pool(GATE, |c| {
+            let pooled = format!("  %g.TO = onnx.GlobalAveragePool %c.TO : ELEM[1,{c},1,1]\n");
+            behind_conv(c) + &pooled + "  %TO = onnx.Mul %c.TO, %g.TO : TYPE"
+        }),
         kind("onnx.Relu", |_| "  %TO = onnx.Relu %FROM : TYPE".into(), false),
         kind("onnx.Clip", |_| "  %TO = onnx.Clip %FROM, %zero, %six : TYPE".into(), false),
-        kind("onnx.HardSigmoid", |_| "  %TO = onnx.HardSigmoid %FROM : TYPE".into(), false),
-        kind("onnx.HardSwish", |_| "  %TO = onnx.HardSwish %FROM : TYPE".into(), false),
+        kind("onnx.HardSigmoid", |_| "  %TO = onnx.HardSigmoid %FROM : TYPE".into(), true),
+        kind("onnx.HardSwish", |_| "  %TO = onnx.HardSwish %FROM : TYPE".into(), true),
         kind("onnx.Tanh", |_| "  %TO = onnx.Tanh %FROM : TYPE".into(), false),
         kind("onnx.Softmax", |_| "  %TO = onnx.Softmax %FROM {axis = 1} : TYPE".into(), false),
         kind("onnx.PRelu", |_| "  %TO = onnx.PRelu %FROM, %slope : TYPE".into(), false),
         kind("onnx.Elu", |_| "  %TO = onnx.Elu %FROM : TYPE".into(), false),
-        // Stored on both sides, with float weights: a float convolution between two conversions.
-        // Narrow, so that the convolution itself takes little of the time.
+        // Stored on both sides: what is cheap in float stands between two conversions.
+        kind(ISLAND, |_| "  %TO = onnx.Neg %FROM : TYPE".into(), true),
+        // Narrow, so that the convolutions themselves take little of the time.
         Kind {
             widths: &[NARROW],
             maps: Some([14, 56]),
             ..kind(
-                ISLAND,
-                |c| format!("  %w.TO = const rand(SEED) : f32[{c},{c},1,1]\n  %TO = onnx.Conv %FROM, %w.TO : TYPE"),
+                BORDER,
+                |c| {
+                    let float =
+                        format!("  %f.TO = const rand(SEED) : f32[{c},{c},1,1]\n  %TO = onnx.Conv %c.TO, %f.TO : TYPE");
+                    behind_conv(c) + &float
+                },
                 true,
             )
         },
@@ -180,18 +219,33 @@ fn kinds() -> Vec<Kind> {
 
 /// A pool and the product with what it makes: the price of the product is taken off.
 const GATE: &str = "onnx.GlobalAveragePool";
-/// A float convolution between conversions: its price is taken off, and what is left is shared by the two.
-const ISLAND: &str = "island";
-/// Its channels.
-const NARROW: usize = 16;
+/// An op of no other use that has no integer kernel: what it takes more in integers is two conversions.
+const ISLAND: &str = "onnx.Neg";
+/// An integer convolution and a float one: what is left when they and two conversions are taken off are changes of layout.
+const BORDER: &str = "border";
+/// Channels of convolutions that are only there for what stands behind them.
+const NARROW: usize = 32;
 
-fn pool(op: &str, more: &str) -> String {
-    format!("  %TO = onnx.{op} %FROM {{kernel_shape = [3, 3], pads = [1, 1, 1, 1]{more}}} : TYPE")
+/// Kinds that are measured behind a convolution, whose layout they take over; its price is taken off.
+const POOLS: [&str; 3] = ["onnx.MaxPool", "onnx.AveragePool", GATE];
+
+fn pool(name: &'static str, line: fn(usize) -> String) -> Kind {
+    Kind { name, widths: &[NARROW], maps: Some([14, 42]), line, work: |_| 1, integer: true }
+}
+
+/// A convolution that makes `%c.TO`.
+fn behind_conv(channels: usize) -> String {
+    weighted("Conv", &format!("[{channels},{channels},1,1]"), "").replace("%TO", "%c.TO") + "\n"
+}
+
+fn window(op: &str, channels: usize) -> String {
+    let pooled = format!("  %TO = onnx.{op} %c.TO {{kernel_shape = [3, 3], pads = [1, 1, 1, 1]}} : TYPE");
+    behind_conv(channels) + &pooled
 }
 
 /// Work of pools is counted in taps.
-fn taps(kind: &Kind) -> usize {
-    if kind.name.ends_with("Pool") && kind.name != GATE { 9 } else { 1 }
+fn taps(kind: &str) -> usize {
+    if kind.ends_with("Pool") && kind != GATE { 9 } else { 1 }
 }
 
 struct Bench<'a> {
@@ -220,8 +274,9 @@ impl Bench<'_> {
         self.take_turns(&mut chains)?;
         // Nanoseconds of one op more, for each width and size.
         let times: Vec<f64> = chains.chunks_exact_mut(2).map(|pair| difference(pair).max(1.0)).collect();
-        let work =
-            |width: usize, size: Option<usize>| (width * size.map_or(1, |s| s * s) * (kind.work)(width) * taps(kind)) as f64;
+        let work = |width: usize, size: Option<usize>| {
+            (width * size.map_or(1, |s| s * s) * (kind.work)(width) * taps(kind.name)) as f64
+        };
         let points: Vec<(usize, Vec<(f64, f64)>)> = (kind.widths.iter().zip(times.chunks_exact(sizes.len())))
             .map(|(&width, times)| (width, sizes.iter().map(|&s| work(width, s)).zip(times.iter().copied()).collect()))
             .collect();
@@ -267,7 +322,7 @@ impl Bench<'_> {
             (Some(graph), None) => graph,
             (_, problem) => return Err(problem.unwrap_or_else(|| Diagnostic::error("internal", Loc::Unknown, source))),
         };
-        let pipeline = Pipeline::parse("lower-qoperator,drop-dead", &self.registry)?;
+        let pipeline = Pipeline::parse("lower-silu,@suit-kernels,lower-qoperator,drop-dead", &self.registry)?;
         let run = Manager::new(&self.registry, self.target).run(&pipeline, &mut graph, None);
         if let Some(problem) = run.errors().next() {
             return Err(problem.clone());

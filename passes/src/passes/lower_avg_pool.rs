@@ -73,7 +73,7 @@ impl Pass for LowerAvgPool {
 }
 
 /// Channels and window of a pooling that is a convolution; a sentence when it is none.
-fn window(graph: &Graph, op: OpId) -> Result<(usize, [usize; 2]), String> {
+pub(crate) fn window(graph: &Graph, op: OpId) -> Result<(usize, [usize; 2]), String> {
     let record = graph.op(op);
     let ty = record.operand(0).and_then(|x| graph.value(x).ty().tensor()).ok_or("the type of its operand is not known")?;
     if ty.rank() != Some(4) {

@@ -9,6 +9,7 @@ mod canonicalize_arith;
 mod correct_bias;
 mod drop_dead;
 mod drop_identity;
+mod drop_se;
 mod equalize_layers;
 mod fold_clip;
 mod fold_constants;
@@ -29,7 +30,7 @@ mod lift_qdq;
 mod lift_qoperator;
 mod lift_se;
 mod lift_silu;
-mod lower_avg_pool;
+pub(crate) mod lower_avg_pool;
 mod lower_batch_norm;
 mod lower_hard_sigmoid;
 mod lower_hard_swish;
@@ -42,8 +43,11 @@ mod merge_groups;
 mod merge_reshapes;
 mod pad_stem;
 mod quantize;
+mod shrink_kernels;
 mod sink_channel_shuffle;
 mod specialize;
+mod substitute_prelu;
+mod substitute_silu;
 mod upgrade_opset;
 
 /// Every pass that ships, alphabetical.
@@ -54,6 +58,7 @@ pub(crate) fn all() -> Vec<Arc<dyn Pass>> {
         Arc::new(correct_bias::CorrectBias),
         Arc::new(drop_dead::DropDead),
         Arc::new(drop_identity::DropIdentity),
+        Arc::new(drop_se::DropSe),
         Arc::new(equalize_layers::EqualizeLayers),
         Arc::new(fold_clip::FoldClip),
         Arc::new(fold_constants::FoldConstants),
@@ -87,8 +92,11 @@ pub(crate) fn all() -> Vec<Arc<dyn Pass>> {
         Arc::new(merge_reshapes::MergeReshapes),
         Arc::new(pad_stem::PadStem),
         Arc::new(quantize::Quantize),
+        Arc::new(shrink_kernels::ShrinkKernels),
         Arc::new(sink_channel_shuffle::SinkChannelShuffle),
         Arc::new(specialize::Specialize),
+        Arc::new(substitute_prelu::SubstitutePrelu),
+        Arc::new(substitute_silu::SubstituteSilu),
         Arc::new(upgrade_opset::UpgradeOpset),
     ]
 }

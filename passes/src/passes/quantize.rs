@@ -34,7 +34,8 @@ static INFO: PassInfo = PassInfo {
     name: "quantize",
     summary: "give tensors quantized types by the target's rules and the calibrated ranges",
     doc: "Plans which ops run in integers, then writes the plan into types: activations per tensor from their range, weights \
-          per output channel with zero point 0, biases as 32-bit integers at the product of the scales. Declines, with the \
+          per output channel with zero point 0, biases as 32-bit integers at the product of the scales. Where the target has \
+          prices, ops that are predicted to be faster in float stay there, conversions included. Declines, with the \
           reason, for every op that the target could run in integers but that stays in float. Needs ranges: run 'calibrate' \
           before it.",
     effect: Effect::Approximate,
@@ -53,6 +54,11 @@ impl Pass for Quantize {
             return Ok(Outcome::Unchanged);
         }
         let plan = Placement::plan(graph, cx.target, &excluded(cx.text("exclude")));
+        if let Some(predicted) = plan.prediction() {
+            cx.count("predicted ns in float", predicted.float as u64);
+            cx.count("predicted ns with all in integers that can", predicted.integer as u64);
+            cx.count("predicted ns", predicted.chosen as u64);
+        }
         let types = activation_types(graph, cx, &plan)?;
         let ops: Vec<OpId> = graph.ops_in(graph.body()).collect();
         let mut changed = false;

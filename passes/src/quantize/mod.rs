@@ -1,6 +1,7 @@
 //! Quantization: which tensors are stored as integers, with which scales, and how that is written down and read back.
 
 pub mod balance;
+pub mod cut;
 pub(crate) mod gate;
 pub(crate) mod lowering;
 pub mod moments;

@@ -5,10 +5,14 @@
 //! still follows: behind the last of those, numbers stay float, where they cost little and lose nothing. Ops that move bytes
 //! tie the types of what they read and make. Where the runtime fuses an op into the integer op before it, nothing is rounded
 //! between the two.
+//!
+//! Where the target has prices, the ops among them that are faster in float then stay there ([`cut`]). All passes that plan
+//! must come to the same plan: nothing here looks at the numbers of a graph, only at its ops, types and shapes.
 
 use spaceevo_ir::{Attr, Def, Elem, Graph, OpId, ValueId};
 
 use crate::analysis::splat;
+use crate::quantize::cut::{self, Prediction};
 use crate::target::Target;
 
 /// How an op runs.
@@ -32,6 +36,7 @@ pub struct Placement {
     kinds: Vec<Option<Kind>>,
     class: Vec<usize>,
     stored: Vec<bool>,
+    prediction: Option<Prediction>,
 }
 
 impl Placement {
@@ -65,13 +70,15 @@ impl Placement {
         (*self.kind(user) == Kind::Saturating).then_some(user)
     }
 
-    /// Plans a graph. `excluded` gives a reason for ops that shall stay in float.
+    /// What the graph takes in float, by the rules alone, and as planned; `None` when the target has no prices.
+    pub fn prediction(&self) -> Option<Prediction> {
+        self.prediction
+    }
+
+    /// Plans a graph. `excluded` gives a reason for ops that shall stay in float. A target without prices
+    /// (`target.prices = None`) leaves all ops in integers that the rules put there.
     pub fn plan(graph: &Graph, target: &Target, excluded: &dyn Fn(&Graph, OpId) -> Option<String>) -> Placement {
-        let mut plan = Placement {
-            kinds: vec![None; graph.op_bound()],
-            class: (0..graph.value_bound()).collect(),
-            stored: vec![false; graph.value_bound()],
-        };
+        let mut plan = Placement::empty(graph);
         let ops: Vec<OpId> = graph.ops_in(graph.body()).collect();
         let leads = leads_to_weights(graph, &ops, target);
         for &op in &ops {
@@ -79,11 +86,29 @@ impl Placement {
                 Some(why) => Kind::Float(why),
                 None => plan.decide(graph, target, op, &leads),
             };
-            plan.apply(graph, op, &kind);
-            plan.kinds[op.index()] = Some(kind);
+            plan.apply(graph, op, kind);
+        }
+        // Prices are those of ops that run alone: they do not know what is saved by running two together.
+        let priced = if target.ops.fused.is_empty() { cut::cheapest(graph, target, &plan.kinds) } else { None };
+        if let Some((mut floats, prediction)) = priced {
+            let kinds = std::mem::replace(&mut plan, Placement::empty(graph)).kinds;
+            for &op in &ops {
+                let kind = floats.remove(&op).map(Kind::Float).or_else(|| kinds[op.index()].clone());
+                kind.into_iter().for_each(|kind| plan.apply(graph, op, kind));
+            }
+            plan.prediction = Some(prediction);
         }
         plan.keep_float_results(graph, target, &ops);
         plan
+    }
+
+    fn empty(graph: &Graph) -> Placement {
+        Placement {
+            kinds: vec![None; graph.op_bound()],
+            class: (0..graph.value_bound()).collect(),
+            stored: vec![false; graph.value_bound()],
+            prediction: None,
+        }
     }
 
     fn decide(&self, graph: &Graph, target: &Target, op: OpId, leads: &[bool]) -> Kind {
@@ -153,12 +178,15 @@ impl Placement {
         operands.iter().all(|&v| stored(v)).then_some(operand)
     }
 
-    fn apply(&mut self, graph: &Graph, op: OpId, kind: &Kind) {
+    fn apply(&mut self, graph: &Graph, op: OpId, kind: Kind) {
         let operands: Vec<ValueId> = data_operands(graph, op).into_iter().filter(|&v| !graph.value(v).is_const()).collect();
         let results = graph.op(op).results().iter().copied();
-        match kind {
+        match &kind {
             Kind::Integer => operands.into_iter().chain(results).for_each(|v| self.store(v)),
-            Kind::Movement => results.for_each(|r| self.tie(operands[0], r)),
+            Kind::Movement => results.for_each(|r| {
+                self.tie(operands[0], r);
+                self.store(r);
+            }),
             Kind::Saturating => results.for_each(|r| self.store(r)),
             Kind::Fused(operand) => {
                 self.keep_float(*operand);
@@ -166,6 +194,7 @@ impl Placement {
             }
             Kind::Float(_) => {}
         }
+        self.kinds[op.index()] = Some(kind);
     }
 
     /// What only float ops read stays float where the integer op that makes it can give floats right away.
@@ -266,6 +295,9 @@ pub(crate) fn unfit(graph: &Graph, op: OpId) -> Option<String> {
     if operands.iter().chain(record.results()).any(|&v| graph.value(v).ty().elem() != Some(Elem::F32)) {
         return bad("it works on other numbers than float32");
     }
+    if operands.iter().all(|&v| graph.value(v).is_const()) {
+        return bad("all its operands are constants");
+    }
     let nested = |v: ValueId| {
         graph.value(v).users().iter().any(|u| matches!(u, spaceevo_ir::User::Op(o, _) if graph.op(*o).region() != body))
     };
@@ -299,9 +331,6 @@ pub(crate) fn unfit(graph: &Graph, op: OpId) -> Option<String> {
             _ if operands.iter().all(|&v| !graph.value(v).is_const()) => None,
             _ => bad("the constant operand is no matrix on the right"),
         },
-        "Add" | "Mul" | "Concat" if operands.iter().all(|&v| graph.value(v).is_const()) => {
-            bad("all its operands are constants")
-        }
         "AveragePool" if record.ints("dilations").is_some_and(|d| d.iter().any(|&d| d != 1)) => bad("it has dilations"),
         "MaxPool" if record.results().len() > 1 => bad("it also gives indices"),
         "Resize" if record.str("mode", "nearest") != "nearest" => bad("it interpolates"),

@@ -8,7 +8,8 @@
 //! graph @main(…) { … }
 //! ```
 //!
-//! Further header lines: `target: NAME`; `samples: 4` (calibration samples to draw); `draw: LOW HIGH` (interval of the
+//! Further header lines: `target: NAME`; `prices: FILE` (beside the case; without it the target has none, because by those of
+//! a machine nothing as small as a case is worth a conversion); `samples: 4` (calibration samples to draw); `draw: LOW HIGH` (interval of the
 //! inputs); `dims: N=2 H=8` (extents of named dims); `tolerance: 0.01` (for approximate effects and for rounding to stored
 //! numbers, in parts of the largest number); `not idempotent: why`; `not run: why` (the interpreter has no kernel for an op).
 
@@ -19,6 +20,7 @@ use spaceevo_ir::Graph;
 use spaceevo_ir::interp::Datum;
 use spaceevo_ir::text::{self, BlobSource, NoBlobs, PrintOptions};
 use spaceevo_ir::verify::{Form, verify};
+use spaceevo_passes::price::Prices;
 use spaceevo_passes::{Effect, Manager, Pipeline, Registry, Report, Target};
 
 use crate::compare::{Closeness, compare};
@@ -49,7 +51,8 @@ pub struct Ran {
     pub report: Report,
 }
 
-const SETTINGS: &[&str] = &["pipeline", "target", "samples", "draw", "dims", "tolerance", "not idempotent", "not run"];
+const SETTINGS: &[&str] =
+    &["pipeline", "target", "prices", "samples", "draw", "dims", "tolerance", "not idempotent", "not run"];
 
 impl Case {
     /// Reads a case; a sentence when its header is not complete.
@@ -111,7 +114,8 @@ impl Case {
     fn run_on(&self, graph: &mut Graph, registry: &Registry) -> Result<Report, String> {
         let name = self.setting("target").map(str::to_owned).or_else(|| Target::names().next().map(str::to_owned));
         let name = name.ok_or("there is no target")?;
-        let target = Target::named(&name).ok_or_else(|| format!("there is no target '{name}'"))?;
+        let mut target = Target::named(&name).ok_or_else(|| format!("there is no target '{name}'"))?;
+        target.prices = self.setting("prices").map(|file| prices(&self.file.with_file_name(file))).transpose()?;
         let mut samples = Vec::new();
         for seed in
             0..self.setting("samples").map_or(Ok(0), |n| n.parse().map_err(|_| format!("samples '{n}' is no number")))?
@@ -225,6 +229,11 @@ impl Case {
         }
         text
     }
+}
+
+fn prices(file: &Path) -> Result<Prices, String> {
+    let fail = |why: String| format!("{}: {why}", file.display());
+    toml::from_str(&std::fs::read_to_string(file).map_err(|e| fail(e.to_string()))?).map_err(|e| fail(e.to_string()))
 }
 
 /// What `after` takes of the inputs of `before`: inputs with a default may have become constants.

@@ -1,0 +1,532 @@
+//! The cheapest placement: which of the ops that could run in integers do, by the prices of the target.
+//!
+//! The time of a placement is, with `x = 1` for what runs in integers and `x = 0` for what runs in float,
+//!
+//! ```text
+//! sum over ops     x integer(op) + (1 - x) float(op)
+//!  + over values   QuantizeLinear(v)     if its maker is float and some reader is not, + layout(v) behind a convolution
+//!                  DequantizeLinear(v)   if it is stored and some reader is float,     + layout(v) before a convolution
+//!  + over pairs    float(op)             if op is float, but the convolution whose float kernel would do it is not
+//! ```
+//!
+//! where a value is stored when its maker or some reader is in integers. Every term is a price for one op, or a price that is
+//! paid once when something is in integers and something else is in float: such a sum is the capacity of a cut between a
+//! source (integers) and a sink (float) in a network with a node for each op and two or three for each value (Kolmogorov and
+//! Zabih 2004, "What energy functions can be minimized via graph cuts?"). So a maximum flow (Dinic's algorithm) finds a
+//! placement that is the best of all 2^n, not only a good one. Among equals it is the one with the fewest ops in float.
+//!
+//! Ops are one node where they have no choice of their own: a clip and the op that saturates for it, a sigmoid and the
+//! product with what it reads, and neighbours at a value whose size is not known. Ops without prices cost nothing, and follow
+//! their neighbours. To decide, the float time of ops that could run in integers counts `1 + margin` times.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use petgraph::algo::dinics;
+use petgraph::graph::{DiGraph, NodeIndex};
+use petgraph::visit::EdgeRef;
+use spaceevo_ir::{Graph, OpId, User, ValueId};
+
+use crate::price::{self, DEQUANTIZE, LAYOUT, Prices, QUANTIZE};
+use crate::quantize::placement::{Kind, data_operands};
+use crate::target::Target;
+
+/// Predicted times of a graph in nanoseconds, as far as the target has prices.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Prediction {
+    /// With all ops in float.
+    pub float: f64,
+    /// With all ops in integers that can.
+    pub integer: f64,
+    /// As chosen.
+    pub chosen: f64,
+}
+
+/// Ops that are faster in float, each with a sentence that says so, and what was predicted; `None` when the target has no
+/// prices, or none of conversions. `kinds` are those of the rules, by index of op: where they say float, float it is.
+pub(crate) fn cheapest(
+    graph: &Graph,
+    target: &Target,
+    kinds: &[Option<Kind>],
+) -> Option<(BTreeMap<OpId, String>, Prediction)> {
+    let prices = target.prices.as_ref()?;
+    if [QUANTIZE, DEQUANTIZE].iter().any(|kind| !prices.integer.contains_key(*kind)) {
+        return None;
+    }
+    let (problem, item) = Builder { graph, target, prices, kinds }.problem();
+    let integers = problem.cheapest(prices.margin);
+    let reasons = problem.reasons(&integers);
+    let floats = item.iter().filter_map(|(&op, &item)| Some((op, reasons.get(&item)?.clone())));
+    let uniform = |integer: bool| problem.time(&vec![integer; problem.items.len()]);
+    let prediction = Prediction { float: uniform(false), integer: uniform(true), chosen: problem.time(&integers) };
+    Some((floats.collect(), prediction))
+}
+
+/// Ops that are placed together, and their time in nanoseconds.
+#[derive(Clone, Copy, Default, Debug)]
+struct Item {
+    float: f64,
+    integer: f64,
+}
+
+/// The end of a value at an op: the op's item, or `None` when it is float whatever happens.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+struct End {
+    item: Option<usize>,
+    /// The float kernel has a layout of its own.
+    blocked: bool,
+}
+
+/// A value at whose ends ops are placed.
+#[derive(Clone, Debug)]
+struct Bridge {
+    maker: End,
+    /// A maker in integers gives floats, too, for nothing.
+    free: bool,
+    readers: Vec<End>,
+    quantize: f64,
+    dequantize: f64,
+    layout: f64,
+}
+
+impl Bridge {
+    fn items(&self) -> impl Iterator<Item = usize> {
+        self.readers.iter().chain([&self.maker]).filter_map(|end| end.item)
+    }
+
+    fn time(&self, integers: &[bool]) -> f64 {
+        let float = |end: &End| !end.item.is_some_and(|item| integers[item]);
+        let stored = self.readers.iter().any(|r| !float(r)) || !(float(&self.maker) || self.free);
+        if !stored {
+            return 0.0;
+        }
+        let layout = |end: &End| if end.blocked { self.layout } else { 0.0 };
+        let into = if float(&self.maker) { self.quantize + layout(&self.maker) } else { 0.0 };
+        let blocked = if self.readers.iter().any(|r| float(r) && r.blocked) { self.layout } else { 0.0 };
+        into + if self.readers.iter().any(float) { self.dequantize + blocked } else { 0.0 }
+    }
+}
+
+/// An op that costs nothing in float behind a float convolution.
+#[derive(Clone, Copy, Debug)]
+struct Fused {
+    convolution: usize,
+    /// `None` when it is float whatever happens.
+    op: Option<usize>,
+    float: f64,
+}
+
+impl Fused {
+    fn time(&self, integers: &[bool]) -> f64 {
+        let paid = integers[self.convolution] && !self.op.is_some_and(|op| integers[op]);
+        if paid { self.float } else { 0.0 }
+    }
+}
+
+/// What is to be placed, without the graph.
+#[derive(Clone, Default, Debug)]
+struct Problem {
+    items: Vec<Item>,
+    bridges: Vec<Bridge>,
+    fused: Vec<Fused>,
+    /// Time of what is float whatever happens.
+    always: f64,
+}
+
+/// The network: ops in integers end up at the source's side of the cheapest cut.
+struct Network {
+    flow: DiGraph<(), u128>,
+    source: NodeIndex,
+    sink: NodeIndex,
+}
+
+impl Network {
+    /// More than all prices of a graph together.
+    const INFINITE: u128 = 1 << 100;
+
+    /// Paid when `a` is in integers and `b` in float; prices count in picoseconds.
+    fn pay(&mut self, a: NodeIndex, b: NodeIndex, nanoseconds: f64) {
+        self.flow.add_edge(a, b, (nanoseconds * 1e3).round().clamp(0.0, 1e18) as u128);
+    }
+
+    /// When `a` is in integers, so is `b`.
+    fn imply(&mut self, a: NodeIndex, b: NodeIndex) {
+        self.flow.add_edge(a, b, Self::INFINITE);
+    }
+
+    /// By node: whether it is in integers. In float is only what must be, so that flow into the sink is still to be had.
+    fn cut(&self) -> Vec<bool> {
+        let (_, flows) = dinics(&self.flow, self.source, self.sink);
+        let mut integers = vec![true; self.flow.node_count()];
+        let mut stack = vec![self.sink];
+        integers[self.sink.index()] = false;
+        while let Some(node) = stack.pop() {
+            let into = self.flow.edges_directed(node, petgraph::Incoming);
+            let into = into.filter(|e| flows[e.id().index()] < *e.weight()).map(|e| e.source());
+            // What flows out could be taken back.
+            let back = self.flow.edges(node).filter(|e| flows[e.id().index()] > 0).map(|e| e.target());
+            for next in into.chain(back) {
+                if std::mem::replace(&mut integers[next.index()], false) {
+                    stack.push(next);
+                }
+            }
+        }
+        integers
+    }
+}
+
+impl Problem {
+    /// Nanoseconds of a placement.
+    fn time(&self, integers: &[bool]) -> f64 {
+        let items = self.items.iter().zip(integers).map(|(item, &integer)| if integer { item.integer } else { item.float });
+        let bridges = self.bridges.iter().map(|bridge| bridge.time(integers));
+        self.always + items.chain(bridges).chain(self.fused.iter().map(|f| f.time(integers))).sum::<f64>()
+    }
+
+    /// By item: whether it runs in integers.
+    fn cheapest(&self, margin: f64) -> Vec<bool> {
+        let mut flow = DiGraph::new();
+        let nodes: Vec<NodeIndex> = self.items.iter().map(|_| flow.add_node(())).collect();
+        let (source, sink) = (flow.add_node(()), flow.add_node(()));
+        let mut network = Network { flow, source, sink };
+        let node = |item: Option<usize>| item.map_or(sink, |item| nodes[item]);
+        for (item, &node) in self.items.iter().zip(&nodes) {
+            network.pay(source, node, item.float * (1.0 + margin));
+            network.pay(node, sink, item.integer);
+        }
+        for bridge in &self.bridges {
+            let stored = network.flow.add_node(());
+            let maker = node(bridge.maker.item);
+            if bridge.maker.item.is_some() && !bridge.free {
+                network.imply(maker, stored);
+            }
+            network.pay(stored, maker, bridge.quantize + if bridge.maker.blocked { bridge.layout } else { 0.0 });
+            let blocked = bridge.readers.iter().filter(|r| r.blocked);
+            for (readers, price) in
+                [(bridge.readers.iter().collect(), bridge.dequantize), (blocked.collect::<Vec<_>>(), bridge.layout)]
+            {
+                // The twin is float as soon as one of them is.
+                let twin = network.flow.add_node(());
+                network.pay(stored, twin, price);
+                readers.iter().for_each(|reader| network.imply(twin, node(reader.item)));
+            }
+            bridge.readers.iter().filter(|r| r.item.is_some()).for_each(|r| network.imply(node(r.item), stored));
+        }
+        for fused in &self.fused {
+            let weight = if fused.op.is_some() { 1.0 + margin } else { 1.0 };
+            network.pay(nodes[fused.convolution], node(fused.op), fused.float * weight);
+        }
+        let mut integers = network.cut();
+        integers.truncate(self.items.len());
+        integers
+    }
+
+    /// For items in float: what it gains that they are, together with those in float around them.
+    fn reasons(&self, integers: &[bool]) -> BTreeMap<usize, String> {
+        let mut regions = Sets::new(self.items.len());
+        for bridge in &self.bridges {
+            let floats: Vec<usize> = bridge.items().filter(|&item| !integers[item]).collect();
+            floats.windows(2).for_each(|pair| regions.join(pair[0], pair[1]));
+        }
+        let region = regions.roots();
+        // The placement with one region in integers, too, and the times of what has an end in the region: as chosen, and so.
+        let mut without: BTreeMap<usize, (Vec<bool>, f64, f64)> = BTreeMap::new();
+        for item in (0..self.items.len()).filter(|&item| !integers[item] && region[item] == item) {
+            let placed = integers.iter().zip(&region).map(|(&integer, &root)| integer || root == item);
+            without.insert(item, (placed.collect(), 0.0, 0.0));
+        }
+        let mut add = |ends: Vec<usize>, time: &dyn Fn(&[bool]) -> f64| {
+            let touched: BTreeSet<usize> = ends.into_iter().filter(|&e| !integers[e]).map(|e| region[e]).collect();
+            for root in touched {
+                let Some((placed, float, integer)) = without.get_mut(&root) else { continue };
+                *float += time(integers);
+                *integer += time(placed);
+            }
+        };
+        for (index, item) in self.items.iter().enumerate() {
+            add(vec![index], &|placed| if placed[index] { item.integer } else { item.float });
+        }
+        self.bridges.iter().for_each(|bridge| add(bridge.items().collect(), &|placed| bridge.time(placed)));
+        self.fused.iter().for_each(|f| add(f.op.into_iter().chain([f.convolution]).collect(), &|placed| f.time(placed)));
+        let floats = (0..self.items.len()).filter(|&item| !integers[item]);
+        floats
+            .filter_map(|item| {
+                let (_, float, integer) = without.get(&region[item])?;
+                let (float, integer) = (microseconds(*float), microseconds(*integer));
+                Some((
+                    item,
+                    format!("float is predicted to be faster here: {float} us against {integer} us, conversions included"),
+                ))
+            })
+            .collect()
+    }
+}
+
+/// Microseconds with two or three digits.
+fn microseconds(nanoseconds: f64) -> String {
+    let time = nanoseconds / 1e3;
+    match time {
+        ..1.0 => format!("{time:.3}"),
+        1.0..10.0 => format!("{time:.1}"),
+        _ => format!("{time:.0}"),
+    }
+}
+
+/// Disjoint sets of numbers from 0.
+struct Sets(Vec<usize>);
+
+impl Sets {
+    fn new(len: usize) -> Self {
+        Sets((0..len).collect())
+    }
+
+    fn root(&self, mut at: usize) -> usize {
+        while self.0[at] != at {
+            at = self.0[at];
+        }
+        at
+    }
+
+    /// Makes one set of two; its root is the smallest number.
+    fn join(&mut self, a: usize, b: usize) {
+        let (a, b) = (self.root(a), self.root(b));
+        self.0[a.max(b)] = a.min(b);
+    }
+
+    /// By number: the root of its set.
+    fn roots(mut self) -> Vec<usize> {
+        (0..self.0.len()).for_each(|at| self.0[at] = self.0[self.0[at]]);
+        self.0
+    }
+}
+
+/// Reads a problem off a graph.
+struct Builder<'a> {
+    graph: &'a Graph,
+    target: &'a Target,
+    prices: &'a Prices,
+    kinds: &'a [Option<Kind>],
+}
+
+impl Builder<'_> {
+    /// The problem, and the item of each op that has one.
+    fn problem(&self) -> (Problem, BTreeMap<OpId, usize>) {
+        let graph = self.graph;
+        let ops: Vec<OpId> = graph.ops_in(graph.body()).collect();
+        let made = ops.iter().flat_map(|&op| graph.op(op).results().iter().copied());
+        let values: Vec<ValueId> = graph.region(graph.body()).inputs().iter().copied().chain(made).collect();
+        let tied = self.ties(&ops, &values);
+        let mut problem = Problem::default();
+        let mut roots = BTreeMap::new();
+        let mut item = BTreeMap::new();
+        for &op in ops.iter().filter(|&&op| self.is_choice(op)) {
+            let next = *roots.entry(tied[op.index()]).or_insert(problem.items.len());
+            problem.items.resize(problem.items.len().max(next + 1), Item::default());
+            item.insert(op, next);
+        }
+        for &op in &ops {
+            let float = self.prices.float(graph, op);
+            let own = item.get(&op).copied();
+            let integer = self.prices.integer(graph, &self.target.ops, op);
+            let saturates = self.kind(op) == Some(&Kind::Saturating);
+            let (float, integer) = match (float, integer) {
+                (Some(float), _) if own.is_none() || saturates => (float, 0.0),
+                (Some(float), Some(integer)) => (float, integer),
+                _ => continue,
+            };
+            match (self.prices.fused_into(graph, op), own) {
+                (Some(convolution), _) => {
+                    if let Some(&convolution) = item.get(&convolution).filter(|&&c| own != Some(c)) {
+                        problem.fused.push(Fused { convolution, op: own, float });
+                    }
+                }
+                (None, Some(own)) => problem.items[own].float += float,
+                (None, None) => problem.always += float,
+            }
+            if let Some(own) = own {
+                problem.items[own].integer += integer;
+            }
+        }
+        problem.bridges = values.iter().filter_map(|&value| self.bridge(value, &item)).collect();
+        (problem, item)
+    }
+
+    fn kind(&self, op: OpId) -> Option<&Kind> {
+        self.kinds.get(op.index())?.as_ref()
+    }
+
+    /// True for ops that the rules put in integers.
+    fn is_choice(&self, op: OpId) -> bool {
+        self.kind(op).is_some_and(|kind| !matches!(kind, Kind::Float(_)))
+    }
+
+    /// True when an op that may run in integers reads a value as such, not as one of its parameters.
+    fn reads(&self, op: OpId, value: ValueId) -> bool {
+        self.is_choice(op) && data_operands(self.graph, op).contains(&value)
+    }
+
+    /// By index of op: what is placed together.
+    fn ties(&self, ops: &[OpId], values: &[ValueId]) -> Vec<usize> {
+        let graph = self.graph;
+        let mut sets = Sets::new(graph.op_bound());
+        for &op in ops.iter().filter(|&&op| self.is_choice(op)) {
+            let clipped = graph.op(op).operand(0).and_then(|v| graph.def_op(v));
+            let clipped = clipped.filter(|_| self.kind(op) == Some(&Kind::Saturating));
+            let partner = clipped.or_else(|| price::gate_of_silu(graph, op));
+            if let Some(partner) = partner.filter(|&p| self.is_choice(p)) {
+                sets.join(op.index(), partner.index());
+            }
+        }
+        for &value in values.iter().filter(|&&v| price::numbers(graph, v).is_none()) {
+            let maker = graph.def_op(value).filter(|&op| self.is_choice(op));
+            let readers = graph.value(value).users().iter().filter_map(|user| match *user {
+                User::Op(op, _) => Some(op).filter(|&op| self.reads(op, value)),
+                User::Return(..) => None,
+            });
+            let ends: Vec<OpId> = readers.chain(maker).collect();
+            ends.windows(2).for_each(|pair| sets.join(pair[0].index(), pair[1].index()));
+        }
+        sets.roots()
+    }
+
+    /// The ends of a value, when it has any to place.
+    fn bridge(&self, value: ValueId, item: &BTreeMap<OpId, usize>) -> Option<Bridge> {
+        let graph = self.graph;
+        let maker = graph.def_op(value);
+        let placed = |op: OpId| End { item: item.get(&op).copied(), blocked: self.is_blocked(op) };
+        let float = End { item: None, blocked: false };
+        let mut readers: Vec<End> = (graph.value(value).users().iter())
+            .map(|user| match *user {
+                User::Op(op, _) if self.reads(op, value) => placed(op),
+                User::Op(op, _) => End { item: None, blocked: self.is_blocked(op) },
+                User::Return(..) => float,
+            })
+            .collect();
+        readers.sort_unstable();
+        readers.dedup();
+        let maker_end = maker.map_or(float, placed);
+        if readers.iter().chain([&maker_end]).all(|end| end.item.is_none()) {
+            return None;
+        }
+        // A Gemm gives floats right away where all its readers take them.
+        let gemm = maker.is_some_and(|op| graph.op(op).name().is_onnx("Gemm"));
+        let free = gemm && (graph.use_count(value) == 1 || readers.iter().all(|r| r.item.is_none()));
+        let price = |kind| self.prices.conversion(graph, value, kind).unwrap_or(0.0);
+        let (quantize, dequantize, layout) = (price(QUANTIZE), price(DEQUANTIZE), price(LAYOUT));
+        Some(Bridge { maker: maker_end, free, readers, quantize, dequantize, layout })
+    }
+
+    /// True when the float kernel is a convolution's, whose layout is its own.
+    fn is_blocked(&self, op: OpId) -> bool {
+        self.graph.op(op).name().is_onnx("Conv") || self.prices.fused_into(self.graph, op).is_some()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Numbers from a linear congruential generator (Knuth's MMIX).
+    struct Draw(u64);
+
+    impl Draw {
+        fn below(&mut self, end: usize) -> usize {
+            self.0 = self.0.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+            (self.0 >> 33) as usize % end
+        }
+
+        fn price(&mut self) -> f64 {
+            self.below(50) as f64
+        }
+
+        fn flag(&mut self, of: usize) -> bool {
+            self.below(of) == 0
+        }
+
+        fn end(&mut self, items: usize) -> End {
+            End { item: Some(self.below(items)).filter(|_| !self.flag(5)), blocked: self.flag(3) }
+        }
+
+        fn problem(&mut self, items: usize) -> Problem {
+            let bridge = |draw: &mut Draw| {
+                let mut readers: Vec<End> = (0..draw.below(4)).map(|_| draw.end(items)).collect();
+                readers.sort_unstable();
+                readers.dedup();
+                let maker = draw.end(items);
+                let [quantize, dequantize, layout] = std::array::from_fn(|_| draw.price());
+                Bridge { maker, free: draw.flag(4), readers, quantize, dequantize, layout }
+            };
+            let fused = |draw: &mut Draw| Fused {
+                convolution: draw.below(items),
+                op: Some(draw.below(items)).filter(|_| !draw.flag(3)),
+                float: draw.price(),
+            };
+            Problem {
+                items: (0..items).map(|_| Item { float: self.price(), integer: self.price() }).collect(),
+                bridges: (0..self.below(2 * items)).map(|_| bridge(self)).collect(),
+                fused: (0..self.below(items)).map(|_| fused(self)).collect(),
+                always: self.price(),
+            }
+        }
+    }
+
+    /// Every placement of so many items.
+    fn all(items: usize) -> impl Iterator<Item = Vec<bool>> {
+        (0..1usize << items).map(move |bits| (0..items).map(|item| bits >> item & 1 == 1).collect())
+    }
+
+    #[test]
+    fn no_placement_of_all_is_cheaper_than_the_cut() {
+        let mut draw = Draw(1);
+        let mut mixed = 0;
+        for _ in 0..600 {
+            let items = 1 + draw.below(10);
+            let problem = draw.problem(items);
+            let found = problem.cheapest(0.0);
+            let best = all(items).map(|placed| problem.time(&placed)).fold(f64::INFINITY, f64::min);
+            assert_eq!(problem.time(&found), best, "{problem:?}");
+            // Of equals, the one with the fewest ops in float.
+            let floats = |placed: &[bool]| placed.iter().filter(|&&integer| !integer).count();
+            let equals = all(items).filter(|placed| problem.time(placed) == best);
+            assert_eq!(Some(floats(&found)), equals.map(|placed| floats(&placed)).min(), "{problem:?}");
+            mixed += usize::from(found.contains(&true) && found.contains(&false));
+        }
+        assert!(mixed > 200, "{mixed} placements are neither all float nor all integer");
+    }
+
+    #[test]
+    fn float_must_win_by_the_margin() {
+        let mut draw = Draw(2);
+        for _ in 0..200 {
+            let items = 1 + draw.below(12);
+            let problem = draw.problem(items);
+            let time = problem.time(&problem.cheapest(0.05));
+            assert!(time <= problem.time(&vec![true; items]), "{problem:?}");
+            assert!(time <= 1.05 * problem.time(&vec![false; items]), "{problem:?}");
+        }
+        let alone = |float| Problem { items: vec![Item { float, integer: 100.0 }], ..Problem::default() };
+        assert_eq!([94.0, 96.0].map(|float| alone(float).cheapest(0.05)[0]), [false, true]);
+    }
+
+    #[test]
+    fn a_reason_tells_what_a_region_costs_both_ways() {
+        let end = |item| End { item, blocked: false };
+        let bridge = |maker, readers: &[Option<usize>]| Bridge {
+            maker: end(maker),
+            free: false,
+            readers: readers.iter().map(|&r| end(r)).collect(),
+            quantize: 1e3,
+            dequantize: 2e3,
+            layout: 0.0,
+        };
+        let problem = Problem {
+            items: vec![Item { float: 9e5, integer: 1e5 }, Item { float: 1e4, integer: 9e4 }],
+            bridges: vec![bridge(None, &[Some(0)]), bridge(Some(0), &[Some(1)]), bridge(Some(1), &[None])],
+            ..Problem::default()
+        };
+        let found = problem.cheapest(0.05);
+        assert_eq!(found, [true, false]);
+        let told = "float is predicted to be faster here: 12 us against 92 us, conversions included";
+        assert_eq!(problem.reasons(&found), BTreeMap::from([(1, told.to_owned())]));
+        assert_eq!(microseconds(9440.0), "9.4");
+    }
+}
