@@ -57,6 +57,9 @@ pub struct QuantRule {
     pub activations: StoreRule,
     /// Weights of Conv, Gemm, MatMul.
     pub weights: StoreRule,
+    /// Biases stay float: the runtime takes no stored ones.
+    #[serde(default)]
+    pub float_bias: bool,
 }
 
 /// How one kind of tensor is stored.
@@ -182,6 +185,13 @@ pub struct OpRules {
     pub movement: Vec<String>,
     /// Cost nothing after an integer op whose result type saturates just there.
     pub saturating: Vec<String>,
+    /// Integer ops that give real numbers right away where nothing reads them as integers, without rounding them first.
+    #[serde(default)]
+    pub float_results: Vec<String>,
+    /// Run together with one of `float_results` before them, on what it gives before rounding; what they make is stored. Their
+    /// other operands are stored, too.
+    #[serde(default)]
+    pub fused: Vec<String>,
     /// Integer ops whose weights must be per tensor.
     #[serde(default)]
     pub per_tensor_weights: Vec<String>,
@@ -210,6 +220,16 @@ impl OpRules {
     pub fn is_saturating(&self, name: &OpName) -> bool {
         holds(&self.saturating, name)
     }
+
+    /// True when the operator can give real numbers though it runs in integers.
+    pub fn gives_floats(&self, name: &OpName) -> bool {
+        holds(&self.float_results, name)
+    }
+
+    /// True when the operator can run together with an integer op before it.
+    pub fn is_fused(&self, name: &OpName) -> bool {
+        holds(&self.fused, name)
+    }
 }
 
 fn holds(list: &[String], name: &OpName) -> bool {
@@ -226,9 +246,13 @@ pub struct GroupRule {
     pub gain: f64,
 }
 
+/// Names and texts of files in `passes/targets`.
+macro_rules! files {
+    ($($name:literal),*) => { &[$(($name, include_str!(concat!("../targets/", $name, ".toml")))),*] };
+}
+
 /// The target files that ship.
-const SHIPPED: &[(&str, &str)] =
-    &[("x86-vnni", include_str!("../targets/x86-vnni.toml")), ("x86-avx2", include_str!("../targets/x86-avx2.toml"))];
+const SHIPPED: &[(&str, &str)] = files!["x86-vnni", "x86-avx2", "arm64", "portable"];
 
 impl Target {
     /// Reads a target file; `file` is its name in messages.
@@ -248,6 +272,9 @@ impl Target {
         }
         if !matches!(target.quant.form.as_str(), "qoperator" | "qdq") {
             return Err(fail(format!("form is '{}'", target.quant.form)).note("it must be qoperator or qdq"));
+        }
+        if !target.ops.fused.is_empty() && target.ops.float_results.is_empty() {
+            return Err(fail("ops.fused names operators, but ops.float_results none that they could run with".into()));
         }
         let width = target.width.as_ref().and_then(WidthRule::fault);
         match width.or_else(|| target.prices.as_ref().and_then(Prices::fault)) {
@@ -281,6 +308,16 @@ mod tests {
         for (name, text) in SHIPPED {
             assert_eq!(Target::parse(text, name).unwrap().name, *name);
         }
+        let folder = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/targets")).unwrap();
+        assert_eq!(folder.count(), SHIPPED.len(), "a file of passes/targets is not in the list");
+    }
+
+    #[test]
+    fn what_runs_together_with_an_integer_op_needs_one_that_gives_floats() {
+        let text = Target::text("portable").unwrap();
+        let lines = text.lines().map(|line| if line.starts_with("float_results") { "float_results = []" } else { line });
+        let error = Target::parse(&lines.collect::<Vec<_>>().join("\n"), "t").unwrap_err();
+        assert!(error.to_string().contains("float_results"), "{error}");
     }
 
     #[test]

@@ -115,7 +115,11 @@ fn target_page(target: &Target) -> (Value, String) {
         ("run in integers", &target.ops.integer),
         ("move bytes", &target.ops.movement),
         ("absorbed by saturation", &target.ops.saturating),
-    ] {
+        ("fused into the integer op before", &target.ops.fused),
+    ]
+    .into_iter()
+    .filter(|(_, names)| !names.is_empty())
+    {
         page.push_str(&format!("\n  {title}\n{}\n", wrapped(names)));
     }
     if !target.ops.lowered.is_empty() {
@@ -130,7 +134,7 @@ fn target_page(target: &Target) -> (Value, String) {
     let value = json!({
         "kind": "target", "name": target.name, "summary": target.summary, "form": target.quant.form,
         "activations": activations, "weights": weights, "integer": target.ops.integer, "movement": target.ops.movement,
-        "saturating": target.ops.saturating, "lowered": target.ops.lowered, "remarks": target.ops.remarks,
+        "saturating": target.ops.saturating, "fused": target.ops.fused, "lowered": target.ops.lowered, "remarks": target.ops.remarks,
         "provenance": {"runtime": source.runtime, "machine": source.machine, "date": source.date, "method": source.method},
     });
     (value, page)

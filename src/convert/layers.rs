@@ -36,8 +36,10 @@ pub(super) fn compare(
     let body = joint.body();
     let names: Vec<_> = pairs.iter().map(|(v, _)| float.value(*v).name().clone()).collect();
     joint.set_named_results(body, pairs.iter().map(|p| p.1).collect(), names);
-    // ONNX Runtime makes operators on bytes of QDQ pairs, too, but takes longer to prepare.
-    let lower = if job.runtime.name() == "onnxruntime" { "lower-qoperator" } else { "lower-qdq" };
+    // ONNX Runtime makes operators on bytes of QDQ pairs, too, but takes longer to prepare. Signed operators it does not run with
+    // exact sums.
+    let signed = options.target.quant.activations.elem() == Elem::I8;
+    let lower = if job.runtime.name() == "onnxruntime" && !signed { "lower-qoperator" } else { "lower-qdq" };
     let pipeline = Pipeline::parse(&format!("{lower},drop-dead"), job.registry)?;
     let run = Manager::new(job.registry, &options.target).run(&pipeline, &mut joint, None);
     if !run.ok() {

@@ -5,7 +5,7 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use spaceevo_cost::runtime::{LoadOptions, ModelSource, Runtime, Session};
-use spaceevo_ir::{Diagnostic, Graph, Loc};
+use spaceevo_ir::{Diagnostic, Elem, Graph, Loc};
 use spaceevo_passes::{Manager, Outcome, PassInfo, Pipeline, Watch};
 
 use super::observe::{in_parallel, threads_or_all};
@@ -17,6 +17,13 @@ use crate::samples::SampleSource;
 /// The target's arithmetic is verified, not this machine's: without VNNI, sums of products saturate (see `x86-avx2`).
 pub(super) fn exact() -> LoadOptions {
     LoadOptions { exact_int8: true, low_memory: true, ..LoadOptions::default() }
+}
+
+/// The same for what was written. Integer operators on signed activations have no pairs of products that saturate, and ONNX
+/// Runtime, asked for exact sums, makes their weights unsigned and then has no kernel. In the other form it makes both unsigned.
+fn exact_written(options: &Options) -> LoadOptions {
+    let signed = options.target.quant.activations.elem() == Elem::I8;
+    LoadOptions { exact_int8: !(signed && options.form() == Writing::Qoperator), ..exact() }
 }
 
 /// Keeps the graphs as they are before weights change, right after types were quantized, and before operators are written
@@ -56,7 +63,7 @@ pub(super) fn verify(
     progress: &(dyn Progress + Sync),
 ) -> Result<(), Vec<Diagnostic>> {
     let one = |d: Diagnostic| vec![d];
-    let load = exact();
+    let load = exact_written(options);
     let reread = spaceevo_onnx::read(written, &Default::default()).map_err(one)?;
     report.ops_after = operators(&reread.graph);
     let float = job.runtime.load(ModelSource::File(job.source), &load).map_err(one)?;
@@ -138,7 +145,7 @@ fn accuracy(
     options: &Options,
     progress: &(dyn Progress + Sync),
 ) -> Result<Accuracy, Diagnostic> {
-    let load = exact();
+    let load = exact_written(options);
     let share = |source: ModelSource<'_>| -> Result<f64, Diagnostic> {
         let right = Mutex::new(0usize);
         let work = |session: &mut dyn Session, index: usize| {

@@ -84,7 +84,7 @@ fn moves_bytes(graph: &Graph, cx: &PassContext<'_>, op: OpId, first: &Quant) -> 
 }
 
 /// True for types that the integer operators take: activations of one 8-bit type, per tensor; weights of that type or
-/// signed, with one scale or one for each output channel; a bias of 32 bits.
+/// signed, with one scale or one for each output channel; a bias of 32 bits. Only a Gemm gives floats.
 fn has_kernel(graph: &Graph, op: OpId, operands: &[Quant], result: Option<&Quant>) -> bool {
     let Some(store) = operands.first().map(|q| q.store).filter(|s| matches!(s, Elem::U8 | Elem::I8)) else { return false };
     let record = graph.op(op);
@@ -102,7 +102,8 @@ fn has_kernel(graph: &Graph, op: OpId, operands: &[Quant], result: Option<&Quant
         2 if weighted => q.store == Elem::I32,
         _ => q.store == store && q.axis.is_none(),
     };
-    operands.iter().enumerate().all(fits) && result.is_none_or(|q| q.store == store && q.axis.is_none())
+    let makes = result.map_or(record.name().is_onnx("Gemm"), |q| q.store == store && q.axis.is_none());
+    operands.iter().enumerate().all(fits) && makes
 }
 
 struct Lowering {

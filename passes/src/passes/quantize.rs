@@ -75,12 +75,14 @@ impl Pass for Quantize {
                     let name = graph.op(op).name();
                     if cx.target.ops.is_integer(name)
                         || cx.target.ops.is_movement(name)
+                        || cx.target.ops.is_fused(name)
                         || cx.target.ops.remarks.contains_key(&name.to_string())
                     {
                         cx.declined(graph, op, why);
                     }
                 }
                 Kind::Movement | Kind::Saturating => cx.count("ops on bytes", 1),
+                Kind::Fused(_) => cx.count("ops fused into integer ops", 1),
             }
         }
         for (&value, quant) in &types {
@@ -194,6 +196,7 @@ fn weights(graph: &mut Graph, cx: &mut PassContext<'_>, op: OpId, real: &[f32], 
     let bias_numbers = bias.and_then(|b| graph.const_of(b)?.to_f32());
     // A bias is stored in steps of input scale times weight scale: the steps must be large enough for 32 bits.
     let floor: Vec<f32> = match (&bias_numbers, axis) {
+        _ if cx.target.quant.float_bias => Vec::new(),
         (Some(b), Some(_)) => b.iter().map(|x| x.abs() / input / (1u32 << 30) as f32).collect(),
         (Some(b), None) => vec![b.iter().fold(0.0f32, |m, x| m.max(x.abs())) / input / (1u32 << 30) as f32],
         _ => Vec::new(),
@@ -208,7 +211,7 @@ fn weights(graph: &mut Graph, cx: &mut PassContext<'_>, op: OpId, real: &[f32], 
         ));
     }
     replace(graph, op, 1, found.stored, found.quant);
-    if let Some(numbers) = bias_numbers {
+    if let Some(numbers) = bias_numbers.filter(|_| !cx.target.quant.float_bias) {
         let axis = (scale.len() > 1).then_some(0);
         let quant = Quant { store: Elem::I32, axis, scale, zero: vec![0] };
         let dims = vec![numbers.len()];

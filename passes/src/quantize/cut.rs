@@ -407,9 +407,9 @@ impl Builder<'_> {
         if readers.iter().chain([&maker_end]).all(|end| end.item.is_none()) {
             return None;
         }
-        // A Gemm gives floats right away where all its readers take them.
-        let gemm = maker.is_some_and(|op| graph.op(op).name().is_onnx("Gemm"));
-        let free = gemm && (graph.use_count(value) == 1 || readers.iter().all(|r| r.item.is_none()));
+        // Some ops give floats right away where all their readers take them.
+        let able = maker.is_some_and(|op| self.target.ops.gives_floats(graph.op(op).name()));
+        let free = able && (graph.use_count(value) == 1 || readers.iter().all(|r| r.item.is_none()));
         let price = |kind| self.prices.conversion(graph, value, kind).unwrap_or(0.0);
         let (quantize, dequantize, layout) = (price(QUANTIZE), price(DEQUANTIZE), price(LAYOUT));
         Some(Bridge { maker: maker_end, free, readers, quantize, dequantize, layout })

@@ -3,7 +3,8 @@
 //! The rule, in the order of the graph: ops with weights (Conv, Gemm, MatMul) run in integers wherever their form allows.
 //! Light ops (Add, Mul, Concat, pools, look-ups) do when all their operands are stored already *and* an op with weights
 //! still follows: behind the last of those, numbers stay float, where they cost little and lose nothing. Ops that move bytes
-//! tie the types of what they read and make.
+//! tie the types of what they read and make. Where the runtime fuses an op into the integer op before it, nothing is rounded
+//! between the two.
 //!
 //! Where the target has prices, the ops among them that are faster in float then stay there ([`cut`]). All passes that plan
 //! must come to the same plan: nothing here looks at the numbers of a graph, only at its ops, types and shapes.
@@ -23,6 +24,9 @@ pub enum Kind {
     Movement,
     /// Not at all: the result type of the op before it saturates just there.
     Saturating,
+    /// Together with the integer op before it, on this operand before it is rounded; the other operands and the result are
+    /// stored.
+    Fused(ValueId),
     /// In float, and why.
     Float(String),
 }
@@ -84,7 +88,9 @@ impl Placement {
             };
             plan.apply(graph, op, kind);
         }
-        if let Some((mut floats, prediction)) = cut::cheapest(graph, target, &plan.kinds) {
+        // Prices are those of ops that run alone: they do not know what is saved by running two together.
+        let priced = if target.ops.fused.is_empty() { cut::cheapest(graph, target, &plan.kinds) } else { None };
+        if let Some((mut floats, prediction)) = priced {
             let kinds = std::mem::replace(&mut plan, Placement::empty(graph)).kinds;
             for &op in &ops {
                 let kind = floats.remove(&op).map(Kind::Float).or_else(|| kinds[op.index()].clone());
@@ -92,7 +98,7 @@ impl Placement {
             }
             plan.prediction = Some(prediction);
         }
-        plan.keep_float_results(graph, &ops);
+        plan.keep_float_results(graph, target, &ops);
         plan
     }
 
@@ -108,7 +114,7 @@ impl Placement {
     fn decide(&self, graph: &Graph, target: &Target, op: OpId, leads: &[bool]) -> Kind {
         let name = graph.op(op).name();
         let known = target.ops.is_integer(name) || target.ops.is_movement(name) || target.ops.is_saturating(name);
-        if !known {
+        if !known && !target.ops.is_fused(name) {
             let remark = target.ops.remarks.get(&name.to_string());
             return Kind::Float(remark.cloned().unwrap_or_else(|| "the target has no integer kernel for it".into()));
         }
@@ -128,6 +134,13 @@ impl Placement {
             } else {
                 Kind::Float("what it clips has other readers, or is no integer op's result".into())
             };
+        }
+        if target.ops.is_fused(name) {
+            match self.unrounded(graph, target, &operands).filter(|_| leads[op.index()]) {
+                Some(operand) => return Kind::Fused(operand),
+                None if !known => return Kind::Float("no integer op runs it along, or no op with weights follows".into()),
+                None => {}
+            }
         }
         let all_stored = operands.iter().all(|&v| graph.value(v).is_const() || self.is_stored(v));
         let any_stored = operands.iter().any(|&v| self.is_stored(v));
@@ -150,6 +163,21 @@ impl Placement {
         }
     }
 
+    /// Of the operands of an op that can be fused, the first one that an integer op makes for it alone, when all others are
+    /// stored.
+    fn unrounded(&self, graph: &Graph, target: &Target, operands: &[ValueId]) -> Option<ValueId> {
+        let unrounded = |v: ValueId| {
+            graph.use_count(v) == 1
+                && graph.def_op(v).is_some_and(|maker| match self.kind(maker) {
+                    Kind::Integer => target.ops.gives_floats(graph.op(maker).name()),
+                    kind => matches!(kind, Kind::Fused(_)),
+                })
+        };
+        let operand = operands.iter().copied().find(|&v| unrounded(v))?;
+        let stored = |v: ValueId| v == operand || graph.value(v).is_const() || self.is_stored(v);
+        operands.iter().all(|&v| stored(v)).then_some(operand)
+    }
+
     fn apply(&mut self, graph: &Graph, op: OpId, kind: Kind) {
         let operands: Vec<ValueId> = data_operands(graph, op).into_iter().filter(|&v| !graph.value(v).is_const()).collect();
         let results = graph.op(op).results().iter().copied();
@@ -160,26 +188,27 @@ impl Placement {
                 self.store(r);
             }),
             Kind::Saturating => results.for_each(|r| self.store(r)),
+            Kind::Fused(operand) => {
+                self.keep_float(*operand);
+                results.for_each(|r| self.store(r));
+            }
             Kind::Float(_) => {}
         }
         self.kinds[op.index()] = Some(kind);
     }
 
-    /// A Gemm that only float ops read gives floats right away, without rounding them to 8 bits first.
-    fn keep_float_results(&mut self, graph: &Graph, ops: &[OpId]) {
+    /// What only float ops read stays float where the integer op that makes it can give floats right away.
+    fn keep_float_results(&mut self, graph: &Graph, target: &Target, ops: &[OpId]) {
         for &op in ops {
             let result = graph.op(op).results().first().copied();
-            let Some(result) = result.filter(|_| graph.op(op).name().is_onnx("Gemm") && *self.kind(op) == Kind::Integer)
-            else {
-                continue;
-            };
+            let able = target.ops.gives_floats(graph.op(op).name()) && *self.kind(op) == Kind::Integer;
+            let Some(result) = result.filter(|_| able) else { continue };
             let read = graph.value(result).users().iter().any(|u| match u {
                 spaceevo_ir::User::Op(user, _) => !matches!(self.kind(*user), Kind::Float(_)),
                 spaceevo_ir::User::Return(..) => false,
             });
             if !read {
-                let root = self.root(result.index());
-                self.stored[root] = false;
+                self.keep_float(result);
             }
         }
     }
@@ -194,6 +223,11 @@ impl Placement {
     fn store(&mut self, value: ValueId) {
         let root = self.root(value.index());
         self.stored[root] = true;
+    }
+
+    fn keep_float(&mut self, value: ValueId) {
+        let root = self.root(value.index());
+        self.stored[root] = false;
     }
 
     fn tie(&mut self, a: ValueId, b: ValueId) {
