@@ -298,6 +298,9 @@ pub(crate) fn unfit(graph: &Graph, op: OpId) -> Option<String> {
     if operands.iter().all(|&v| graph.value(v).is_const()) {
         return bad("all its operands are constants");
     }
+    if operands.iter().any(|&v| graph.value(v).ty().dims().is_some_and(|dims| dims.contains(&0))) {
+        return bad("an operand is empty");
+    }
     let nested = |v: ValueId| {
         graph.value(v).users().iter().any(|u| matches!(u, spaceevo_ir::User::Op(o, _) if graph.op(*o).region() != body))
     };
