@@ -5,7 +5,7 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use spaceevo_cost::runtime::{LoadOptions, ModelSource, Runtime, Session};
-use spaceevo_ir::{Diagnostic, Elem, Graph, Loc};
+use spaceevo_ir::{Diagnostic, Elem, Graph, Loc, OpId};
 use spaceevo_passes::{Manager, Outcome, PassInfo, Pipeline, Watch};
 
 use super::observe::{in_parallel, threads_or_all};
@@ -21,9 +21,14 @@ pub(super) fn exact() -> LoadOptions {
 
 /// The same for what was written. Integer operators on signed activations have no pairs of products that saturate, and ONNX
 /// Runtime, asked for exact sums, makes their weights unsigned and then has no kernel. In the other form it makes both unsigned.
-fn exact_written(options: &Options) -> LoadOptions {
-    let signed = options.target.quant.activations.elem() == Elem::I8;
-    LoadOptions { exact_int8: !(signed && options.form() == Writing::Qoperator), ..exact() }
+fn exact_written(written: &Graph) -> LoadOptions {
+    let signed = |op: &OpId| {
+        let op = written.op(*op);
+        let integer = op.name().is_onnx("QLinearConv") || op.name().is_onnx("QLinearMatMul") || &*op.name().op == "QGemm";
+        let zero = op.operand(2).filter(|_| integer).and_then(|zero| written.const_of(zero));
+        zero.is_some_and(|zero| zero.elem() == Elem::I8)
+    };
+    LoadOptions { exact_int8: !written.all_ops().iter().any(signed), ..exact() }
 }
 
 /// Keeps the graphs as they are before weights change, right after types were quantized, and before operators are written
@@ -63,8 +68,8 @@ pub(super) fn verify(
     progress: &(dyn Progress + Sync),
 ) -> Result<(), Vec<Diagnostic>> {
     let one = |d: Diagnostic| vec![d];
-    let load = exact_written(options);
     let reread = spaceevo_onnx::read(written, &Default::default()).map_err(one)?;
+    let load = exact_written(&reread.graph);
     report.ops_after = operators(&reread.graph);
     let float = job.runtime.load(ModelSource::File(job.source), &load).map_err(one)?;
     // A runtime without the operators of the QOperator form verifies the same types written the other way.
@@ -89,7 +94,8 @@ pub(super) fn verify(
         verification.layers = layers::compare(float, quantized, job, options, &indices).map_err(one)?;
     }
     if let Some(labelled) = job.evaluate {
-        verification.accuracy = Some(accuracy(job.runtime, job.source, source, labelled, options, progress).map_err(one)?);
+        verification.accuracy =
+            Some(accuracy(job.runtime, job.source, source, &load, labelled, options, progress).map_err(one)?);
     }
     Ok(())
 }
@@ -141,11 +147,11 @@ fn accuracy(
     runtime: &dyn Runtime,
     float: &Path,
     int8: ModelSource<'_>,
+    load: &LoadOptions,
     labelled: &dyn SampleSource,
     options: &Options,
     progress: &(dyn Progress + Sync),
 ) -> Result<Accuracy, Diagnostic> {
-    let load = exact_written(options);
     let share = |source: ModelSource<'_>| -> Result<f64, Diagnostic> {
         let right = Mutex::new(0usize);
         let work = |session: &mut dyn Session, index: usize| {
@@ -158,7 +164,7 @@ fn accuracy(
             progress.advance(1);
             Ok(())
         };
-        in_parallel(runtime.load(source, &load)?, threads_or_all(options.threads), labelled.len(), &work)?;
+        in_parallel(runtime.load(source, load)?, threads_or_all(options.threads), labelled.len(), &work)?;
         Ok(right.into_inner().unwrap_or(0) as f64 / labelled.len().max(1) as f64)
     };
     Ok(Accuracy { samples: labelled.len(), float: share(ModelSource::File(float))?, int8: share(int8)? })
