@@ -259,6 +259,11 @@ fn a_pipeline_with_samples_computes_what_convert_computes() {
     let content = content(&by_hand);
     assert!(content.contains("onnx.QuantizeLinear"), "{content}");
     assert_eq!(content, self::content(&converted));
+    let unverified = at("unverified.onnx");
+    let job = run(&[&["convert", &model, "-o", &unverified, "--form", "qdq", "--no-verify"][..], &samples].concat());
+    assert!(code(&job) == 0 && out(&job).contains("not verified"), "{}{}", out(&job), err(&job));
+    let bytes = |path: &str| std::fs::read(path).unwrap_or_else(|e| panic!("{path}: {e}"));
+    assert!(bytes(&converted) == bytes(&unverified), "verification changes the file");
 }
 
 /// Samples for an input of shape 1x2x1x1, as NumPy stores them.

@@ -260,9 +260,10 @@ impl<'a> PassContext<'a> {
         seen.map_err(|diagnostic| self.error(diagnostic))
     }
 
-    /// Adds to a counter.
+    /// Adds to a counter, which stays at its largest number once it is reached.
     pub fn count(&mut self, name: &'static str, by: u64) {
-        *self.log.statistics.entry((self.pass.name, name)).or_insert(0) += by;
+        let counter = self.log.statistics.entry((self.pass.name, name)).or_insert(0);
+        *counter = counter.saturating_add(by);
     }
 
     fn option(&self, name: &str) -> &str {

@@ -59,6 +59,9 @@ pub(crate) struct Arguments {
     /// Substitution to make before, of those that 'advise' lists; may be given several times
     #[arg(long, value_name = "PASS")]
     apply: Vec<String>,
+    /// Do not compare both files after writing (saves time where that is done elsewhere)
+    #[arg(long, conflicts_with_all = ["min_agreement", "min_sqnr", "evaluate"])]
+    no_verify: bool,
     /// Refuse to write below this share of equal top classes (0.98)
     #[arg(long, value_name = "SHARE")]
     min_agreement: Option<f64>,
@@ -99,6 +102,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
         apply: arguments.apply.clone(),
         samples: arguments.calibration.samples,
         threads: arguments.calibration.threads,
+        verify: !arguments.no_verify,
         min_agreement: arguments.min_agreement,
         min_sqnr: arguments.min_sqnr,
         force: arguments.force,

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use super::report::{Layer, Report};
+use super::report::{Layer, Report, Verification};
 use crate::inspect::size;
 
 const STYLE: &str = include_str!("report.css");
@@ -22,8 +22,10 @@ pub fn html(report: &Report) -> String {
     page.raw("<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n");
     page.raw(&format!("<title>{}</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n<main>\n", escape(name)));
     page.header(report, name);
-    page.outputs(report);
-    page.layers(&report.verification.layers);
+    if let Some(verification) = &report.verification {
+        page.outputs(verification);
+        page.layers(&verification.layers);
+    }
     page.left_in_float(report);
     page.operators(report);
     page.passes(report);
@@ -68,18 +70,32 @@ impl Page {
     }
 
     fn header(&mut self, report: &Report, name: &str) {
-        let v = &report.verification;
-        let samples =
-            if v.held_out { "held-out samples" } else { "calibration samples, there being too few to hold any out" };
         self.raw(&format!("<header>\n<p class=\"kind\">INT8 conversion report</p>\n<h1>{}</h1>\n", escape(name)));
         self.raw(&format!("<p class=\"verdict\">{}</p>\n", escape(&verdict(report))));
         self.raw(&format!(
-            "<p class=\"note\">{} &rarr; {}, verified on {} {samples} with {}.</p>\n<div class=\"tiles\">\n",
+            "<p class=\"note\">{} &rarr; {}, {}.</p>\n<div class=\"tiles\">\n",
             escape(&report.source),
             escape(&report.output),
-            v.samples,
-            escape(&v.runtime)
+            escape(&report.verification.as_ref().map_or("not verified".into(), verified))
         ));
+        if let Some(verification) = &report.verification {
+            self.quality(verification);
+        }
+        let ratio = report.bytes_before as f64 / report.bytes_after.max(1) as f64;
+        self.tile(
+            "file size",
+            &size(report.bytes_after),
+            &format!("from {}, {ratio:.1} times smaller", size(report.bytes_before)),
+        );
+        let left = report.float_ops.len();
+        self.tile("in integers", &format!("{} ops", report.integer_ops), &format!("{left} stayed in float"));
+        self.raw("</div>\n</header>\n<section class=\"first\">\n");
+        for warning in &report.warnings {
+            self.raw(&format!("<pre class=\"warning\">{}</pre>\n", escape(warning)));
+        }
+    }
+
+    fn quality(&mut self, v: &Verification) {
         if let Some(accuracy) = &v.accuracy {
             let points = 100.0 * (accuracy.int8 - accuracy.float);
             let under = format!(
@@ -98,18 +114,6 @@ impl Page {
             &sqnr.map_or("exact".into(), |db| format!("{db:.1} dB")),
             "signal over quantization noise, lowest output",
         );
-        let ratio = report.bytes_before as f64 / report.bytes_after.max(1) as f64;
-        self.tile(
-            "file size",
-            &size(report.bytes_after),
-            &format!("from {}, {ratio:.1} times smaller", size(report.bytes_before)),
-        );
-        let left = report.float_ops.len();
-        self.tile("in integers", &format!("{} ops", report.integer_ops), &format!("{left} stayed in float"));
-        self.raw("</div>\n</header>\n<section class=\"first\">\n");
-        for warning in &report.warnings {
-            self.raw(&format!("<pre class=\"warning\">{}</pre>\n", escape(warning)));
-        }
     }
 
     fn tile(&mut self, title: &str, figure: &str, under: &str) {
@@ -121,14 +125,14 @@ impl Page {
         ));
     }
 
-    fn outputs(&mut self, report: &Report) {
+    fn outputs(&mut self, verification: &Verification) {
         self.section("Outputs", "The float file and the INT8 file on the same samples.");
         let row = |o: &super::report::OutputQuality| {
             let sqnr = o.sqnr_db.map_or("equal".to_owned(), |db| format!("{db:.1} dB"));
             let agreement = o.agreement.map_or("not a class vector".to_owned(), |a| format!("{:.1} %", 100.0 * a));
             vec![o.name.clone(), sqnr, agreement]
         };
-        let rows: Vec<_> = report.verification.outputs.iter().map(row).collect();
+        let rows: Vec<_> = verification.outputs.iter().map(row).collect();
         self.table(&["output", "SQNR", "top class agrees"], &[1, 2], &rows);
     }
 
@@ -262,9 +266,17 @@ impl Page {
     }
 }
 
+/// How both files were compared.
+fn verified(v: &Verification) -> String {
+    let samples = if v.held_out { "held-out samples" } else { "calibration samples, there being too few to hold any out" };
+    format!("verified on {} {samples} with {}", v.samples, v.runtime)
+}
+
 /// One sentence: what came out, and whether to look closer.
 fn verdict(report: &Report) -> String {
-    let v = &report.verification;
+    let Some(v) = &report.verification else {
+        return "Not verified: compare both files before you trust the result.".into();
+    };
     if let Some(a) = &v.accuracy {
         let lost = 100.0 * (a.float - a.int8);
         return match lost {
@@ -310,7 +322,7 @@ fn escape(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::report::{Accuracy, FloatOp, OutputQuality, PassRun, Verification};
+    use super::super::report::{Accuracy, FloatOp, OutputQuality, PassRun};
     use super::*;
 
     fn report() -> Report {
@@ -325,12 +337,12 @@ mod tests {
             pipeline: "calibrate{method=\"x\"}".into(),
             float_ops: vec![FloatOp { at: "%<script>".into(), why: "no integer kernel & no hope".into() }],
             passes: vec![PassRun { pass: "quantize".into(), ms: 1.5, rewrites: 7, changed: true }],
-            verification: Verification {
+            verification: Some(Verification {
                 outputs: vec![OutputQuality { name: "logits".into(), sqnr_db: Some(24.25), agreement: Some(0.9875) }],
                 layers: (0..50).map(layer).collect(),
                 accuracy: Some(Accuracy { samples: 500, float: 0.876, int8: 0.872 }),
                 ..Verification::default()
-            },
+            }),
             ..Report::default()
         }
     }
@@ -345,12 +357,16 @@ mod tests {
     #[test]
     fn every_element_that_is_opened_is_closed() {
         let page = html(&report());
+        let without = html(&Report { verification: None, ..report() });
         for tag in
             ["main", "header", "section", "table", "tbody", "tr", "td", "div", "svg", "g", "details", "dl", "p", "pre"]
         {
-            let opened = page.matches(&format!("<{tag}>")).count() + page.matches(&format!("<{tag} ")).count();
-            assert_eq!(opened, page.matches(&format!("</{tag}>")).count(), "{tag}");
+            for page in [&page, &without] {
+                let opened = page.matches(&format!("<{tag}>")).count() + page.matches(&format!("<{tag} ")).count();
+                assert_eq!(opened, page.matches(&format!("</{tag}>")).count(), "{tag}");
+            }
         }
+        assert!(without.contains("not verified") && !without.contains("Outputs"));
     }
 
     #[test]

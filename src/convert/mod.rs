@@ -76,6 +76,8 @@ pub struct Options {
     pub samples: Option<usize>,
     /// Threads; 0: one per processor.
     pub threads: usize,
+    /// Compare both files on held-out samples after writing; the gates and the accuracy need it.
+    pub verify: bool,
     /// Refuse to write below this share (0 to 1) of equal top classes on held-out samples.
     pub min_agreement: Option<f64>,
     /// Refuse to write below this signal-to-noise ratio of any output, in dB.
@@ -99,6 +101,7 @@ impl Options {
             apply: Vec::new(),
             samples: None,
             threads: 0,
+            verify: true,
             min_agreement: None,
             min_sqnr: None,
             force: false,
@@ -222,9 +225,14 @@ pub fn convert(job: &Job<'_>, options: &Options, progress: &(dyn Progress + Sync
 
     spaceevo_onnx::write(&graph, &staged.path(), &Default::default())
         .map_err(|d| vec![d.note(format!("nothing was left behind for {}", job.output.display()))])?;
-    progress.stage("verify", 0);
-    verify::verify(job, options, &staged.path(), &keep, &held_out, &mut report, progress)?;
-    gate(&report, options)?;
+    let reread = spaceevo_onnx::read(&staged.path(), &Default::default()).map_err(one)?.graph;
+    report.ops_after = report::operators(&reread);
+    if options.verify {
+        progress.stage("verify", 0);
+        let verification = verify::verify(job, options, &staged.path(), &reread, &keep, &held_out, progress)?;
+        gate(&verification, options)?;
+        report.verification = Some(verification);
+    }
     report.bytes_after = staged.publish(options.force).map_err(one)?;
     report.seconds = start.elapsed().as_secs_f64();
     Ok(report)
@@ -279,15 +287,15 @@ fn note_provenance(graph: &mut Graph, options: &Options, job: &Job<'_>) {
     graph.touch();
 }
 
-fn gate(report: &Report, options: &Options) -> Result<(), Vec<Diagnostic>> {
+fn gate(verification: &Verification, options: &Options) -> Result<(), Vec<Diagnostic>> {
     let mut failed = Vec::new();
-    let lowest = report.verification.outputs.iter().filter_map(|o| o.sqnr_db).min_by(f64::total_cmp);
+    let lowest = verification.outputs.iter().filter_map(|o| o.sqnr_db).min_by(f64::total_cmp);
     if let (Some(least), Some(found)) = (options.min_sqnr, lowest)
         && found < least
     {
         failed.push(Diagnostic::error("gate-sqnr", Loc::Unknown, format!("SQNR is {found:.1} dB, {least} dB are required")));
     }
-    let agreement = report.verification.outputs.iter().filter_map(|o| o.agreement).min_by(f64::total_cmp);
+    let agreement = verification.outputs.iter().filter_map(|o| o.agreement).min_by(f64::total_cmp);
     match (options.min_agreement, agreement) {
         (Some(least), Some(found)) if found < least => {
             let message = format!("{:.1} % of the top classes agree, {:.1} % are required", 100.0 * found, 100.0 * least);
@@ -302,7 +310,7 @@ fn gate(report: &Report, options: &Options) -> Result<(), Vec<Diagnostic>> {
     if failed.is_empty() {
         return Ok(());
     }
-    let worst: Vec<String> = report.verification.layers.iter().take(3).map(|l| l.name.clone()).collect();
+    let worst: Vec<String> = verification.layers.iter().take(3).map(|l| l.name.clone()).collect();
     let advice = format!(
         "keep the most sensitive layers in float: --keep-float 3, or --exclude {}; or try --method mse or more samples",
         worst.join(",")

@@ -52,8 +52,8 @@ pub struct Report {
     pub bytes_before: u64,
     /// Size of the INT8 file.
     pub bytes_after: u64,
-    /// Comparison of both files.
-    pub verification: Verification,
+    /// Comparison of both files, if it was asked for.
+    pub verification: Option<Verification>,
     /// Warnings, each as a line or several.
     pub warnings: Vec<String>,
     /// Wall time of the whole conversion.
@@ -225,6 +225,32 @@ pub(super) fn operators(graph: &Graph) -> BTreeMap<String, usize> {
     found
 }
 
+impl fmt::Display for Verification {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let which = if self.held_out { "held-out samples" } else { "calibration samples (too few to hold any out)" };
+        writeln!(f, "  verified    on {} {which} with {}", self.samples, self.runtime)?;
+        for output in &self.outputs {
+            let sqnr = output.sqnr_db.map_or("equal to float".to_owned(), |db| format!("SQNR {db:.1} dB"));
+            let agreement = output.agreement.map_or(String::new(), |a| format!(", top class agrees on {:.1} %", 100.0 * a));
+            writeln!(f, "    {:<24} {sqnr}{agreement}", output.name)?;
+        }
+        if let Some(a) = &self.accuracy {
+            writeln!(
+                f,
+                "  accuracy    {:.2} % float, {:.2} % INT8 (top-1 on {} labelled samples)",
+                100.0 * a.float,
+                100.0 * a.int8,
+                a.samples
+            )?;
+        }
+        if !self.layers.is_empty() {
+            let worst: Vec<String> = self.layers.iter().take(3).map(|l| format!("{} {:.1} dB", l.name, l.sqnr_db)).collect();
+            writeln!(f, "  worst layers {}", worst.join(", "))?;
+        }
+        Ok(())
+    }
+}
+
 /// One screen.
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -257,26 +283,9 @@ impl fmt::Display for Report {
         if !suited.is_empty() {
             writeln!(f, "  kernels     {}", suited.join(", "))?;
         }
-        let v = &self.verification;
-        let which = if v.held_out { "held-out samples" } else { "calibration samples (too few to hold any out)" };
-        writeln!(f, "  verified    on {} {which} with {}", v.samples, v.runtime)?;
-        for output in &v.outputs {
-            let sqnr = output.sqnr_db.map_or("equal to float".to_owned(), |db| format!("SQNR {db:.1} dB"));
-            let agreement = output.agreement.map_or(String::new(), |a| format!(", top class agrees on {:.1} %", 100.0 * a));
-            writeln!(f, "    {:<24} {sqnr}{agreement}", output.name)?;
-        }
-        if let Some(a) = &v.accuracy {
-            writeln!(
-                f,
-                "  accuracy    {:.2} % float, {:.2} % INT8 (top-1 on {} labelled samples)",
-                100.0 * a.float,
-                100.0 * a.int8,
-                a.samples
-            )?;
-        }
-        if !v.layers.is_empty() {
-            let worst: Vec<String> = v.layers.iter().take(3).map(|l| format!("{} {:.1} dB", l.name, l.sqnr_db)).collect();
-            writeln!(f, "  worst layers {}", worst.join(", "))?;
+        match &self.verification {
+            Some(verification) => write!(f, "{verification}")?,
+            None => writeln!(f, "  not verified: compare the files with 'diff' before you trust the result")?,
         }
         if !self.sensitivity.is_empty() {
             let most = self.sensitivity.iter().take(3).map(|s| format!("{} {:+.2} dB", s.name, s.gain_db));

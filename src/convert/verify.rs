@@ -9,7 +9,7 @@ use spaceevo_ir::{Diagnostic, Elem, Graph, Loc, OpId};
 use spaceevo_passes::{Manager, Outcome, PassInfo, Pipeline, Watch};
 
 use super::observe::{in_parallel, threads_or_all};
-use super::report::{Accuracy, OutputQuality, Report, operators};
+use super::report::{Accuracy, OutputQuality, Verification};
 use super::{Job, Options, Progress, Writing, layers};
 use crate::quality::{Quality, top};
 use crate::samples::SampleSource;
@@ -57,20 +57,18 @@ impl Watch for KeepQuantized {
     }
 }
 
-/// Fills in the report's verification; errors when a file does not run, or its outputs do not fit those of the source.
+/// Compares the files; errors when one does not run, or its outputs do not fit those of the source.
 pub(super) fn verify(
     job: &Job<'_>,
     options: &Options,
     written: &Path,
+    reread: &Graph,
     keep: &KeepQuantized,
     held_out: &[usize],
-    report: &mut Report,
     progress: &(dyn Progress + Sync),
-) -> Result<(), Vec<Diagnostic>> {
+) -> Result<Verification, Vec<Diagnostic>> {
     let one = |d: Diagnostic| vec![d];
-    let reread = spaceevo_onnx::read(written, &Default::default()).map_err(one)?;
-    let load = exact_written(&reread.graph);
-    report.ops_after = operators(&reread.graph);
+    let load = exact_written(reread);
     let float = job.runtime.load(ModelSource::File(job.source), &load).map_err(one)?;
     // A runtime without the operators of the QOperator form verifies the same types written the other way.
     let twin = (options.form() == Writing::Qoperator && job.runtime.name() == "tract")
@@ -79,25 +77,22 @@ pub(super) fn verify(
     let source = twin.as_ref().map_or(ModelSource::File(written), ModelSource::Graph);
     let int8 = job.runtime.load(source, &load).map_err(one)?;
 
-    let verification = &mut report.verification;
-    verification.runtime = format!(
-        "{} {}{}",
-        job.runtime.name(),
-        job.runtime.version(),
-        if twin.is_some() { ", through the equivalent QDQ form" } else { "" }
-    );
-    verification.held_out = !held_out.is_empty();
+    let through = if twin.is_some() { ", through the equivalent QDQ form" } else { "" };
     let indices: Vec<usize> = if held_out.is_empty() { (0..job.samples.len().min(16)).collect() } else { held_out.to_vec() };
-    verification.samples = indices.len();
-    verification.outputs = outputs(float, int8, job.samples, &indices).map_err(one)?;
-    if let (Some(float), Some(quantized)) = (&keep.float, &keep.quantized) {
-        verification.layers = layers::compare(float, quantized, job, options, &indices).map_err(one)?;
-    }
-    if let Some(labelled) = job.evaluate {
-        verification.accuracy =
-            Some(accuracy(job.runtime, job.source, source, &load, labelled, options, progress).map_err(one)?);
-    }
-    Ok(())
+    let outputs = outputs(float, int8, job.samples, &indices).map_err(one)?;
+    let layers = match (&keep.float, &keep.quantized) {
+        (Some(float), Some(quantized)) => layers::compare(float, quantized, job, options, &indices).map_err(one)?,
+        _ => Vec::new(),
+    };
+    let measure = |labelled| accuracy(job.runtime, job.source, source, &load, labelled, options, progress);
+    Ok(Verification {
+        runtime: format!("{} {}{through}", job.runtime.name(), job.runtime.version()),
+        samples: indices.len(),
+        held_out: !held_out.is_empty(),
+        outputs,
+        layers,
+        accuracy: job.evaluate.map(measure).transpose().map_err(one)?,
+    })
 }
 
 /// The file's numbers written as QDQ.
