@@ -58,6 +58,10 @@ impl Watcher {
     /// Takes the numbers of one value for one sample.
     pub fn see(&self, sample: usize, slot: usize, numbers: &[f32]) {
         let (channels, inner) = self.layouts[slot];
+        // Types may claim channels that are not there, and more than memory holds.
+        if numbers.len() < channels {
+            return;
+        }
         let mut seen = Seen { range: vec![(0.0, 0.0); channels], square: vec![0.0; channels] };
         for (i, run) in numbers.chunks_exact(inner.max(1)).enumerate().filter(|_| channels > 0) {
             let c = i % channels;

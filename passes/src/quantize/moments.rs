@@ -19,6 +19,9 @@ pub struct Window {
     rows: bool,
 }
 
+/// Largest extent, stride, dilation or padding.
+const LARGEST: u64 = 1 << 30;
+
 impl Window {
     /// The window of a Conv over one or two axes, or of a Gemm or MatMul with a matrix on the right; a sentence why not.
     pub fn of(graph: &Graph, op: OpId) -> Result<Window, String> {
@@ -66,6 +69,15 @@ impl Window {
         let (stride, dilation) = (attr("strides", 1), attr("dilations", 1));
         let mode = record.str("auto_pad", "NOTSET");
         let mut begin = if mode == "NOTSET" { attr("pads", 0) } else { [0, 0] };
+        // So that no product below overflows.
+        let extents = [kernel, output, input].concat();
+        let small = |n: i64| n.unsigned_abs() <= LARGEST;
+        if extents.into_iter().any(|n| n as u64 > LARGEST) || !begin.into_iter().all(small) {
+            return Err("its extents are beyond every memory".into());
+        }
+        if !stride.into_iter().chain(dilation).all(|n| n > 0 && small(n)) {
+            return Err("its strides or dilations are out of range".into());
+        }
         if mode.starts_with("SAME") {
             for axis in 0..2 {
                 let reach = dilation[axis] * (kernel[axis] as i64 - 1) + 1;
@@ -207,7 +219,13 @@ impl Gather {
 
     /// Takes the numbers of one operand for one sample.
     pub fn see(&self, sample: usize, slot: usize, numbers: &[f32]) {
-        let sums = self.windows[slot].sums(numbers);
+        let window = &self.windows[slot];
+        let plane = if window.rows { Some(1) } else { window.input[0].checked_mul(window.input[1]) };
+        // Types may claim channels that are not there, and more than memory holds.
+        if plane.and_then(|plane| plane.checked_mul(window.channels)).is_none_or(|least| numbers.len() < least) {
+            return;
+        }
+        let sums = window.sums(numbers);
         if let Ok(mut all) = self.sums[slot].lock() {
             all.push((sample, sums));
         }
