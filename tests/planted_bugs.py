@@ -1,0 +1,103 @@
+#!/usr/bin/env python3
+"""Plants bugs, one at a time, in what makes integer networks fast, and says which of them the tests of the passes catch.
+
+    python tests/planted_bugs.py [WORD...]        only those whose description holds one of the words
+
+Each bug is built in a copy of the last commit; about half a minute each. Exit code 1 when a bug survives, 2 when the list no
+longer fits the code. Needs Python and git only; CARGO_TARGET_DIR is respected, else one of its own is kept.
+"""
+import os
+import pathlib
+import subprocess
+import sys
+import tempfile
+
+# What goes wrong, the file below passes/src, what it says, what the bug makes of it.
+BUGS = [
+    ("a stem is padded in front of its channels", "passes/pad_stem.rs", "pads.get_mut(rank + 1)", "pads.get_mut(1)"),
+    ("the stem of a grouped convolution is padded", "passes/pad_stem.rs", 'record.int("group", 1) != 1', 'record.int("group", 1) < 1'),
+    ("merged groups put weights beside each other in another order", "passes/merge_groups.rs",
+     "filter / (filters / self.count) % merged", "filter % merged"),
+    ("merged groups are filled with 0 instead of the zero point", "passes/merge_groups.rs",
+     "quant.at(if quant.axis.is_some() { filter } else { 0 }).1 as u8", "0u8"),
+    ("merged groups forget to say how many are left", "passes/merge_groups.rs", "self.count / merged) as i64", "self.count) as i64"),
+    ("hard swish gets the offset of another function", "passes/lower_hard_swish.rs", "1.0 / 6.0, 0.5)?", "1.0 / 6.0, 0.6)?"),
+    ("a gate is stored on a symmetric target", "quantize/gate.rs", "if rule.symmetric || rule", "if rule"),
+    ("hard sigmoid changes a type that its readers rely on", "passes/lower_hard_sigmoid.rs", "if !fits {\n                takes", "if false {\n                takes"),
+    ("SiLU is written although its sigmoid is read elsewhere", "passes/lower_silu.rs", "use_count(gate) != 1", "use_count(gate) > 2"),
+    ("a pooling divides by one side of its window", "passes/lower_avg_pool.rs", "1.0 / taps as f64", "1.0 / kernel[0] as f64"),
+    ("a pooling counts padding that it must not count", "passes/lower_avg_pool.rs", "if !unpadded && record", "if false && record"),
+    ("a pooling that rounds up is taken for one that does not", "passes/lower_avg_pool.rs", 'record.int("ceil_mode", 0) != 0', 'record.int("ceil_mode", 0) > 1'),
+    ("a clip goes although one of its bounds is inside the type", "passes/fold_clip.rs", "step * 0.5 && most", "step * 0.5 || most"),
+    ("a clip goes although others read what it clips", "passes/fold_clip.rs", "graph.only_user(input) != Some(clip) || ", ""),
+    ("padded weights are filled with 0 instead of the zero point", "width/extend.rs", "Some(q) => q.zero.first().copied().unwrap_or(0)", "Some(_) => 0"),
+    ("an operator that makes infinity of zero may be padded", "width/groups.rs", '    "Relu",\n', '    "Reciprocal",\n    "Relu",\n'),
+    ("a channel of one may be any axis of a reshape", "width/groups.rs", "made == 1 || (record", "(record"),
+    ("an infinite constant meets padding", "width/groups.rs", "_ if !finite(graph, value)", "_ if false && !finite(graph, value)"),
+    ("a shuffle is read backwards", "shuffle/movers.rs", "to % groups * each + to / groups", "to % each * groups + to / each"),
+    ("even and odd channels are exchanged", "shuffle/movers.rs", "2 * i + parity", "2 * i + 1 - parity"),
+    ("a negative start counts from the front", "shuffle/movers.rs", "n.saturating_add(count).max(0) } else { n.min(count) };\n    let (start", "n.max(0) } else { n.min(count) };\n    let (start"),
+    ("weights move, and their scales stay", "shuffle/place.rs", "quant.scale = order.iter().map(|&from| scale[from]).collect();", ""),
+    ("bytes are kept although the zero point changes", "quantize/rescale.rs", " && from.at(0).1 == to.at(0).1;", ";"),
+    ("bytes are padded with 0 instead of the zero point", "passes/lower_qoperator.rs", "exchange_operand(graph, op, 2, Some(zero));", "_ = zero;"),
+    ("bytes are padded between two types", "passes/lower_qdq.rs", ".as_ref() == Ok(made)).then(", ".is_ok()).then("),
+    ("QGemm gets its scale before its bias", "passes/lower_qoperator.rs", 'if name == "Gemm" {\n                    new.push(bias);', 'if false {\n                    new.push(bias);'),
+    ("placement forgets what a conversion back costs", "quantize/cut.rs", "network.pay(stored, twin, price);", "network.pay(stored, twin, price * 0.5);"),
+    ("placement ignores the layout of convolutions", "quantize/cut.rs", "if bridge.maker.blocked { bridge.layout }", "if false { bridge.layout }"),
+]  # fmt: skip
+TESTS = ["--lib", "--test", "golden", "--test", "lower", "--test", "lift"]
+root = pathlib.Path(__file__).resolve().parent.parent
+
+
+def test(folder, environment):
+    command = ["cargo", "test", "--quiet", "-p", "spaceevo-passes", *TESTS]
+    try:
+        done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=900)
+    except subprocess.TimeoutExpired:
+        return "it runs forever"
+    if done.returncode == 0:
+        return None
+    text = done.stdout + done.stderr
+    if "could not compile" in text:
+        sys.exit(f"does not compile:\n{text[-2000:]}")
+    failed = [line.split()[1] for line in text.splitlines() if line.startswith("test ") and line.endswith("FAILED")]
+    failed += [line.split("'")[1] for line in text.splitlines() if line.startswith("thread '") and "panicked" in line]
+    return ", ".join(dict.fromkeys(failed)) or "a test ends"
+
+
+def main():
+    words = sys.argv[1:]
+    chosen = [bug for bug in BUGS if not words or any(word in bug[0] for word in words)]
+    with tempfile.TemporaryDirectory() as scratch:
+        copy = pathlib.Path(scratch, "copy")
+        subprocess.run(["git", "worktree", "add", "--quiet", "--detach", str(copy)], cwd=root, check=True)
+        environment = {"CARGO_TARGET_DIR": str(root / "target/planted"), **os.environ}
+        environment.update(INSTA_UPDATE="no", CARGO_PROFILE_DEV_OPT_LEVEL="0")
+        try:
+            return plant(copy, environment, chosen)
+        finally:
+            subprocess.run(["git", "worktree", "remove", "--force", str(copy)], cwd=root, check=True)
+
+
+def plant(copy, environment, bugs):
+    for what, file, says, _ in bugs:
+        if (copy / "passes/src" / file).read_text().count(says) != 1:
+            print(f"{file} does not say once what '{what}' changes: {says!r}")
+            return 2
+    if failed := test(copy, environment):
+        print(f"without any bug: {failed}")
+        return 2
+    survived = 0
+    for what, file, says, bug in bugs:
+        path = copy / "passes/src" / file
+        text = path.read_text()
+        path.write_text(text.replace(says, bug))
+        caught = test(copy, environment)
+        path.write_text(text)
+        survived += caught is None
+        print(f"{'caught  ' if caught else 'SURVIVED'} {what}" + (f": {caught}" if caught else ""), flush=True)
+    print(f"{len(bugs) - survived} of {len(bugs)} bugs caught")
+    return 1 if survived else 0
+
+
+sys.exit(main())
