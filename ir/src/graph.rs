@@ -54,6 +54,11 @@ impl OpName {
         OpName::new(ONNX, op)
     }
 
+    /// The operator where it is one of ONNX's own domain, else an empty word: operators of other domains may have the same names.
+    pub fn onnx_op(&self) -> &str {
+        if &*self.domain == ONNX { &self.op } else { "" }
+    }
+
     /// True for ONNX's own operator of that name.
     pub fn is_onnx(&self, op: &str) -> bool {
         &*self.domain == ONNX && &*self.op == op

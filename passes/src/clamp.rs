@@ -24,7 +24,7 @@ impl Clamp {
             return None;
         }
         let (low, high) = (f64::NEG_INFINITY, f64::INFINITY);
-        let clamp = match &*record.name().op {
+        let clamp = match record.name().onnx_op() {
             "Relu" => Clamp { input: record.operand(0)?, low: 0.0, high },
             "Clip" if opset(graph, op) < 11 => {
                 let bound = |name: &str, default: f64| {

@@ -44,7 +44,7 @@ impl Linear {
     /// Reads weights and bias; a sentence why not when they are no constants.
     pub fn view(graph: &Graph, op: OpId) -> Result<Linear, String> {
         let record = graph.op(op);
-        let kind = match &*record.name().op {
+        let kind = match record.name().onnx_op() {
             "Conv" => Kind::Conv,
             "ConvTranspose" => Kind::ConvTranspose,
             _ => Kind::Gemm,

@@ -97,7 +97,7 @@ fn idle_operand(graph: &Graph, op: OpId) -> Result<Option<ValueId>, String> {
     let (true, Some(first)) = (&*record.name().domain == spaceevo_ir::ONNX, record.operand(0)) else { return Ok(None) };
     let given = |idle: bool| Ok(idle.then_some(first));
     let (before, after) = (graph.value(first).ty(), graph.value(record.result()).ty());
-    match &*record.name().op {
+    match record.name().onnx_op() {
         "Identity" => given(true),
         "Dropout" if is_idle_dropout(graph, op) => given(true),
         "Dropout" => Err("it may be in training mode".into()),
@@ -140,7 +140,7 @@ fn arithmetic(graph: &Graph, op: OpId) -> Result<Option<ValueId>, String> {
     let Some(numbers) = tensor.to_f64() else { return Ok(None) };
     let all = |wanted: f64| numbers.iter().all(|n| n.to_bits() == wanted.to_bits());
     let whole = tensor.elem().is_int();
-    let name = &*record.name().op;
+    let name = record.name().onnx_op();
     let idle = match name {
         "Mul" => all(1.0),
         "Div" | "Pow" => index == 1 && all(1.0),

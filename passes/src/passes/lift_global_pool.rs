@@ -34,7 +34,7 @@ impl Pass for LiftGlobalPool {
     fn run(&self, graph: &mut Graph, cx: &mut PassContext<'_>) -> Result<Outcome, Aborted> {
         let mut changed = false;
         for op in model_ops(graph) {
-            let keepdims = match &*graph.op(op).name().op {
+            let keepdims = match graph.op(op).name().onnx_op() {
                 "ReduceMean" => spatial_mean(graph, op),
                 "AveragePool" => whole_window(graph, op),
                 _ => continue,

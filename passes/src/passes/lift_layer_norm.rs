@@ -94,7 +94,7 @@ fn normalized(graph: &Graph, div: OpId) -> Option<Normal> {
     let outer = graph.def_named(variance, "ReduceMean")?;
     let square = graph.def_op(graph.op(outer).operand(0)?)?;
     let record = graph.op(square);
-    let squares = match &*record.name().op {
+    let squares = match record.name().onnx_op() {
         "Mul" => record.operand(0) == Some(centred) && record.operand(1) == Some(centred),
         "Pow" => {
             let exponent = record.operand(1).and_then(|e| graph.const_of(e)).and_then(Tensor::to_f64);

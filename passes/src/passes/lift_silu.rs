@@ -65,7 +65,7 @@ fn order(graph: &mut Graph, op: OpId, cx: &mut PassContext<'_>) -> bool {
 
 /// For a Div or Reciprocal: `x` when the divisor is `1 + exp(-x)`, and the ops that it is made of.
 fn logistic_denominator(graph: &Graph, op: OpId) -> Option<(ValueId, Vec<OpId>)> {
-    let divisor = match &*graph.op(op).name().op {
+    let divisor = match graph.op(op).name().onnx_op() {
         "Div" => graph.op(op).operand(1)?,
         "Reciprocal" => graph.op(op).operand(0)?,
         _ => return None,

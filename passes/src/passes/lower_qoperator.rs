@@ -92,7 +92,7 @@ fn has_kernel(graph: &Graph, op: OpId, operands: &[Quant], result: Option<&Quant
     let fits = |(index, q): (usize, &Quant)| match index {
         1 if weighted => {
             let rank = record.operand(1).and_then(|w| graph.value(w).ty().rank());
-            let channels = match &*record.name().op {
+            let channels = match record.name().onnx_op() {
                 "Conv" => Some(0),
                 "Gemm" => Some(usize::from(record.int("transB", 0) == 0)),
                 _ => rank.and_then(|rank| rank.checked_sub(1)),

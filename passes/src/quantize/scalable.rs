@@ -131,7 +131,7 @@ fn role(graph: &Graph, op: OpId) -> Result<Role, String> {
     let (Some(input), Some(&result)) = (record.operand(0), record.results().first()) else {
         return Err("it has no operand or no result".into());
     };
-    let name = if &*record.name().domain == spaceevo_ir::ONNX { &*record.name().op } else { "" };
+    let name = record.name().onnx_op();
     if matches!(name, "Conv" | "Gemm") {
         return match unfit(graph, op) {
             None if channels(graph, result).is_none() || channels(graph, input).is_none() => {
@@ -205,7 +205,7 @@ pub fn summand(graph: &Graph, op: OpId, channels: usize) -> Option<(usize, Vec<f
 pub fn averaged(graph: &Graph, op: OpId) -> f64 {
     let record = graph.op(op);
     let extents = |ty: &Type| ty.tensor()?.shape.as_ref()?.iter().skip(2).map(|d| d.known()).product::<Option<u64>>();
-    let count = match &*record.name().op {
+    let count = match record.name().onnx_op() {
         "GlobalAveragePool" => record.operand(0).and_then(|v| extents(graph.value(v).ty())).map(|n| n as f64),
         "AveragePool" => record.ints("kernel_shape").map(|k| k.iter().map(|&n| n as f64).product()),
         _ => None,

@@ -39,7 +39,7 @@ pub fn weight_axis(graph: &Graph, op: OpId, target: &Target) -> Option<usize> {
     let record = graph.op(op);
     let per_channel =
         target.quant.weights.per_channel && !target.ops.per_tensor_weights.contains(&record.name().to_string());
-    per_channel.then_some(match &*record.name().op {
+    per_channel.then_some(match record.name().onnx_op() {
         "Gemm" if record.int("transB", 0) == 0 => 1,
         "MatMul" => record.operand(1).and_then(|w| graph.value(w).ty().rank()).map_or(0, |rank| rank.saturating_sub(1)),
         _ => 0,

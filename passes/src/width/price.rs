@@ -14,7 +14,7 @@ pub fn time(graph: &Graph, op: OpId, (input, output): (usize, usize), target: &T
     let record = graph.op(op);
     let weights = record.operand(1).and_then(|w| graph.value(w).ty().dims());
     let pixels = record.results().first().map_or(1.0, |&v| volume(graph, v));
-    let (work, rate) = match (&*record.name().op, weights.as_deref()) {
+    let (work, rate) = match (record.name().onnx_op(), weights.as_deref()) {
         ("Conv", Some([_, per_group, kernel @ ..])) => {
             let taps = kernel.iter().map(|&k| k as f64).product::<f64>();
             if *per_group == 1 && record.int("group", 1) > 1 {
