@@ -136,6 +136,10 @@ pub fn evenly_spaced(len: usize, most: usize) -> Vec<usize> {
 pub trait Observer {
     /// Number of samples.
     fn samples(&self) -> usize;
+    /// Extents of the first sample: a list for each input without a default, in their order. `None`: not known before a run.
+    fn extents(&self) -> Option<Vec<Vec<usize>>> {
+        None
+    }
     /// Runs the graph, whose body's inputs are those of the imported model, on those samples, and calls
     /// `see(sample, slot, numbers)` for each and every one of `values` (`slot` is the position there): once each, from any
     /// thread, in any order.

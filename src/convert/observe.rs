@@ -42,6 +42,11 @@ impl Observer for RuntimeObserver<'_> {
         self.indices.len()
     }
 
+    fn extents(&self) -> Option<Vec<Vec<usize>>> {
+        let first = self.samples.get(*self.indices.first()?).ok()?;
+        Some(first.iter().map(|tensor| tensor.dims().to_vec()).collect())
+    }
+
     fn observe(
         &mut self,
         graph: &Graph,

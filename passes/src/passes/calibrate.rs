@@ -9,10 +9,10 @@
 use spaceevo_ir::verify::Form;
 use spaceevo_ir::{Diagnostic, Graph, Loc, Range, ValueId};
 
-use super::quantize::{EXCLUDE, excluded};
+use super::quantize::{EXCLUDE, placed};
 use crate::calibrate::{Method, Statistics};
 use crate::pass::{Aborted, Effect, OptionInfo, OptionKind, Outcome, Pass, PassContext, PassInfo};
-use crate::quantize::placement::{Placement, clip_bounds};
+use crate::quantize::placement::clip_bounds;
 
 /// See the module documentation.
 pub(crate) struct Calibrate;
@@ -49,7 +49,7 @@ impl Pass for Calibrate {
     }
 
     fn run(&self, graph: &mut Graph, cx: &mut PassContext<'_>) -> Result<Outcome, Aborted> {
-        let plan = Placement::plan(graph, cx.target, &excluded(cx.text("exclude")));
+        let plan = placed(graph, cx);
         let values = plan.calibrated(graph);
         if values.is_empty() {
             let why = "no op of this graph can run in integers on the target: there is nothing to calibrate";

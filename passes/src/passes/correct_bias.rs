@@ -17,10 +17,10 @@ use std::sync::Arc;
 use spaceevo_ir::verify::Form;
 use spaceevo_ir::{Graph, OpId, Tensor, ValueId};
 
-use super::quantize::{EXCLUDE, excluded};
+use super::quantize::{EXCLUDE, placed};
 use crate::pass::{Aborted, Effect, Outcome, Pass, PassContext, PassInfo, samples};
 use crate::quantize::moments::{Gather, Moments, Window};
-use crate::quantize::placement::{Kind, Placement, has_weights};
+use crate::quantize::placement::{Kind, has_weights};
 use crate::quantize::{rounding, scales};
 use crate::rewrite;
 
@@ -46,7 +46,7 @@ impl Pass for CorrectBias {
     }
 
     fn run(&self, graph: &mut Graph, cx: &mut PassContext<'_>) -> Result<Outcome, Aborted> {
-        let plan = Placement::plan(graph, cx.target, &excluded(cx.text("exclude")));
+        let plan = placed(graph, cx);
         let mut layers: Vec<(OpId, Window, Weights)> = Vec::new();
         for op in graph.ops_in(graph.body()).collect::<Vec<_>>() {
             if *plan.kind(op) != Kind::Integer || !has_weights(graph, op) {

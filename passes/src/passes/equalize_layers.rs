@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 use spaceevo_ir::verify::Form;
 use spaceevo_ir::{Graph, OpId, Tensor, ValueId};
 
-use super::quantize::{EXCLUDE, excluded};
+use super::quantize::{EXCLUDE, placed};
 use crate::linear::Linear;
 use crate::pass::{Aborted, Effect, OptionInfo, OptionKind, Outcome, Pass, PassContext, PassInfo, samples};
 use crate::quantize::balance::{Reader, Seen, Source, Watcher, choose};
@@ -63,7 +63,7 @@ impl Pass for EqualizeLayers {
     }
 
     fn run(&self, graph: &mut Graph, cx: &mut PassContext<'_>) -> Result<Outcome, Aborted> {
-        let plan = Placement::plan(graph, cx.target, &excluded(cx.text("exclude")));
+        let plan = placed(graph, cx);
         let stored = plan.calibrated(graph);
         let mut found: Vec<Group> = Vec::new();
         // What to look at: channels, and numbers that follow each other in one.

@@ -18,6 +18,7 @@ use spaceevo_ir::{Diagnostic, Elem, Graph, OpId, Quant, Range, Tensor, Type, Val
 use crate::pass::{Aborted, Effect, OptionInfo, OptionKind, Outcome, Pass, PassContext, PassInfo};
 use crate::quantize::placement::{Kind, Placement, data_operands};
 use crate::quantize::scales;
+use crate::quantize::sized::sized;
 
 /// See the module documentation.
 pub(crate) struct Quantize;
@@ -53,7 +54,7 @@ impl Pass for Quantize {
         if graph.all_ops().iter().any(|&op| graph.op(op).results().iter().any(|&v| graph.value(v).ty().quant().is_some())) {
             return Ok(Outcome::Unchanged);
         }
-        let plan = Placement::plan(graph, cx.target, &excluded(cx.text("exclude")));
+        let plan = placed(graph, cx);
         if let Some(predicted) = plan.prediction() {
             cx.count("predicted ns in float", predicted.float as u64);
             cx.count("predicted ns with all in integers that can", predicted.integer as u64);
@@ -98,8 +99,15 @@ impl Pass for Quantize {
     }
 }
 
+/// The placement on which the passes of quantization agree; what ops cost is what they cost at the extents of the samples.
+pub(crate) fn placed(graph: &Graph, cx: &PassContext<'_>) -> Placement {
+    let extents = cx.observer.as_ref().filter(|_| cx.target.prices.is_some()).and_then(|o| o.extents());
+    let sized = extents.and_then(|extents| sized(graph, &extents));
+    Placement::plan_sized(graph, sized.as_ref().unwrap_or(graph), cx.target, &excluded(cx.text("exclude")))
+}
+
 /// The test of the option [`EXCLUDE`].
-pub(crate) fn excluded(list: &str) -> impl Fn(&Graph, OpId) -> Option<String> + use<> {
+fn excluded(list: &str) -> impl Fn(&Graph, OpId) -> Option<String> + use<> {
     let names: Vec<String> = list.split('+').map(str::trim).filter(|n| !n.is_empty()).map(str::to_owned).collect();
     move |graph, op| {
         let record = graph.op(op);

@@ -11,4 +11,5 @@ pub(crate) mod rescale;
 pub mod rounding;
 pub mod scalable;
 pub mod scales;
+pub(crate) mod sized;
 pub(crate) mod writer;

@@ -78,6 +78,16 @@ impl Placement {
     /// Plans a graph. `excluded` gives a reason for ops that shall stay in float. A target without prices
     /// (`target.prices = None`) leaves all ops in integers that the rules put there.
     pub fn plan(graph: &Graph, target: &Target, excluded: &dyn Fn(&Graph, OpId) -> Option<String>) -> Placement {
+        Placement::plan_sized(graph, graph, target, excluded)
+    }
+
+    /// Plans a graph whose extents are open, with the times that it takes as `sized`: the same graph with other extents.
+    pub fn plan_sized(
+        graph: &Graph,
+        sized: &Graph,
+        target: &Target,
+        excluded: &dyn Fn(&Graph, OpId) -> Option<String>,
+    ) -> Placement {
         let mut plan = Placement::empty(graph);
         let ops: Vec<OpId> = graph.ops_in(graph.body()).collect();
         let leads = leads_to_weights(graph, &ops, target);
@@ -89,7 +99,7 @@ impl Placement {
             plan.apply(graph, op, kind);
         }
         // Prices are those of ops that run alone: they do not know what is saved by running two together.
-        let priced = if target.ops.fused.is_empty() { cut::cheapest(graph, target, &plan.kinds) } else { None };
+        let priced = if target.ops.fused.is_empty() { cut::cheapest(sized, target, &plan.kinds) } else { None };
         if let Some((mut floats, prediction)) = priced {
             let kinds = std::mem::replace(&mut plan, Placement::empty(graph)).kinds;
             for &op in &ops {
@@ -312,7 +322,7 @@ pub(crate) fn unfit(graph: &Graph, op: OpId) -> Option<String> {
         return bad("an operand is an input with a default value");
     }
     let constant = |index: usize| record.operand(index).is_none_or(|v| graph.value(v).is_const());
-    let name = &*record.name().op;
+    let name = record.name().onnx_op();
     match name {
         "Conv" | "Gemm" if !constant(1) || !constant(2) => bad("weights or bias are no constants"),
         "Gemm" if record.float("alpha", 1.0) != 1.0 || record.float("beta", 1.0) != 1.0 || record.int("transA", 0) != 0 => {
