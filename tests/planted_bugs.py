@@ -44,6 +44,7 @@ BUGS = [
     ("bytes are padded between two types", "passes/lower_qdq.rs", ".as_ref() == Ok(made)).then(", ".is_ok()).then("),
     ("QGemm gets its scale before its bias", "passes/lower_qoperator.rs", 'if name == "Gemm" {\n                    new.push(bias);', 'if false {\n                    new.push(bias);'),
     ("placement forgets what a conversion back costs", "quantize/cut.rs", "network.pay(stored, twin, price);", "network.pay(stored, twin, price * 0.5);"),
+    ("placement forgets the transposes around sums", "quantize/cut.rs", "suited, sum.transposes)", "suited, 0.0)"),
     ("placement ignores the layout of convolutions", "quantize/cut.rs", "if bridge.maker.blocked { bridge.layout }", "if false { bridge.layout }"),
 ]  # fmt: skip
 TESTS = ["--lib", "--test", "golden", "--test", "lower", "--test", "lift"]

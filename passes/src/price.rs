@@ -10,7 +10,7 @@
 //!
 //! An op that a pass writes as others once it is stored has the price of those. The kinds are `conv1x1`, `conv`,
 //! `depthwise`, `silu` (a sigmoid and its product with what it reads), names of operators, and among the integer ones
-//! [`QUANTIZE`], [`DEQUANTIZE`] and [`LAYOUT`].
+//! [`QUANTIZE`], [`DEQUANTIZE`], [`LAYOUT`] and [`TRANSPOSE`].
 
 use std::collections::BTreeMap;
 
@@ -26,6 +26,8 @@ pub const QUANTIZE: &str = "onnx.QuantizeLinear";
 pub const DEQUANTIZE: &str = "onnx.DequantizeLinear";
 /// What a conversion costs more when a convolution is at its float end: a tensor changes its layout.
 pub const LAYOUT: &str = "layout";
+/// What it takes to bring stored numbers from the layout of integer convolutions to the plain one, or back; work is numbers.
+pub const TRANSPOSE: &str = "transpose";
 /// The kind of `x * sigmoid(x)`.
 pub const SILU: &str = "silu";
 
@@ -155,8 +157,8 @@ impl Prices {
         Some(table.get(&load.kind)?.time(load.work, load.width))
     }
 
-    /// Nanoseconds of a conversion ([`QUANTIZE`], [`DEQUANTIZE`], and of [`LAYOUT`] what comes on top) of a value of known
-    /// size.
+    /// Nanoseconds of a conversion ([`QUANTIZE`], [`DEQUANTIZE`], [`TRANSPOSE`], and of [`LAYOUT`] what comes on top) of a value
+    /// of known size.
     pub fn conversion(&self, graph: &Graph, value: ValueId, kind: &str) -> Option<f64> {
         Some(self.integer.get(kind)?.time(numbers(graph, value)?, 1.0))
     }

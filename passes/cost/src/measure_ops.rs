@@ -15,7 +15,9 @@ use std::time::Duration;
 use rustix::time::{ClockId, clock_gettime};
 use spaceevo_ir::text::{self, NoBlobs};
 use spaceevo_ir::{Diagnostic, Loc, OpName, Tensor};
-use spaceevo_passes::price::{Curve, DEQUANTIZE, LAYOUT, Price, Prices, QUANTIZE, SILU, five_percent, usually_fused};
+use spaceevo_passes::price::{
+    Curve, DEQUANTIZE, LAYOUT, Price, Prices, QUANTIZE, SILU, TRANSPOSE, five_percent, usually_fused,
+};
 use spaceevo_passes::target::Provenance;
 use spaceevo_passes::{Manager, Pipeline, Registry, Target};
 
@@ -60,7 +62,7 @@ pub fn measure_ops(
     let kinds = kinds();
     for (done, kind) in kinds.iter().enumerate() {
         told(done, kinds.len(), kind.name);
-        if kind.name != BORDER {
+        if ![BORDER, TRANSPOSE].contains(&kind.name) {
             prices.float.insert(kind.name.to_owned(), bench.price(kind, Numbers::Float)?);
         }
         if kind.integer && runs(target, kind.name) {
@@ -102,6 +104,10 @@ fn settle(prices: &mut Prices) {
         let (conv, stored) = (per_number(conv, 1), per_number(stored, 1));
         let known = [&conv, &stored, quantize, dequantize];
         integer.insert(LAYOUT.to_owned(), less(&border, &known, 2.0));
+    }
+    if let (Some(whole), Some(conv), Some(sum)) = (integer.get(TRANSPOSE), integer.get("conv1x1"), integer.get("onnx.Add")) {
+        let alone = less(whole, &[&per_number(conv, 1), sum], 2.0);
+        integer.insert(TRANSPOSE.to_owned(), alone);
     }
 }
 
@@ -213,6 +219,12 @@ fn kinds() -> Vec<Kind> {
                 },
                 true,
             )
+        },
+        // The input is in the plain layout, so the sum is, and each convolution's map is transposed to it and back.
+        Kind {
+            widths: &[NARROW],
+            maps: Some([14, 56]),
+            ..kind(TRANSPOSE, |c| behind_conv(c) + "  %TO = onnx.Add %c.TO, %x : TYPE", true)
         },
     ]
 }

@@ -7,6 +7,7 @@
 //!  + over values   QuantizeLinear(v)     if its maker is float and some reader is not, + layout(v) behind a convolution
 //!                  DequantizeLinear(v)   if it is stored and some reader is float,     + layout(v) before a convolution
 //!  + over pairs    float(op)             if op is float, but the convolution whose float kernel would do it is not
+//!  + over sums     transposes            if it is in integers, and some operand does not come in the layout of convolutions
 //! ```
 //!
 //! where a value is stored when its maker or some reader is in integers. Every term is a price for one op, or a price that is
@@ -26,7 +27,7 @@ use petgraph::graph::{DiGraph, NodeIndex};
 use petgraph::visit::EdgeRef;
 use spaceevo_ir::{Graph, OpId, User, ValueId};
 
-use crate::price::{self, DEQUANTIZE, LAYOUT, Prices, QUANTIZE};
+use crate::price::{self, DEQUANTIZE, LAYOUT, Prices, QUANTIZE, TRANSPOSE};
 use crate::quantize::placement::{Kind, data_operands};
 use crate::target::Target;
 
@@ -122,12 +123,34 @@ impl Fused {
     }
 }
 
+/// What a sum of stored maps needs, so that it can be made in the layout of integer convolutions.
+#[derive(Clone, Copy, Debug)]
+enum Need {
+    /// That this item is in integers.
+    Item(usize),
+    /// That this earlier sum is made in that layout.
+    Sum(usize),
+    /// What is not to be had: an operand that is float whatever happens.
+    Never,
+}
+
+/// A sum, or a product, of maps. In integers it is made in the plain layout unless all that it needs is there, and then the
+/// maps of convolutions on both its sides are transposed: a residual chain that begins in float takes that at every step.
+#[derive(Clone, Debug)]
+struct Sum {
+    item: usize,
+    needs: Vec<Need>,
+    transposes: f64,
+}
+
 /// What is to be placed, without the graph.
 #[derive(Clone, Default, Debug)]
 struct Problem {
     items: Vec<Item>,
     bridges: Vec<Bridge>,
     fused: Vec<Fused>,
+    /// Each needs earlier ones at most.
+    sums: Vec<Sum>,
     /// Time of what is float whatever happens.
     always: f64,
 }
@@ -179,7 +202,25 @@ impl Problem {
     fn time(&self, integers: &[bool]) -> f64 {
         let items = self.items.iter().zip(integers).map(|(item, &integer)| if integer { item.integer } else { item.float });
         let bridges = self.bridges.iter().map(|bridge| bridge.time(integers));
-        self.always + items.chain(bridges).chain(self.fused.iter().map(|f| f.time(integers))).sum::<f64>()
+        let fused = self.fused.iter().map(|f| f.time(integers));
+        self.always + items.chain(bridges).chain(fused).sum::<f64>() + self.transposes(integers)
+    }
+
+    /// Nanoseconds of transposes around sums.
+    fn transposes(&self, integers: &[bool]) -> f64 {
+        let mut suits: Vec<bool> = Vec::with_capacity(self.sums.len());
+        let mut time = 0.0;
+        for sum in &self.sums {
+            let met = |need: &Need| match *need {
+                Need::Item(item) => integers[item],
+                Need::Sum(sum) => suits[sum],
+                Need::Never => false,
+            };
+            let suited = integers[sum.item] && sum.needs.iter().all(met);
+            time += if integers[sum.item] && !suited { sum.transposes } else { 0.0 };
+            suits.push(suited);
+        }
+        time
     }
 
     /// By item: whether it runs in integers.
@@ -215,6 +256,24 @@ impl Problem {
             let weight = if fused.op.is_some() { 1.0 + margin } else { 1.0 };
             network.pay(nodes[fused.convolution], node(fused.op), fused.float * weight);
         }
+        // A node for each sum: at the source's side when it is made in the layout of convolutions.
+        let mut suits: Vec<NodeIndex> = Vec::with_capacity(self.sums.len());
+        for sum in &self.sums {
+            let suited = network.flow.add_node(());
+            network.imply(suited, nodes[sum.item]);
+            for need in &sum.needs {
+                network.imply(
+                    suited,
+                    match *need {
+                        Need::Item(item) => nodes[item],
+                        Need::Sum(sum) => suits[sum],
+                        Need::Never => sink,
+                    },
+                );
+            }
+            network.pay(nodes[sum.item], suited, sum.transposes);
+            suits.push(suited);
+        }
         let mut integers = network.cut();
         integers.truncate(self.items.len());
         integers
@@ -247,6 +306,11 @@ impl Problem {
         }
         self.bridges.iter().for_each(|bridge| add(bridge.items().collect(), &|placed| bridge.time(placed)));
         self.fused.iter().for_each(|f| add(f.op.into_iter().chain([f.convolution]).collect(), &|placed| f.time(placed)));
+        let needed = self.sums.iter().flat_map(|sum| &sum.needs).filter_map(|need| match *need {
+            Need::Item(item) => Some(item),
+            _ => None,
+        });
+        add(needed.chain(self.sums.iter().map(|sum| sum.item)).collect(), &|placed| self.transposes(placed));
         let floats = (0..self.items.len()).filter(|&item| !integers[item]);
         floats
             .filter_map(|item| {
@@ -346,8 +410,62 @@ impl Builder<'_> {
                 problem.items[own].integer += integer;
             }
         }
+        problem.sums = self.sums(&ops, &item);
         problem.bridges = values.iter().filter_map(|&value| self.bridge(value, &item)).collect();
         (problem, item)
+    }
+
+    /// The sums and products of two maps, in their order.
+    fn sums(&self, ops: &[OpId], item: &BTreeMap<OpId, usize>) -> Vec<Sum> {
+        let graph = self.graph;
+        let mut sums: Vec<Sum> = Vec::new();
+        let mut place: BTreeMap<OpId, usize> = BTreeMap::new();
+        let dims = |v: ValueId| graph.value(v).ty().dims();
+        for &op in ops {
+            let (record, Some(&own)) = (graph.op(op), item.get(&op)) else { continue };
+            let maps: Vec<ValueId> = data_operands(graph, op);
+            let Some(&result) = record.results().first() else { continue };
+            let whole = dims(result).filter(|d| d.len() == 4);
+            let binary = record.name().is_onnx("Add") || record.name().is_onnx("Mul");
+            let price = self.prices.conversion(graph, result, TRANSPOSE).filter(|_| binary && maps.len() == 2);
+            let (Some(price), Some(whole)) = (price, whole) else { continue };
+            if maps.iter().any(|&v| dims(v).as_ref() != Some(&whole)) {
+                continue;
+            }
+            let mut needs = Vec::new();
+            let convolutions = maps.iter().filter(|&&v| self.layout(v, item, &place, &mut needs)).count();
+            let is_conv =
+                |user: &User| matches!(user, User::Op(op, 0) if self.is_choice(*op) && graph.op(*op).name().is_onnx("Conv"));
+            let read = usize::from(graph.value(result).users().iter().any(is_conv));
+            place.insert(op, sums.len());
+            sums.push(Sum { item: own, needs, transposes: price * (convolutions + read) as f64 });
+        }
+        sums
+    }
+
+    /// What a map needs to come in the layout of convolutions; true when one makes it.
+    fn layout(
+        &self,
+        value: ValueId,
+        item: &BTreeMap<OpId, usize>,
+        sums: &BTreeMap<OpId, usize>,
+        needs: &mut Vec<Need>,
+    ) -> bool {
+        let mut value = value;
+        loop {
+            let Some((op, &own)) = self.graph.def_op(value).and_then(|op| Some((op, item.get(&op)?))) else {
+                needs.push(Need::Never);
+                return false;
+            };
+            needs.push(Need::Item(own));
+            needs.extend(sums.get(&op).map(|&sum| Need::Sum(sum)));
+            let name = self.graph.op(op).name();
+            match data_operands(self.graph, op)[..] {
+                // What treats each number by itself keeps the layout.
+                [only] if !sums.contains_key(&op) && !name.is_onnx("Conv") => value = only,
+                _ => return name.is_onnx("Conv"),
+            }
+        }
     }
 
     fn kind(&self, op: OpId) -> Option<&Kind> {
@@ -460,7 +578,19 @@ mod tests {
                 op: Some(draw.below(items)).filter(|_| !draw.flag(3)),
                 float: draw.price(),
             };
+            let sum = |draw: &mut Draw, earlier: usize| Sum {
+                item: draw.below(items),
+                needs: (0..draw.below(3))
+                    .map(|_| match draw.below(4) {
+                        0 => Need::Never,
+                        1 | 2 if earlier > 0 => Need::Sum(draw.below(earlier)),
+                        _ => Need::Item(draw.below(items)),
+                    })
+                    .collect(),
+                transposes: draw.price(),
+            };
             Problem {
+                sums: (0..self.below(items)).map(|earlier| sum(self, earlier)).collect(),
                 items: (0..items).map(|_| Item { float: self.price(), integer: self.price() }).collect(),
                 bridges: (0..self.below(2 * items)).map(|_| bridge(self)).collect(),
                 fused: (0..self.below(items)).map(|_| fused(self)).collect(),
