@@ -151,11 +151,11 @@ impl Observer for Drawn {
         see: &(dyn Fn(usize, usize, &[f32]) + Sync),
     ) -> Result<(), Diagnostic> {
         for &sample in samples {
-            for slot in 0..values.len() {
+            for (slot, &value) in values.iter().enumerate() {
                 let high = (1 + slot + sample) as f32;
                 let last = if self.broken { f32::NAN } else { high };
                 // As many as the type says, as long as that is not much.
-                let dims = graph.value(values[slot]).ty().tensor().and_then(|ty| ty.shape.as_deref()).map(extents);
+                let dims = graph.value(value).ty().tensor().and_then(|ty| ty.shape.as_deref()).map(extents);
                 let count = dims.and_then(|dims| dims.iter().try_fold(1usize, |n, d| n.checked_mul(*d)));
                 let count = count.filter(|n| (1..=1 << 12).contains(n)).unwrap_or(4);
                 let numbers: Vec<f32> = [last, -0.5 * high, 0.0, 0.25].into_iter().cycle().take(count).collect();
