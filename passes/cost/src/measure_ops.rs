@@ -62,11 +62,12 @@ pub fn measure_ops(
     let kinds = kinds();
     for (done, kind) in kinds.iter().enumerate() {
         told(done, kinds.len(), kind.name);
-        if ![BORDER, TRANSPOSE].contains(&kind.name) {
-            prices.float.insert(kind.name.to_owned(), bench.price(kind, Numbers::Float)?);
-        }
-        if kind.integer && runs(target, kind.name) {
-            prices.integer.insert(kind.name.to_owned(), bench.price(kind, Numbers::Integer)?);
+        let float = ![BORDER, TRANSPOSE].contains(&kind.name);
+        let integer = kind.integer && runs(target, kind.name);
+        let wanted = [float.then_some(Numbers::Float), integer.then_some(Numbers::Integer)];
+        for (numbers, price) in bench.prices(kind, &wanted.into_iter().flatten().collect::<Vec<_>>())? {
+            let table = if numbers == Numbers::Float { &mut prices.float } else { &mut prices.integer };
+            table.insert(kind.name.to_owned(), price);
         }
     }
     settle(&mut prices);
@@ -260,6 +261,23 @@ fn taps(kind: &str) -> usize {
     if kind.ends_with("Pool") && kind != GATE { 9 } else { 1 }
 }
 
+/// The price of a kind: `times` are nanoseconds of one op, for each width and size.
+fn price(kind: &Kind, sizes: &[Option<usize>], times: &[f64]) -> Result<Price, Diagnostic> {
+    let work = |width: usize, size: Option<usize>| {
+        (width * size.map_or(1, |s| s * s) * (kind.work)(width) * taps(kind.name)) as f64
+    };
+    let points: Vec<(usize, Vec<(f64, f64)>)> = (kind.widths.iter().zip(times.chunks_exact(sizes.len())))
+        .map(|(&width, times)| (width, sizes.iter().map(|&s| work(width, s)).zip(times.iter().copied()).collect()))
+        .collect();
+    let mut calls: Vec<f64> = points.iter().map(|(_, at)| intercept(at)).collect();
+    let call = median(&mut calls).max(0.0);
+    let speed = |at: &[(f64, f64)]| at.last().map_or(1.0, |&(work, time)| work / (time - call).max(0.05 * time));
+    let curve = points.iter().map(|(width, at)| (*width, round(speed(at)))).collect::<Vec<_>>();
+    let curve = if curve.len() == 1 { vec![(1, curve[0].1)] } else { curve };
+    let speed = Curve::try_from(curve).map_err(|e| Diagnostic::error("internal", Loc::Unknown, e))?;
+    Ok(Price { call: round(call), speed })
+}
+
 struct Bench<'a> {
     runtime: &'a dyn Runtime,
     target: &'a Target,
@@ -272,33 +290,24 @@ const SHORT: usize = 1;
 const LONG: usize = 4;
 
 impl Bench<'_> {
-    /// Measures one kind.
-    fn price(&self, kind: &Kind, numbers: Numbers) -> Result<Price, Diagnostic> {
+    /// Measures one kind, in float and in integers by turns: what decides is how they compare.
+    fn prices(&self, kind: &Kind, wanted: &[Numbers]) -> Result<Vec<(Numbers, Price)>, Diagnostic> {
         let sizes: Vec<Option<usize>> = kind.maps.map_or(vec![None], |maps| maps.map(Some).to_vec());
         let mut chains = Vec::new();
-        for &width in kind.widths {
-            for &size in &sizes {
-                for length in [SHORT, LONG] {
-                    chains.push(self.chain(kind, numbers, width, size, length)?);
+        for &numbers in wanted {
+            for &width in kind.widths {
+                for &size in &sizes {
+                    for length in [SHORT, LONG] {
+                        chains.push(self.chain(kind, numbers, width, size, length)?);
+                    }
                 }
             }
         }
         self.take_turns(&mut chains)?;
-        // Nanoseconds of one op more, for each width and size.
+        // Nanoseconds of one op more, for each kind of numbers, width and size.
         let times: Vec<f64> = chains.chunks_exact_mut(2).map(|pair| difference(pair).max(1.0)).collect();
-        let work = |width: usize, size: Option<usize>| {
-            (width * size.map_or(1, |s| s * s) * (kind.work)(width) * taps(kind.name)) as f64
-        };
-        let points: Vec<(usize, Vec<(f64, f64)>)> = (kind.widths.iter().zip(times.chunks_exact(sizes.len())))
-            .map(|(&width, times)| (width, sizes.iter().map(|&s| work(width, s)).zip(times.iter().copied()).collect()))
-            .collect();
-        let mut calls: Vec<f64> = points.iter().map(|(_, at)| intercept(at)).collect();
-        let call = median(&mut calls).max(0.0);
-        let speed = |at: &[(f64, f64)]| at.last().map_or(1.0, |&(work, time)| work / (time - call).max(0.05 * time));
-        let curve = points.iter().map(|(width, at)| (*width, round(speed(at)))).collect::<Vec<_>>();
-        let curve = if curve.len() == 1 { vec![(1, curve[0].1)] } else { curve };
-        let speed = Curve::try_from(curve).map_err(|e| Diagnostic::error("internal", Loc::Unknown, e))?;
-        Ok(Price { call: round(call), speed })
+        let each = times.chunks_exact(kind.widths.len() * sizes.len());
+        wanted.iter().zip(each).map(|(&numbers, times)| Ok((numbers, price(kind, &sizes, times)?))).collect()
     }
 
     /// A chain of `length` ops, ready to run.
