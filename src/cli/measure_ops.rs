@@ -32,7 +32,7 @@ pub(crate) struct Arguments {
     #[arg(long, default_value = "onnxruntime")]
     runtime: String,
     /// Turns that each model takes: more are slower and steadier
-    #[arg(long, default_value_t = 9, value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(long, default_value_t = 15, value_parser = clap::value_parser!(u16).range(1..))]
     rounds: u16,
     /// Print as JSON instead
     #[arg(long)]

@@ -2,8 +2,8 @@
 //!
 //! For each kind of kernel, two chains of it are run that differ in length only: what one more op takes is the difference,
 //! and whatever stands at the ends of the chain (conversions, changes of layout) cancels. Two map sizes separate what a call
-//! costs from what the work costs. All models of a kind take turns, so that a busy neighbour disturbs them alike; the clock
-//! is the CPU time of the calling thread, medians are taken.
+//! costs from what the work costs. All models of a kind take turns, so that a busy neighbour disturbs them alike, and all kinds
+//! are gone through several times; the clock is the CPU time of the calling thread, medians are taken.
 //!
 //! Integer chains are written as `convert` writes them, with the target's own operators (`@suit-kernels`): the price of a
 //! hard swish is that of the sums and products that it becomes. An AveragePool that becomes a convolution has the price of
@@ -27,7 +27,7 @@ use crate::runtime::{LoadOptions, ModelSource, Runtime, Session};
 /// How long to measure.
 #[derive(Clone, Copy, Debug)]
 pub struct Effort {
-    /// Turns that each model takes.
+    /// Turns that each model takes, at least one in each of the sweeps.
     pub rounds: usize,
     /// Time of one turn.
     pub turn: Duration,
@@ -48,7 +48,10 @@ pub fn measure_ops(
         runtime: format!("{} {}", runtime.name(), runtime.version()),
         machine: Machine::detect().to_string(),
         date: date.to_owned(),
-        method: format!("spaceevo-opt measure-ops: chains of two lengths, medians of {} interleaved turns", effort.rounds),
+        method: format!(
+            "spaceevo-opt measure-ops: chains of two lengths, medians of {} interleaved turns in {SWEEPS} sweeps",
+            effort.rounds
+        ),
     };
     let known = target.prices.as_ref();
     let mut prices = Prices {
@@ -60,14 +63,26 @@ pub fn measure_ops(
     };
     let bench = Bench { runtime, target, registry: Registry::standard(), effort };
     let kinds = kinds();
-    for (done, kind) in kinds.iter().enumerate() {
-        told(done, kinds.len(), kind.name);
+    let wanted = |kind: &Kind| {
         let float = ![BORDER, TRANSPOSE].contains(&kind.name);
         let integer = kind.integer && runs(target, kind.name);
-        let wanted = [float.then_some(Numbers::Float), integer.then_some(Numbers::Integer)];
-        for (numbers, price) in bench.prices(kind, &wanted.into_iter().flatten().collect::<Vec<_>>())? {
-            let table = if numbers == Numbers::Float { &mut prices.float } else { &mut prices.integer };
-            table.insert(kind.name.to_owned(), price);
+        [float.then_some(Numbers::Float), integer.then_some(Numbers::Integer)].into_iter().flatten().collect::<Vec<_>>()
+    };
+    let mut times: Vec<Vec<Vec<f64>>> = vec![Vec::new(); kinds.len()];
+    for sweep in 0..SWEEPS {
+        for (at, kind) in kinds.iter().enumerate() {
+            told(sweep * kinds.len() + at, SWEEPS * kinds.len(), kind.name);
+            times[at].push(bench.times(kind, &wanted(kind))?);
+        }
+    }
+    for (kind, sweeps) in kinds.iter().zip(&times) {
+        let points = sweeps.first().map_or(0, Vec::len);
+        let middle: Vec<f64> =
+            (0..points).map(|point| median(&mut sweeps.iter().map(|times| times[point]).collect::<Vec<_>>())).collect();
+        let wanted = wanted(kind);
+        for (numbers, times) in wanted.iter().zip(middle.chunks_exact((points / wanted.len().max(1)).max(1))) {
+            let table = if *numbers == Numbers::Float { &mut prices.float } else { &mut prices.integer };
+            table.insert(kind.name.to_owned(), price(kind, times)?);
         }
     }
     settle(&mut prices);
@@ -151,6 +166,13 @@ struct Kind {
     work: fn(usize) -> usize,
     /// Whether there is an integer kernel.
     integer: bool,
+}
+
+impl Kind {
+    /// Extents of the maps; `None` for rows.
+    fn sizes(&self) -> Vec<Option<usize>> {
+        self.maps.map_or(vec![None], |maps| maps.map(Some).to_vec())
+    }
 }
 
 /// Lines of an op with weights: `WEIGHTS` is replaced by their type before extents.
@@ -262,7 +284,8 @@ fn taps(kind: &str) -> usize {
 }
 
 /// The price of a kind: `times` are nanoseconds of one op, for each width and size.
-fn price(kind: &Kind, sizes: &[Option<usize>], times: &[f64]) -> Result<Price, Diagnostic> {
+fn price(kind: &Kind, times: &[f64]) -> Result<Price, Diagnostic> {
+    let sizes = kind.sizes();
     let work = |width: usize, size: Option<usize>| {
         (width * size.map_or(1, |s| s * s) * (kind.work)(width) * taps(kind.name)) as f64
     };
@@ -285,18 +308,20 @@ struct Bench<'a> {
     effort: Effort,
 }
 
+/// Times that all kinds are gone through: a processor that is slow for some seconds is so for a few kinds of one sweep only.
+const SWEEPS: usize = 5;
 /// Lengths of the two chains.
 const SHORT: usize = 1;
 const LONG: usize = 4;
 
 impl Bench<'_> {
-    /// Measures one kind, in float and in integers by turns: what decides is how they compare.
-    fn prices(&self, kind: &Kind, wanted: &[Numbers]) -> Result<Vec<(Numbers, Price)>, Diagnostic> {
-        let sizes: Vec<Option<usize>> = kind.maps.map_or(vec![None], |maps| maps.map(Some).to_vec());
+    /// Nanoseconds of one op of a kind, for each kind of numbers, width and size. Float and integers take turns, too: what
+    /// decides is how they compare.
+    fn times(&self, kind: &Kind, wanted: &[Numbers]) -> Result<Vec<f64>, Diagnostic> {
         let mut chains = Vec::new();
         for &numbers in wanted {
             for &width in kind.widths {
-                for &size in &sizes {
+                for size in kind.sizes() {
                     for length in [SHORT, LONG] {
                         chains.push(self.chain(kind, numbers, width, size, length)?);
                     }
@@ -304,10 +329,7 @@ impl Bench<'_> {
             }
         }
         self.take_turns(&mut chains)?;
-        // Nanoseconds of one op more, for each kind of numbers, width and size.
-        let times: Vec<f64> = chains.chunks_exact_mut(2).map(|pair| difference(pair).max(1.0)).collect();
-        let each = times.chunks_exact(kind.widths.len() * sizes.len());
-        wanted.iter().zip(each).map(|(&numbers, times)| Ok((numbers, price(kind, &sizes, times)?))).collect()
+        Ok(chains.chunks_exact_mut(2).map(|pair| difference(pair).max(1.0)).collect())
     }
 
     /// A chain of `length` ops, ready to run.
@@ -354,7 +376,7 @@ impl Bench<'_> {
     }
 
     fn take_turns(&self, chains: &mut [Chain]) -> Result<(), Diagnostic> {
-        for _ in 0..self.effort.rounds {
+        for _ in 0..self.effort.rounds.div_ceil(SWEEPS) {
             for chain in &mut *chains {
                 chain.turn(self.effort.turn)?;
             }
