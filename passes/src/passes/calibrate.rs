@@ -11,7 +11,7 @@ use spaceevo_ir::{Diagnostic, Graph, Loc, Range, ValueId};
 
 use super::quantize::{EXCLUDE, placed};
 use crate::calibrate::{Method, Statistics};
-use crate::pass::{Aborted, Effect, OptionInfo, OptionKind, Outcome, Pass, PassContext, PassInfo};
+use crate::pass::{Aborted, Effect, OptionInfo, OptionKind, Outcome, Pass, PassContext, PassInfo, evenly_spaced};
 use crate::quantize::placement::clip_bounds;
 
 /// See the module documentation.
@@ -96,10 +96,12 @@ impl Pass for Calibrate {
 
 /// Samples after which to ask which ranges can still grow.
 const FIRST_LOOK: usize = 4;
+/// Samples that say how the numbers between two bounds are distributed: a quarter of a million of them.
+const FIRST_HISTOGRAM: usize = 16;
 
 /// Shows the statistics what the values take on the samples. The smallest and the largest number between two bounds are known
 /// as soon as both bounds were met: the rest of the samples is run without looking at such values, which lets a runtime keep
-/// the clips inside its convolutions.
+/// the clips inside its convolutions. Where the distribution counts, more samples are looked at before.
 fn observe(
     graph: &Graph,
     cx: &mut PassContext<'_>,
@@ -109,15 +111,22 @@ fn observe(
     statistics: &Statistics,
 ) -> Result<(), Aborted> {
     let bounded = |v: &ValueId| matches!(bounds(graph, *v), (low, high) if low.is_finite() && high.is_finite());
-    let look = if method == Method::MinMax && values.iter().any(bounded) { FIRST_LOOK } else { samples.len() };
-    let (first, rest) = samples.split_at(look.min(samples.len()));
-    cx.observe(graph, values, first, &|sample, slot, numbers| statistics.see(sample, slot, numbers))?;
+    let look = match method {
+        _ if !values.iter().any(bounded) => samples.len(),
+        Method::MinMax => FIRST_LOOK,
+        Method::Entropy | Method::Mse => FIRST_HISTOGRAM,
+        Method::MovingAverage | Method::Percentile(_) => samples.len(),
+    };
+    // From all over them: neighbours may show the same things.
+    let first: Vec<usize> = evenly_spaced(samples.len(), look).into_iter().map(|at| samples[at]).collect();
+    let rest: Vec<usize> = samples.iter().copied().filter(|sample| !first.contains(sample)).collect();
+    cx.observe(graph, values, &first, &|sample, slot, numbers| statistics.see(sample, slot, numbers))?;
     let open: Vec<usize> = (0..values.len()).filter(|&slot| !statistics.spans(slot, bounds(graph, values[slot]))).collect();
     let values: Vec<ValueId> = open.iter().map(|&slot| values[slot]).collect();
     if rest.is_empty() || values.is_empty() {
         return Ok(());
     }
-    cx.observe(graph, &values, rest, &|sample, slot, numbers| statistics.see(sample, open[slot], numbers))
+    cx.observe(graph, &values, &rest, &|sample, slot, numbers| statistics.see(sample, open[slot], numbers))
 }
 
 /// What the op that makes a value lets through; infinite where it lets everything through.
