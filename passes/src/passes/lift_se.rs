@@ -128,6 +128,10 @@ fn as_convolution(graph: &Graph, op: OpId) -> Result<(Tensor, Option<Vec<f64>>),
     let (&[rows, columns], Some(numbers)) = (weights.dims(), weights.to_f64()) else {
         return Err("the weights of a Gemm are no matrix".into());
     };
+    // A matrix of no columns may have any number of rows, and work per row would have no bound.
+    if numbers.is_empty() {
+        return Err("the weights of a Gemm are empty".into());
+    }
     let transposed = record.int("transB", 0) != 0;
     let (out, inputs) = if transposed { (rows, columns) } else { (columns, rows) };
     let at = |o: usize, i: usize| if transposed { numbers[o * inputs + i] } else { numbers[i * out + o] };

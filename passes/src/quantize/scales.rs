@@ -53,6 +53,8 @@ pub fn weight_axis(graph: &Graph, op: OpId, target: &Target) -> Option<usize> {
 /// numbers `high, high - 1, ...`, the one with the least squared error is taken: weights that already lie on a grid find it.
 pub fn weights(real: &[f32], dims: &[usize], axis: Option<usize>, floor: &[f32], rule: &StoreRule) -> Weights {
     let (_, high) = rule.stored_range();
+    // Empty weights may claim any number of channels.
+    let axis = axis.filter(|_| !real.is_empty());
     let channels = axis.map_or(1, |a| dims[a]);
     let inner: usize = axis.map_or(real.len(), |a| dims[a + 1..].iter().product()).max(1);
     let scale: Vec<f32> = (0..channels)
