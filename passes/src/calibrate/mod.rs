@@ -201,6 +201,18 @@ mod tests {
     }
 
     #[test]
+    fn entropy_cuts_off_no_spike_at_a_bound() {
+        // Behind ReLU6: a third of the numbers at zero, some at six.
+        let clipped: Vec<f32> = bell(1, 40_000).iter().map(|x| (x * 3.0 + 1.0).clamp(0.0, 6.0)).collect();
+        let range = ranges(Method::Entropy, &[clipped], &[0]);
+        assert!(range.max > 5.5, "{range:?}");
+        // Behind a sigmoid that is sure: nearly nothing between the two ends.
+        let sure: Vec<f32> = (0..2000).map(|i| if i % 2 == 0 { 1e-4 } else { 1.0 - i as f32 * 1e-6 }).chain([0.15]).collect();
+        let range = ranges(Method::Entropy, &[sure], &[0]);
+        assert!(range.max > 0.95, "{range:?}");
+    }
+
+    #[test]
     fn a_nan_is_reported_with_its_sample() {
         let statistics = Statistics::new(Method::MinMax, 1);
         statistics.see(4, 0, &[1.0, f32::NAN]);

@@ -52,16 +52,30 @@ fn squared_error(bins: &[(f64, f64, f64)], range: Range, levels: u32) -> f64 {
 
 /// The range of least relative entropy.
 pub(super) fn least_entropy(histogram: &Histogram, whole: Range, levels: u32) -> Range {
-    let bins = histogram.bins();
+    let bins = without_zeros(histogram.bins());
     let own: Vec<f64> = bins.iter().map(|b| entropy_term(b.2)).collect();
     descend(whole, |range| relative_entropy(&bins, &own, range, levels))
 }
 
-/// Relative entropy sum(p log(p / q)) between the clipped distribution p and q, which has one density per stored level.
+/// Zero is stored exactly in every range. Left in, the many zeros behind a ReLU would ask for the finest steps, whatever is
+/// cut off: the bin that starts at zero counts no more than its neighbour.
+fn without_zeros(mut bins: Vec<(f64, f64, f64)>) -> Vec<(f64, f64, f64)> {
+    let zero = bins.partition_point(|b| b.0 < 0.0);
+    if bins.get(zero).is_some_and(|b| b.0 < b.1)
+        && let Some(neighbour) = bins.get(zero + 1).or(zero.checked_sub(1).and_then(|before| bins.get(before))).map(|b| b.2)
+    {
+        bins[zero].2 = bins[zero].2.min(neighbour);
+    }
+    bins
+}
+
+/// Relative entropy sum(p log(p / q) - p + q) between the clipped distribution p and q, which has one density per stored level
+/// and lacks what is clipped. (Were q scaled to a sum of one, a range that cuts off nearly everything would cost nothing.)
 fn relative_entropy(bins: &[(f64, f64, f64)], own: &[f64], range: Range, levels: u32) -> f64 {
     let (low, high) = (f64::from(range.min.min(0.0)), f64::from(range.max.max(0.0)));
     let step = (high - low) / f64::from(levels - 1);
-    let kept = bins.partition_point(|b| b.0 < low)..bins.partition_point(|b| b.0 <= high);
+    // A bin that the end of the range lies in is inside: numbers at a bound (behind ReLU6) are not clipped.
+    let kept = bins.partition_point(|b| b.0 + b.1 / 2.0 <= low)..bins.partition_point(|b| b.0 - b.1 / 2.0 <= high);
     if step <= 0.0 || kept.is_empty() {
         return f64::INFINITY;
     }
@@ -89,9 +103,9 @@ fn relative_entropy(bins: &[(f64, f64, f64)], own: &[f64], range: Range, levels:
     let of_q: f64 = inside
         .iter()
         .filter(|level| level[2] > 0.0 && level[0] > 0.0)
-        .map(|[count, bins, all]| all / total * (count / bins / within).ln())
+        .map(|[count, bins, all]| all / total * (count / bins / total).ln())
         .sum();
-    of_p - of_q
+    of_p - of_q - (1.0 - within / total)
 }
 
 /// `c log c`.
