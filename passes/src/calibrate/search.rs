@@ -100,12 +100,12 @@ fn relative_entropy(bins: &[(f64, f64, f64)], own: &[f64], range: Range, levels:
         entropy_term(bins[first].2 + clipped[0]) - own[first] + entropy_term(bins[last].2 + clipped[1]) - own[last]
     };
     let of_p = (plain + edges) / total - total.ln();
-    let of_q: f64 = inside
-        .iter()
-        .filter(|level| level[2] > 0.0 && level[0] > 0.0)
-        .map(|[count, bins, all]| all / total * (count / bins / total).ln())
-        .sum();
-    of_p - of_q - (1.0 - within / total)
+    let levels: Vec<&[f64; 3]> = inside.iter().filter(|level| level[0] > 0.0).collect();
+    let of_q: f64 = levels.iter().map(|[count, bins, all]| all / total * (count / bins / total).ln()).sum();
+    // Chance alone makes counts of m bins differ by (m - 1) / 2n in entropy (Miller and Madow): without this term, values of few
+    // numbers would ask for the range in which each level has a single bin.
+    let chance = ((last - first + 1) as f64 - levels.len() as f64) / (2.0 * total);
+    of_p - of_q - (1.0 - within / total) - chance
 }
 
 /// `c log c`.
