@@ -207,7 +207,8 @@ mod tests {
         let range = ranges(Method::Entropy, &[clipped], &[0]);
         assert!(range.max > 5.5, "{range:?}");
         // Behind a sigmoid that is sure: nearly nothing between the two ends.
-        let sure: Vec<f32> = (0..2000).map(|i| if i % 2 == 0 { 1e-4 } else { 1.0 - i as f32 * 1e-6 }).chain([0.15]).collect();
+        let sure: Vec<f32> =
+            (0..2000).map(|i| if i % 2 == 0 { 1e-4 } else { 1.0 - i as f32 * 1e-6 }).chain([0.15]).collect();
         let range = ranges(Method::Entropy, &[sure], &[0]);
         assert!(range.max > 0.95, "{range:?}");
     }

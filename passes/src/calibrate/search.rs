@@ -53,8 +53,11 @@ fn squared_error(bins: &[(f64, f64, f64)], range: Range, levels: u32) -> f64 {
 /// The range of least relative entropy.
 pub(super) fn least_entropy(histogram: &Histogram, whole: Range, levels: u32) -> Range {
     let bins = without_zeros(histogram.bins());
-    let own: Vec<f64> = bins.iter().map(|b| entropy_term(b.2)).collect();
-    descend(whole, |range| relative_entropy(&bins, &own, range, levels))
+    if bins.is_empty() {
+        return whole;
+    }
+    let sums = Sums::of(&bins);
+    descend(whole, |range| relative_entropy(&sums, range, levels))
 }
 
 /// Zero is stored exactly in every range. Left in, the many zeros behind a ReLU would ask for the finest steps, whatever is
@@ -69,42 +72,79 @@ fn without_zeros(mut bins: Vec<(f64, f64, f64)>) -> Vec<(f64, f64, f64)> {
     bins
 }
 
+/// Sums over the first bins, so that a level costs the same however many bins it has.
+struct Sums {
+    /// Centre of the first bin and width of each.
+    start: (f64, f64),
+    /// By place from the first bin on: how many bins that are not empty come before.
+    rank: Vec<usize>,
+    /// By rank: sum of the counts, and of `c log c`, of the bins before.
+    counts: Vec<[f64; 2]>,
+}
+
+impl Sums {
+    fn of(bins: &[(f64, f64, f64)]) -> Sums {
+        let (mut rank, mut counts, mut sum) = (vec![0], vec![[0.0; 2]], [0.0; 2]);
+        for (before, &(centre, width, count)) in bins.iter().enumerate() {
+            rank.resize(((centre - bins[0].0) / width).round() as usize + 1, before);
+            rank.push(before + 1);
+            sum = [sum[0] + count, sum[1] + entropy_term(count)];
+            counts.push(sum);
+        }
+        Sums { start: (bins[0].0, bins[0].1), rank, counts }
+    }
+
+    /// How many bins have their centre at `x` or below.
+    fn up_to(&self, x: f64) -> usize {
+        let place = ((x - self.start.0) / self.start.1 + 1.0).max(0.0) as usize;
+        self.rank[place.min(self.rank.len() - 1)]
+    }
+
+    /// The sums over the bins from rank `from` up to, without, rank `to`.
+    fn between(&self, from: usize, to: usize) -> [f64; 2] {
+        [self.counts[to][0] - self.counts[from][0], self.counts[to][1] - self.counts[from][1]]
+    }
+}
+
 /// Relative entropy sum(p log(p / q) - p + q) between the clipped distribution p and q, which has one density per stored level
 /// and lacks what is clipped. (Were q scaled to a sum of one, a range that cuts off nearly everything would cost nothing.)
-fn relative_entropy(bins: &[(f64, f64, f64)], own: &[f64], range: Range, levels: u32) -> f64 {
+fn relative_entropy(sums: &Sums, range: Range, levels: u32) -> f64 {
     let (low, high) = (f64::from(range.min.min(0.0)), f64::from(range.max.max(0.0)));
     let step = (high - low) / f64::from(levels - 1);
+    let (all, half) = (sums.counts.len() - 1, sums.start.1 / 2.0);
     // A bin that the end of the range lies in is inside: numbers at a bound (behind ReLU6) are not clipped.
-    let kept = bins.partition_point(|b| b.0 + b.1 / 2.0 <= low)..bins.partition_point(|b| b.0 - b.1 / 2.0 <= high);
-    if step <= 0.0 || kept.is_empty() {
+    let (first, end) = (sums.up_to(low - half), sums.up_to(high + half));
+    if step <= 0.0 || first >= end {
         return f64::INFINITY;
     }
-    let (first, last) = (kept.start, kept.end - 1);
-    let counts = |range: std::ops::Range<usize>| bins[range].iter().map(|b| b.2).sum::<f64>();
+    let count = |from: usize, to: usize| sums.between(from, to)[0];
+    let (total, within) = (count(0, all), count(first, end));
     // What is clipped counts for p at the outermost bin inside, but not for q: that is what makes clipping cost something.
-    let clipped = [counts(0..first), counts(last + 1..bins.len())];
-    let per_step = 1.0 / step;
-    let mut inside = vec![[0.0f64; 3]; levels as usize];
-    for (i, &(centre, _, count)) in bins[kept.clone()].iter().enumerate() {
-        let level = &mut inside[(((centre - low) * per_step + 0.5) as usize).min(levels as usize - 1)];
-        let i = i + first;
-        let extra = if i == first { clipped[0] } else { 0.0 } + if i == last { clipped[1] } else { 0.0 };
-        *level = [level[0] + count, level[1] + 1.0, level[2] + count + extra];
+    let mut extra = [(first, count(0, first)), (end - 1, count(end, all))];
+    if extra[0].0 == extra[1].0 {
+        extra = [(first, total - within), (end, 0.0)];
     }
-    let (total, within) = (counts(0..bins.len()), counts(kept.clone()));
     // With c counts and n = their total: sum p log p = (sum c log c) / n - log n, where only the edges hold more than counted.
-    let plain: f64 = own[kept].iter().sum();
-    let edges = if first == last {
-        entropy_term(bins[first].2 + clipped[0] + clipped[1]) - own[first]
-    } else {
-        entropy_term(bins[first].2 + clipped[0]) - own[first] + entropy_term(bins[last].2 + clipped[1]) - own[last]
-    };
-    let of_p = (plain + edges) / total - total.ln();
-    let levels: Vec<&[f64; 3]> = inside.iter().filter(|level| level[0] > 0.0).collect();
-    let of_q: f64 = levels.iter().map(|[count, bins, all]| all / total * (count / bins / total).ln()).sum();
+    let edges = extra.iter().filter(|(_, more)| *more > 0.0).map(|&(at, more)| {
+        let [own, term] = sums.between(at, at + 1);
+        entropy_term(own + more) - term
+    });
+    let of_p = (sums.between(first, end)[1] + edges.sum::<f64>()) / total - total.ln();
+    let (mut of_q, mut met, mut from) = (0.0, 0.0, first);
+    for level in 0..levels {
+        let last = level + 1 == levels;
+        let to = if last { end } else { sums.up_to(low + (f64::from(level) + 0.5) * step).clamp(from, end) };
+        if to > from {
+            let own = count(from, to);
+            let more: f64 = extra.iter().filter(|(at, _)| (from..to).contains(at)).map(|(_, more)| more).sum();
+            of_q += (own + more) / total * (own / (to - from) as f64 / total).ln();
+            met += 1.0;
+        }
+        from = to;
+    }
     // Chance alone makes counts of m bins differ by (m - 1) / 2n in entropy (Miller and Madow): without this term, values of few
     // numbers would ask for the range in which each level has a single bin.
-    let chance = ((last - first + 1) as f64 - levels.len() as f64) / (2.0 * total);
+    let chance = ((end - first) as f64 - met) / (2.0 * total);
     of_p - of_q - (1.0 - within / total) - chance
 }
 
