@@ -10,7 +10,7 @@
 //!
 //! An op that a pass writes as others once it is stored has the price of those. The kinds are `conv1x1`, `conv`,
 //! `depthwise`, `silu` (a sigmoid and its product with what it reads), names of operators, and among the integer ones
-//! [`QUANTIZE`], [`DEQUANTIZE`], [`LAYOUT`] and [`TRANSPOSE`].
+//! [`QUANTIZE`], [`DEQUANTIZE`], [`LAYOUT`], [`TRANSPOSE`] and [`PLAIN_POOL`].
 
 use std::collections::BTreeMap;
 
@@ -28,6 +28,8 @@ pub const DEQUANTIZE: &str = "onnx.DequantizeLinear";
 pub const LAYOUT: &str = "layout";
 /// What it takes to bring stored numbers from the layout of integer convolutions to the plain one, or back; work is numbers.
 pub const TRANSPOSE: &str = "transpose";
+/// A max pool on stored numbers in the plain layout; work is taps.
+pub const PLAIN_POOL: &str = "plain-pool";
 /// The kind of `x * sigmoid(x)`.
 pub const SILU: &str = "silu";
 
@@ -161,6 +163,16 @@ impl Prices {
     /// of known size.
     pub fn conversion(&self, graph: &Graph, value: ValueId, kind: &str) -> Option<f64> {
         Some(self.integer.get(kind)?.time(numbers(graph, value)?, 1.0))
+    }
+
+    /// Nanoseconds that a max pool takes more on stored numbers in the plain layout than in that of integer convolutions.
+    pub fn plain_pool(&self, graph: &Graph, op: OpId) -> Option<f64> {
+        if !graph.op(op).name().is_onnx("MaxPool") {
+            return None;
+        }
+        let (plain, load) = (self.integer.get(PLAIN_POOL)?, Load::of(graph, op)?);
+        let usual = self.integer.get(&load.kind)?;
+        Some((plain.time(load.work, load.width) - usual.time(load.work, load.width)).max(0.0))
     }
 
     /// The convolution whose float kernel also does this op.

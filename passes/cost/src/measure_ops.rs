@@ -16,7 +16,7 @@ use rustix::time::{ClockId, clock_gettime};
 use spaceevo_ir::text::{self, NoBlobs};
 use spaceevo_ir::{Diagnostic, Loc, OpName, Tensor};
 use spaceevo_passes::price::{
-    Curve, DEQUANTIZE, LAYOUT, Price, Prices, QUANTIZE, SILU, TRANSPOSE, five_percent, usually_fused,
+    Curve, DEQUANTIZE, LAYOUT, PLAIN_POOL, Price, Prices, QUANTIZE, SILU, TRANSPOSE, five_percent, usually_fused,
 };
 use spaceevo_passes::target::Provenance;
 use spaceevo_passes::{Manager, Pipeline, Registry, Target};
@@ -64,7 +64,7 @@ pub fn measure_ops(
     let bench = Bench { runtime, target, registry: Registry::standard(), effort };
     let kinds = kinds();
     let wanted = |kind: &Kind| {
-        let float = ![BORDER, TRANSPOSE].contains(&kind.name);
+        let float = ![BORDER, TRANSPOSE, PLAIN_POOL].contains(&kind.name);
         let integer = kind.integer && runs(target, kind.name);
         [float.then_some(Numbers::Float), integer.then_some(Numbers::Integer)].into_iter().flatten().collect::<Vec<_>>()
     };
@@ -213,8 +213,9 @@ fn kinds() -> Vec<Kind> {
         kind("onnx.Sigmoid", |_| "  %TO = onnx.Sigmoid %FROM : TYPE".into(), true),
         kind(SILU, |_| "  %g.TO = onnx.Sigmoid %FROM : TYPE\n  %TO = onnx.Mul %FROM, %g.TO : TYPE".into(), true),
         kind("onnx.LeakyRelu", |_| "  %TO = onnx.LeakyRelu %FROM {alpha = 0.1} : TYPE".into(), true),
-        pool("onnx.MaxPool", |c| window("MaxPool", c)),
-        pool("onnx.AveragePool", |c| window("AveragePool", c)),
+        pool("onnx.MaxPool", |c| behind_conv(c) + &window("MaxPool", "c.TO")),
+        pool(PLAIN_POOL, |_| window("MaxPool", "FROM")),
+        pool("onnx.AveragePool", |c| behind_conv(c) + &window("AveragePool", "c.TO")),
         pool(GATE, |c| {
             let pooled = format!("  %g.TO = onnx.GlobalAveragePool %c.TO : ELEM[1,{c},1,1]\n");
             behind_conv(c) + &pooled + "  %TO = onnx.Mul %c.TO, %g.TO : TYPE"
@@ -273,14 +274,14 @@ fn behind_conv(channels: usize) -> String {
     weighted("Conv", &format!("[{channels},{channels},1,1]"), "").replace("%TO", "%c.TO") + "\n"
 }
 
-fn window(op: &str, channels: usize) -> String {
-    let pooled = format!("  %TO = onnx.{op} %c.TO {{kernel_shape = [3, 3], pads = [1, 1, 1, 1]}} : TYPE");
-    behind_conv(channels) + &pooled
+/// A pool of what is named.
+fn window(op: &str, read: &str) -> String {
+    format!("  %TO = onnx.{op} %{read} {{kernel_shape = [3, 3], pads = [1, 1, 1, 1]}} : TYPE")
 }
 
 /// Work of pools is counted in taps.
 fn taps(kind: &str) -> usize {
-    if kind.ends_with("Pool") && kind != GATE { 9 } else { 1 }
+    if [PLAIN_POOL, "onnx.MaxPool", "onnx.AveragePool"].contains(&kind) { 9 } else { 1 }
 }
 
 /// The price of a kind: `times` are nanoseconds of one op, for each width and size.

@@ -7,7 +7,7 @@
 //!  + over values   QuantizeLinear(v)     if its maker is float and some reader is not, + layout(v) behind a convolution
 //!                  DequantizeLinear(v)   if it is stored and some reader is float,     + layout(v) before a convolution
 //!  + over pairs    float(op)             if op is float, but the convolution whose float kernel would do it is not
-//!  + over sums     transposes            if it is in integers, and some operand does not come in the layout of convolutions
+//!  + over layouts  plain(op)             if op is in integers, and some operand does not come in the layout of convolutions
 //! ```
 //!
 //! where a value is stored when its maker or some reader is in integers. Every term is a price for one op, or a price that is
@@ -15,6 +15,11 @@
 //! source (integers) and a sink (float) in a network with a node for each op and two or three for each value (Kolmogorov and
 //! Zabih 2004, "What energy functions can be minimized via graph cuts?"). So a maximum flow (Dinic's algorithm) finds a
 //! placement that is the best of all 2^n, not only a good one. Among equals it is the one with the fewest ops in float.
+//!
+//! One thing is no term of the sum, but a rule. A float convolution that stands alone between a DequantizeLinear and a
+//! QuantizeLinear does not stay in float: ONNX Runtime takes it for part of a quantized model whose weights were forgotten, and
+//! quantizes them itself (`WeightBiasQuantization`), to other numbers and for a slower kernel. Such convolutions are put in
+//! integers, and the cut is made again, until there are none.
 //!
 //! Ops are one node where they have no choice of their own: a clip and the op that saturates for it, a sigmoid and the
 //! product with what it reads, and neighbours at a value whose size is not known. Ops without prices cost nothing, and follow
@@ -78,6 +83,12 @@ struct End {
     blocked: bool,
 }
 
+impl End {
+    fn is_integer(&self, integers: &[bool]) -> bool {
+        self.item.is_some_and(|item| integers[item])
+    }
+}
+
 /// A value at whose ends ops are placed.
 #[derive(Clone, Debug)]
 struct Bridge {
@@ -95,12 +106,21 @@ impl Bridge {
         self.readers.iter().chain([&self.maker]).filter_map(|end| end.item)
     }
 
+    /// True when the value is there as stored numbers.
+    fn is_stored(&self, integers: &[bool]) -> bool {
+        self.readers.iter().any(|r| r.is_integer(integers)) || self.maker.is_integer(integers) && !self.free
+    }
+
+    /// True when a DequantizeLinear makes floats of it.
+    fn is_dequantized(&self, integers: &[bool]) -> bool {
+        self.is_stored(integers) && self.maker.is_integer(integers)
+    }
+
     fn time(&self, integers: &[bool]) -> f64 {
-        let float = |end: &End| !end.item.is_some_and(|item| integers[item]);
-        let stored = self.readers.iter().any(|r| !float(r)) || !(float(&self.maker) || self.free);
-        if !stored {
+        if !self.is_stored(integers) {
             return 0.0;
         }
+        let float = |end: &End| !end.is_integer(integers);
         let layout = |end: &End| if end.blocked { self.layout } else { 0.0 };
         let into = if float(&self.maker) { self.quantize + layout(&self.maker) } else { 0.0 };
         let blocked = if self.readers.iter().any(|r| float(r) && r.blocked) { self.layout } else { 0.0 };
@@ -124,24 +144,35 @@ impl Fused {
     }
 }
 
-/// What a sum of stored maps needs, so that it can be made in the layout of integer convolutions.
+/// What an op on stored maps needs, so that it can be done in the layout of integer convolutions.
 #[derive(Clone, Copy, Debug)]
 enum Need {
     /// That this item is in integers.
     Item(usize),
-    /// That this earlier sum is made in that layout.
-    Sum(usize),
+    /// That this earlier one is done in that layout.
+    Earlier(usize),
     /// What is not to be had: an operand that is float whatever happens.
     Never,
 }
 
-/// A sum, or a product, of maps. In integers it is made in the plain layout unless all that it needs is there, and then the
-/// maps of convolutions on both its sides are transposed: a residual chain that begins in float takes that at every step.
+/// An op that is dearer in the plain layout than in that of integer convolutions, where it is done in integers when all that it
+/// needs is there. For a sum, or a product, of maps the maps of convolutions on both its sides are transposed: a residual chain
+/// that begins in float takes that at every step. A pool right behind a QuantizeLinear has a slow kernel.
 #[derive(Clone, Debug)]
-struct Sum {
+struct ByLayout {
     item: usize,
     needs: Vec<Need>,
-    transposes: f64,
+    plain: f64,
+}
+
+/// A convolution that must not be the only float op between a DequantizeLinear and a QuantizeLinear.
+#[derive(Clone, Debug)]
+struct Lone {
+    item: usize,
+    /// The bridge of what it reads.
+    input: usize,
+    /// The bridges of what it makes, and of that behind each clip that alone reads it.
+    outputs: Vec<usize>,
 }
 
 /// What is to be placed, without the graph.
@@ -151,7 +182,8 @@ struct Problem {
     bridges: Vec<Bridge>,
     fused: Vec<Fused>,
     /// Each needs earlier ones at most.
-    sums: Vec<Sum>,
+    by_layout: Vec<ByLayout>,
+    lone: Vec<Lone>,
     /// Time of what is float whatever happens.
     always: f64,
 }
@@ -204,21 +236,21 @@ impl Problem {
         let items = self.items.iter().zip(integers).map(|(item, &integer)| if integer { item.integer } else { item.float });
         let bridges = self.bridges.iter().map(|bridge| bridge.time(integers));
         let fused = self.fused.iter().map(|f| f.time(integers));
-        self.always + items.chain(bridges).chain(fused).sum::<f64>() + self.transposes(integers)
+        self.always + items.chain(bridges).chain(fused).sum::<f64>() + self.plain(integers)
     }
 
-    /// Nanoseconds of transposes around sums.
-    fn transposes(&self, integers: &[bool]) -> f64 {
-        let mut suits: Vec<bool> = Vec::with_capacity(self.sums.len());
+    /// Nanoseconds of what is done in the plain layout, beyond those that it takes in the layout of convolutions.
+    fn plain(&self, integers: &[bool]) -> f64 {
+        let mut suits: Vec<bool> = Vec::with_capacity(self.by_layout.len());
         let mut time = 0.0;
-        for sum in &self.sums {
+        for op in &self.by_layout {
             let met = |need: &Need| match *need {
                 Need::Item(item) => integers[item],
-                Need::Sum(sum) => suits[sum],
+                Need::Earlier(earlier) => suits[earlier],
                 Need::Never => false,
             };
-            let suited = integers[sum.item] && sum.needs.iter().all(met);
-            time += if integers[sum.item] && !suited { sum.transposes } else { 0.0 };
+            let suited = integers[op.item] && op.needs.iter().all(met);
+            time += if integers[op.item] && !suited { op.plain } else { 0.0 };
             suits.push(suited);
         }
         time
@@ -226,12 +258,36 @@ impl Problem {
 
     /// By item: whether it runs in integers. Where the margin would make the whole slower than float, there is none.
     fn placed(&self, margin: f64) -> Vec<bool> {
-        let careful = self.cheapest(margin);
-        if self.time(&careful) > self.time(&vec![false; self.items.len()]) { self.cheapest(0.0) } else { careful }
+        let float = vec![false; self.items.len()];
+        let bound = self.time(&float);
+        let found = [margin, 0.0].into_iter().map(|margin| self.cheapest(margin));
+        found.into_iter().find(|placed| self.time(placed) <= bound).unwrap_or(float)
     }
 
-    /// The cheapest placement, where the float time of what could run in integers counts `1 + margin` times.
+    /// True when a float convolution stands alone between stored numbers.
+    fn is_alone(&self, lone: &Lone, integers: &[bool]) -> bool {
+        let stored = lone.outputs.iter().map(|&value| &self.bridges[value]).find(|value| value.is_stored(integers));
+        !integers[lone.item]
+            && self.bridges[lone.input].is_dequantized(integers)
+            && stored.is_some_and(|value| value.readers.iter().all(|reader| reader.is_integer(integers)))
+    }
+
+    /// The cheapest placement, as far as no float convolution is alone in it.
     fn cheapest(&self, margin: f64) -> Vec<bool> {
+        let mut pinned = BTreeSet::new();
+        loop {
+            let integers = self.cheapest_with(margin, &pinned);
+            let before = pinned.len();
+            pinned.extend(self.lone.iter().filter(|lone| self.is_alone(lone, &integers)).map(|lone| lone.item));
+            if pinned.len() == before {
+                return integers;
+            }
+        }
+    }
+
+    /// The cheapest placement that has these items in integers, where the float time of what could run in integers counts
+    /// `1 + margin` times.
+    fn cheapest_with(&self, margin: f64, pinned: &BTreeSet<usize>) -> Vec<bool> {
         let mut flow = DiGraph::new();
         let nodes: Vec<NodeIndex> = self.items.iter().map(|_| flow.add_node(())).collect();
         let (source, sink) = (flow.add_node(()), flow.add_node(()));
@@ -241,6 +297,7 @@ impl Problem {
             network.pay(source, node, item.float * (1.0 + margin));
             network.pay(node, sink, item.integer);
         }
+        pinned.iter().for_each(|&item| network.imply(source, nodes[item]));
         for bridge in &self.bridges {
             let stored = network.flow.add_node(());
             let maker = node(bridge.maker.item);
@@ -263,22 +320,22 @@ impl Problem {
             let weight = if fused.op.is_some() { 1.0 + margin } else { 1.0 };
             network.pay(nodes[fused.convolution], node(fused.op), fused.float * weight);
         }
-        // A node for each sum: at the source's side when it is made in the layout of convolutions.
-        let mut suits: Vec<NodeIndex> = Vec::with_capacity(self.sums.len());
-        for sum in &self.sums {
+        // A node for each: at the source's side when it is done in the layout of convolutions.
+        let mut suits: Vec<NodeIndex> = Vec::with_capacity(self.by_layout.len());
+        for op in &self.by_layout {
             let suited = network.flow.add_node(());
-            network.imply(suited, nodes[sum.item]);
-            for need in &sum.needs {
+            network.imply(suited, nodes[op.item]);
+            for need in &op.needs {
                 network.imply(
                     suited,
                     match *need {
                         Need::Item(item) => nodes[item],
-                        Need::Sum(sum) => suits[sum],
+                        Need::Earlier(earlier) => suits[earlier],
                         Need::Never => sink,
                     },
                 );
             }
-            network.pay(nodes[sum.item], suited, sum.transposes);
+            network.pay(nodes[op.item], suited, op.plain);
             suits.push(suited);
         }
         let mut integers = network.cut();
@@ -313,11 +370,11 @@ impl Problem {
         }
         self.bridges.iter().for_each(|bridge| add(bridge.items().collect(), &|placed| bridge.time(placed)));
         self.fused.iter().for_each(|f| add(f.op.into_iter().chain([f.convolution]).collect(), &|placed| f.time(placed)));
-        let needed = self.sums.iter().flat_map(|sum| &sum.needs).filter_map(|need| match *need {
+        let needed = self.by_layout.iter().flat_map(|op| &op.needs).filter_map(|need| match *need {
             Need::Item(item) => Some(item),
             _ => None,
         });
-        add(needed.chain(self.sums.iter().map(|sum| sum.item)).collect(), &|placed| self.transposes(placed));
+        add(needed.chain(self.by_layout.iter().map(|op| op.item)).collect(), &|placed| self.plain(placed));
         let floats = (0..self.items.len()).filter(|&item| !integers[item]);
         floats
             .filter_map(|item| {
@@ -417,37 +474,63 @@ impl Builder<'_> {
                 problem.items[own].integer += integer;
             }
         }
-        problem.sums = self.sums(&ops, &item);
-        problem.bridges = values.iter().filter_map(|&value| self.bridge(value, &item)).collect();
+        problem.by_layout = self.by_layout(&ops, &item);
+        let mut places = BTreeMap::new();
+        for (&value, bridge) in values.iter().filter_map(|value| Some((value, self.bridge(*value, &item)?))) {
+            places.insert(value, problem.bridges.len());
+            problem.bridges.push(bridge);
+        }
+        problem.lone = ops.iter().filter_map(|&op| self.lone(op, *item.get(&op)?, &places)).collect();
         (problem, item)
     }
 
-    /// The sums and products of two maps, in their order.
-    fn sums(&self, ops: &[OpId], item: &BTreeMap<OpId, usize>) -> Vec<Sum> {
+    /// The sums and products of two maps, and the pools, in their order.
+    fn by_layout(&self, ops: &[OpId], item: &BTreeMap<OpId, usize>) -> Vec<ByLayout> {
         let graph = self.graph;
-        let mut sums: Vec<Sum> = Vec::new();
+        let mut found: Vec<ByLayout> = Vec::new();
         let mut place: BTreeMap<OpId, usize> = BTreeMap::new();
         let dims = |v: ValueId| graph.value(v).ty().dims();
         for &op in ops {
             let (record, Some(&own)) = (graph.op(op), item.get(&op)) else { continue };
             let maps: Vec<ValueId> = data_operands(graph, op);
             let Some(&result) = record.results().first() else { continue };
-            let whole = dims(result).filter(|d| d.len() == 4);
-            let binary = record.name().is_onnx("Add") || record.name().is_onnx("Mul");
-            let price = self.prices.conversion(graph, result, TRANSPOSE).filter(|_| binary && maps.len() == 2);
-            let (Some(price), Some(whole)) = (price, whole) else { continue };
-            if maps.iter().any(|&v| dims(v).as_ref() != Some(&whole)) {
-                continue;
-            }
+            let Some(whole) = dims(result).filter(|d| d.len() == 4) else { continue };
             let mut needs = Vec::new();
             let convolutions = maps.iter().filter(|&&v| self.layout(v, item, &place, &mut needs)).count();
-            let is_conv =
-                |user: &User| matches!(user, User::Op(op, 0) if self.is_choice(*op) && graph.op(*op).name().is_onnx("Conv"));
-            let read = usize::from(graph.value(result).users().iter().any(is_conv));
-            place.insert(op, sums.len());
-            sums.push(Sum { item: own, needs, transposes: price * (convolutions + read) as f64 });
+            let plain = if maps.len() == 1 {
+                self.prices.plain_pool(graph, op)
+            } else if record.name().is_onnx("Add") || record.name().is_onnx("Mul") {
+                let is_conv = |user: &User| matches!(user, User::Op(op, 0) if self.is_choice(*op) && graph.op(*op).name().is_onnx("Conv"));
+                let read = usize::from(graph.value(result).users().iter().any(is_conv));
+                let price = self.prices.conversion(graph, result, TRANSPOSE);
+                let alike = maps.len() == 2 && maps.iter().all(|&v| dims(v).as_ref() == Some(&whole));
+                price.filter(|_| alike).map(|price| price * (convolutions + read) as f64)
+            } else {
+                None
+            };
+            if let Some(plain) = plain {
+                place.insert(op, found.len());
+                found.push(ByLayout { item: own, needs, plain });
+            }
         }
-        sums
+        found
+    }
+
+    /// A convolution or product with weights that must not be alone in float; `places` are the bridges by value.
+    fn lone(&self, op: OpId, item: usize, places: &BTreeMap<ValueId, usize>) -> Option<Lone> {
+        let graph = self.graph;
+        let record = graph.op(op);
+        if !["Conv", "ConvTranspose", "Gemm"].iter().any(|name| record.name().is_onnx(name)) {
+            return None;
+        }
+        let input = *places.get(&record.operand(0)?)?;
+        let clip = |value: &ValueId| {
+            let reader = graph.only_user(*value)?;
+            let clips = self.target.ops.is_saturating(graph.op(reader).name());
+            graph.op(reader).results().first().filter(|_| clips).copied()
+        };
+        let made = std::iter::successors(record.results().first().copied(), clip);
+        Some(Lone { item, input, outputs: made.map_while(|value| places.get(&value).copied()).collect() })
     }
 
     /// What a map needs to come in the layout of convolutions; true when one makes it.
@@ -455,7 +538,7 @@ impl Builder<'_> {
         &self,
         value: ValueId,
         item: &BTreeMap<OpId, usize>,
-        sums: &BTreeMap<OpId, usize>,
+        earlier: &BTreeMap<OpId, usize>,
         needs: &mut Vec<Need>,
     ) -> bool {
         let mut value = value;
@@ -465,11 +548,11 @@ impl Builder<'_> {
                 return false;
             };
             needs.push(Need::Item(own));
-            needs.extend(sums.get(&op).map(|&sum| Need::Sum(sum)));
+            needs.extend(earlier.get(&op).map(|&place| Need::Earlier(place)));
             let name = self.graph.op(op).name();
             match data_operands(self.graph, op)[..] {
                 // What treats each number by itself keeps the layout.
-                [only] if !sums.contains_key(&op) && !name.is_onnx("Conv") => value = only,
+                [only] if !earlier.contains_key(&op) && !name.is_onnx("Conv") => value = only,
                 _ => return name.is_onnx("Conv"),
             }
         }
@@ -585,23 +668,24 @@ mod tests {
                 op: Some(draw.below(items)).filter(|_| !draw.flag(3)),
                 float: draw.price(),
             };
-            let sum = |draw: &mut Draw, earlier: usize| Sum {
+            let by_layout = |draw: &mut Draw, earlier: usize| ByLayout {
                 item: draw.below(items),
                 needs: (0..draw.below(3))
                     .map(|_| match draw.below(4) {
                         0 => Need::Never,
-                        1 | 2 if earlier > 0 => Need::Sum(draw.below(earlier)),
+                        1 | 2 if earlier > 0 => Need::Earlier(draw.below(earlier)),
                         _ => Need::Item(draw.below(items)),
                     })
                     .collect(),
-                transposes: draw.price(),
+                plain: draw.price(),
             };
             Problem {
-                sums: (0..self.below(items)).map(|earlier| sum(self, earlier)).collect(),
+                by_layout: (0..self.below(items)).map(|earlier| by_layout(self, earlier)).collect(),
                 items: (0..items).map(|_| Item { float: self.price(), integer: self.price() }).collect(),
                 bridges: (0..self.below(2 * items)).map(|_| bridge(self)).collect(),
                 fused: (0..self.below(items)).map(|_| fused(self)).collect(),
                 always: self.price(),
+                lone: Vec::new(),
             }
         }
     }
@@ -648,6 +732,38 @@ mod tests {
         // Alone, it would make the whole slower.
         let alone = Problem { items: vec![Item { float: 96.0, integer: 100.0 }], ..Problem::default() };
         assert_eq!(alone.placed(0.05), [false]);
+    }
+
+    #[test]
+    fn no_float_convolution_is_left_alone() {
+        let mut draw = Draw(3);
+        let mut repaired = 0;
+        for _ in 0..600 {
+            let items = 1 + draw.below(10);
+            let mut problem = draw.problem(items);
+            // A chain with cheap conversions: each item reads one value and makes the next.
+            let end = |item: Option<usize>| End { item: item.filter(|&item| item < items), blocked: true };
+            let value = |next: usize| Bridge {
+                maker: end(next.checked_sub(1)),
+                free: false,
+                readers: vec![end(Some(next))],
+                quantize: 1.0,
+                dequantize: 1.0,
+                layout: 1.0,
+            };
+            problem.bridges = (0..=items).map(value).collect();
+            problem.lone = (0..items).map(|item| Lone { item, input: item, outputs: vec![item + 1] }).collect();
+            let free = problem.cheapest_with(0.0, &BTreeSet::new());
+            let found = problem.placed(0.0);
+            let alone = |placed: &[bool]| problem.lone.iter().filter(|lone| problem.is_alone(lone, placed)).count();
+            assert_eq!(alone(&found), 0, "{problem:?}");
+            assert!(problem.time(&found) >= problem.time(&free));
+            for uniform in [true, false] {
+                assert!(problem.time(&found) <= problem.time(&vec![uniform; items]), "{problem:?}");
+            }
+            repaired += usize::from(alone(&free) > 0);
+        }
+        assert!(repaired > 20, "{repaired} placements had one alone at first");
     }
 
     #[test]
