@@ -17,8 +17,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use spaceevo_ir::{Dim, Graph, OpId, ValueId};
 
-use crate::passes::lower_avg_pool::window;
-use crate::target::{OpRules, Provenance};
+use crate::passes::lower_avg_pool::Window;
+use crate::target::{Provenance, Target};
 
 /// The kind of a conversion from float to stored numbers; work is numbers.
 pub const QUANTIZE: &str = "onnx.QuantizeLinear";
@@ -48,6 +48,11 @@ impl Curve {
             (Some((_, y)), None) | (None, Some((_, y))) => y,
             (None, None) => 1.0,
         }
+    }
+
+    /// So many times the numbers.
+    pub fn times(&self, factor: f64) -> Curve {
+        Curve(self.0.iter().map(|&(width, y)| (width, y * factor)).collect())
     }
 }
 
@@ -134,29 +139,50 @@ impl Prices {
         self.in_table(&self.float, graph, op)
     }
 
-    /// Nanoseconds that an op takes on stored numbers, as what the passes of `rules.lowered` make of it.
-    pub fn integer(&self, graph: &Graph, rules: &OpRules, op: OpId) -> Option<f64> {
+    /// Nanoseconds that an op takes on stored numbers, as what the passes make of it that the target asks for.
+    pub fn integer(&self, graph: &Graph, target: &Target, op: OpId) -> Option<f64> {
         let name = graph.op(op).name();
         if name.is_onnx("AveragePool")
-            && rules.is_lowered(name, "lower-avg-pool")
-            && let Ok((channels, _)) = window(graph, op)
+            && target.ops.is_lowered(name, "lower-avg-pool")
+            && let Ok(window) = Window::of(graph, op)
         {
-            return Some(self.integer.get("depthwise")?.time(Load::of(graph, op)?.work, channels as f64));
+            let sum = self.integer.get("depthwise")?.time(Load::of(graph, op)?.work, window.channels as f64);
+            let Some(_) = window.border else { return Some(sum) };
+            return Some(sum + self.integer.get("onnx.Mul")?.time(numbers(graph, graph.op(op).result())?, 1.0));
         }
-        self.in_table(&self.integer, graph, op)
+        let usual = self.in_table(&self.integer, graph, op)?;
+        let wider = name.is_onnx("Conv").then(|| self.widened(graph, target, op)).flatten();
+        Some(wider.map_or(usual, |wider| wider.min(usual)))
+    }
+
+    /// The best price of a convolution with wider groups (`merge-groups`), or more channels (`legalize-width`).
+    fn widened(&self, graph: &Graph, target: &Target, op: OpId) -> Option<f64> {
+        let Load { kind, work, width } = Load::of(graph, op)?;
+        let price = self.integer.get(&kind)?;
+        if kind == "depthwise" {
+            let multiple = target.width.as_ref()?.depthwise;
+            let padded = (width as usize).next_multiple_of(multiple) as f64;
+            return Some(price.time(work * padded / width, padded));
+        }
+        let groups = graph.op(op).int("group", 1);
+        let factors =
+            (2..=groups).filter(|factor| target.groups.is_some() && groups % factor == 0).map(|factor| factor as f64);
+        factors.map(|factor| price.time(work * factor, width * factor)).min_by(f64::total_cmp)
     }
 
     fn in_table(&self, table: &BTreeMap<String, Price>, graph: &Graph, op: OpId) -> Option<f64> {
         let load = Load::of(graph, op)?;
-        if let Some(silu) = table.get(SILU) {
-            if gate_of_silu(graph, op).is_some() {
-                return Some(silu.time(load.work, load.width));
-            }
-            if graph.only_user(graph.op(op).result()).is_some_and(|user| gate_of_silu(graph, user) == Some(op)) {
-                return Some(0.0);
-            }
+        let product = if gate_of_silu(graph, op).is_some() { Some(op) } else { graph.only_user(graph.op(op).result()) };
+        let silu = product.filter(|&p| p == op || gate_of_silu(graph, p) == Some(op)).and_then(|p| silu(table, graph, p));
+        match silu.filter(|(whole, pair)| pair.is_none_or(|pair| *whole <= pair)) {
+            Some((whole, _)) => Some(if product == Some(op) { whole } else { 0.0 }),
+            None => Some(table.get(&load.kind)?.time(load.work, load.width)),
         }
-        Some(table.get(&load.kind)?.time(load.work, load.width))
+    }
+
+    /// True when sigmoid and product on stored numbers are faster than one float operator between two conversions.
+    pub fn silu_is_faster_as_pair(&self, graph: &Graph, product: OpId) -> bool {
+        silu(&self.integer, graph, product).is_some_and(|(whole, pair)| pair.is_some_and(|pair| pair < whole))
     }
 
     /// Nanoseconds of a conversion ([`QUANTIZE`], [`DEQUANTIZE`], [`TRANSPOSE`], and of [`LAYOUT`] what comes on top) of a value
@@ -193,6 +219,13 @@ impl Prices {
             })
             .next()
     }
+}
+
+/// Nanoseconds of a SiLU as one operator, and as a sigmoid and a product.
+fn silu(table: &BTreeMap<String, Price>, graph: &Graph, product: OpId) -> Option<(f64, Option<f64>)> {
+    let load = Load::of(graph, product)?;
+    let time = |kind: &str| Some(table.get(kind)?.time(load.work, load.width));
+    Some((time(SILU)?, time("onnx.Sigmoid").zip(time("onnx.Mul")).map(|(sigmoid, product)| sigmoid + product)))
 }
 
 /// The sigmoid that only this product reads, and multiplies with what the sigmoid reads.
@@ -310,7 +343,7 @@ mod tests {
         let into = |op| prices.fused_into(&graph, op);
         assert_eq!([into(conv), into(add), into(relu), into(product)], [None, Some(conv), Some(conv), None]);
         assert_eq!([sigmoid, product].map(|op| prices.float(&graph, op)), [Some(0.0), Some(135.0)]);
-        let rules = crate::Target::named("x86-avx2").unwrap().ops;
-        assert_eq!([sigmoid, product].map(|op| prices.integer(&graph, &rules, op)), [Some(131.0), Some(130.0)]);
+        let target = crate::Target::named("x86-avx2").unwrap();
+        assert_eq!([sigmoid, product].map(|op| prices.integer(&graph, &target, op)), [Some(131.0), Some(130.0)]);
     }
 }

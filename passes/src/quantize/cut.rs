@@ -7,7 +7,7 @@
 //!  + over values   QuantizeLinear(v)     if its maker is float and some reader is not, + layout(v) behind a convolution
 //!                  DequantizeLinear(v)   if it is stored and some reader is float,     + layout(v) before a convolution
 //!  + over pairs    float(op)             if op is float, but the convolution whose float kernel would do it is not
-//!  + over layouts  plain(op)             if op is in integers, and some operand does not come in the layout of convolutions
+//!  + over layouts  plain(op)             if op runs on stored numbers that do not come in the layout of convolutions
 //! ```
 //!
 //! where a value is stored when its maker or some reader is in integers. Every term is a price for one op, or a price that is
@@ -155,12 +155,21 @@ enum Need {
     Never,
 }
 
+/// When an op runs on stored numbers.
+#[derive(Clone, Copy, Debug)]
+enum When {
+    /// When this item is in integers.
+    Item(usize),
+    /// When this bridge's value is stored: ONNX Runtime moves a QuantizeLinear from behind a max pool to before it.
+    Stored(usize),
+}
+
 /// An op that is dearer in the plain layout than in that of integer convolutions, where it is done in integers when all that it
 /// needs is there. For a sum, or a product, of maps the maps of convolutions on both its sides are transposed: a residual chain
-/// that begins in float takes that at every step. A pool right behind a QuantizeLinear has a slow kernel.
+/// that begins in float takes that at every step. A max pool right behind a QuantizeLinear has a slow kernel.
 #[derive(Clone, Debug)]
 struct ByLayout {
-    item: usize,
+    when: When,
     needs: Vec<Need>,
     plain: f64,
 }
@@ -249,8 +258,12 @@ impl Problem {
                 Need::Earlier(earlier) => suits[earlier],
                 Need::Never => false,
             };
-            let suited = integers[op.item] && op.needs.iter().all(met);
-            time += if integers[op.item] && !suited { op.plain } else { 0.0 };
+            let active = match op.when {
+                When::Item(item) => integers[item],
+                When::Stored(bridge) => self.bridges[bridge].is_stored(integers),
+            };
+            let suited = active && op.needs.iter().all(met);
+            time += if active && !suited { op.plain } else { 0.0 };
             suits.push(suited);
         }
         time
@@ -298,8 +311,8 @@ impl Problem {
             network.pay(node, sink, item.integer);
         }
         pinned.iter().for_each(|&item| network.imply(source, nodes[item]));
-        for bridge in &self.bridges {
-            let stored = network.flow.add_node(());
+        let stores: Vec<NodeIndex> = self.bridges.iter().map(|_| network.flow.add_node(())).collect();
+        for (bridge, &stored) in self.bridges.iter().zip(&stores) {
             let maker = node(bridge.maker.item);
             if bridge.maker.item.is_some() && !bridge.free {
                 network.imply(maker, stored);
@@ -324,7 +337,11 @@ impl Problem {
         let mut suits: Vec<NodeIndex> = Vec::with_capacity(self.by_layout.len());
         for op in &self.by_layout {
             let suited = network.flow.add_node(());
-            network.imply(suited, nodes[op.item]);
+            let active = match op.when {
+                When::Item(item) => nodes[item],
+                When::Stored(bridge) => stores[bridge],
+            };
+            network.imply(suited, active);
             for need in &op.needs {
                 network.imply(
                     suited,
@@ -335,7 +352,7 @@ impl Problem {
                     },
                 );
             }
-            network.pay(nodes[op.item], suited, op.plain);
+            network.pay(active, suited, op.plain);
             suits.push(suited);
         }
         let mut integers = network.cut();
@@ -374,7 +391,11 @@ impl Problem {
             Need::Item(item) => Some(item),
             _ => None,
         });
-        add(needed.chain(self.by_layout.iter().map(|op| op.item)).collect(), &|placed| self.plain(placed));
+        let active = self.by_layout.iter().flat_map(|op| match op.when {
+            When::Item(item) => vec![item],
+            When::Stored(bridge) => self.bridges[bridge].items().collect(),
+        });
+        add(needed.chain(active).collect(), &|placed| self.plain(placed));
         let floats = (0..self.items.len()).filter(|&item| !integers[item]);
         floats
             .filter_map(|item| {
@@ -454,7 +475,7 @@ impl Builder<'_> {
         for &op in &ops {
             let float = self.prices.float(graph, op);
             let own = item.get(&op).copied();
-            let integer = self.prices.integer(graph, &self.target.ops, op);
+            let integer = self.prices.integer(graph, self.target, op);
             let saturates = self.kind(op) == Some(&Kind::Saturating);
             let (float, integer) = match (float, integer) {
                 (Some(float), _) if own.is_none() || saturates => (float, 0.0),
@@ -474,18 +495,18 @@ impl Builder<'_> {
                 problem.items[own].integer += integer;
             }
         }
-        problem.by_layout = self.by_layout(&ops, &item);
         let mut places = BTreeMap::new();
         for (&value, bridge) in values.iter().filter_map(|value| Some((value, self.bridge(*value, &item)?))) {
             places.insert(value, problem.bridges.len());
             problem.bridges.push(bridge);
         }
+        problem.by_layout = self.by_layout(&ops, &item, &places);
         problem.lone = ops.iter().filter_map(|&op| self.lone(op, *item.get(&op)?, &places)).collect();
         (problem, item)
     }
 
-    /// The sums and products of two maps, and the pools, in their order.
-    fn by_layout(&self, ops: &[OpId], item: &BTreeMap<OpId, usize>) -> Vec<ByLayout> {
+    /// The sums and products of two maps, and the max pools, in their order; `places` are the bridges by value.
+    fn by_layout(&self, ops: &[OpId], item: &BTreeMap<OpId, usize>, places: &BTreeMap<ValueId, usize>) -> Vec<ByLayout> {
         let graph = self.graph;
         let mut found: Vec<ByLayout> = Vec::new();
         let mut place: BTreeMap<OpId, usize> = BTreeMap::new();
@@ -497,7 +518,10 @@ impl Builder<'_> {
             let Some(whole) = dims(result).filter(|d| d.len() == 4) else { continue };
             let mut needs = Vec::new();
             let convolutions = maps.iter().filter(|&&v| self.layout(v, item, &place, &mut needs)).count();
-            let plain = if maps.len() == 1 {
+            let mut when = When::Item(own);
+            let plain = if record.name().is_onnx("MaxPool") {
+                let Some(&stored) = places.get(&result) else { continue };
+                when = When::Stored(stored);
                 self.prices.plain_pool(graph, op)
             } else if record.name().is_onnx("Add") || record.name().is_onnx("Mul") {
                 let is_conv = |user: &User| matches!(user, User::Op(op, 0) if self.is_choice(*op) && graph.op(*op).name().is_onnx("Conv"));
@@ -510,7 +534,7 @@ impl Builder<'_> {
             };
             if let Some(plain) = plain {
                 place.insert(op, found.len());
-                found.push(ByLayout { item: own, needs, plain });
+                found.push(ByLayout { when, needs, plain });
             }
         }
         found
@@ -668,8 +692,13 @@ mod tests {
                 op: Some(draw.below(items)).filter(|_| !draw.flag(3)),
                 float: draw.price(),
             };
+            let bridges = self.below(2 * items);
             let by_layout = |draw: &mut Draw, earlier: usize| ByLayout {
-                item: draw.below(items),
+                when: if draw.flag(3) && bridges > 0 {
+                    When::Stored(draw.below(bridges))
+                } else {
+                    When::Item(draw.below(items))
+                },
                 needs: (0..draw.below(3))
                     .map(|_| match draw.below(4) {
                         0 => Need::Never,
@@ -682,7 +711,7 @@ mod tests {
             Problem {
                 by_layout: (0..self.below(items)).map(|earlier| by_layout(self, earlier)).collect(),
                 items: (0..items).map(|_| Item { float: self.price(), integer: self.price() }).collect(),
-                bridges: (0..self.below(2 * items)).map(|_| bridge(self)).collect(),
+                bridges: (0..bridges).map(|_| bridge(self)).collect(),
                 fused: (0..self.below(items)).map(|_| fused(self)).collect(),
                 always: self.price(),
                 lone: Vec::new(),
@@ -741,6 +770,7 @@ mod tests {
         for _ in 0..600 {
             let items = 1 + draw.below(10);
             let mut problem = draw.problem(items);
+            problem.by_layout.clear();
             // A chain with cheap conversions: each item reads one value and makes the next.
             let end = |item: Option<usize>| End { item: item.filter(|&item| item < items), blocked: true };
             let value = |next: usize| Bridge {
