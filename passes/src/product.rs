@@ -23,6 +23,12 @@ impl Product {
     /// The product that ends in `op`; `None` when it is neither Mul nor Div by a constant of one number. Inner results must
     /// have no other readers.
     pub fn of(graph: &Graph, op: OpId) -> Option<Product> {
+        Some(graph.op(op)).filter(|record| record.results().first().is_some_and(|&r| is_plain(graph, r)))?;
+        Product::then_stored(graph, op)
+    }
+
+    /// As [`Product::of`], but what `op` makes may be stored: the product is what it is before it is rounded.
+    pub fn then_stored(graph: &Graph, op: OpId) -> Option<Product> {
         let mut product = Product { coefficient: 1.0, factors: Vec::new(), ops: Vec::new() };
         product.take(graph, op)?;
         Some(product)
@@ -31,7 +37,7 @@ impl Product {
     fn take(&mut self, graph: &Graph, op: OpId) -> Option<()> {
         let record = graph.op(op);
         let (mul, div) = (record.name().is_onnx("Mul"), record.name().is_onnx("Div"));
-        if !(mul || div) || record.operands().len() != 2 || self.ops.len() >= 2 * MOST || !is_plain(graph, record.result()) {
+        if !(mul || div) || record.operands().len() != 2 || self.ops.len() >= 2 * MOST {
             return None;
         }
         let constant =
@@ -52,7 +58,8 @@ impl Product {
         for value in values {
             let inner = graph
                 .def_op(value)
-                .filter(|&inner| graph.only_user(value) == Some(op) && graph.op(inner).region() == record.region());
+                .filter(|&inner| graph.only_user(value) == Some(op) && graph.op(inner).region() == record.region())
+                .filter(|_| is_plain(graph, value));
             let before = (self.coefficient, self.factors.len(), self.ops.len());
             if inner.and_then(|inner| self.take(graph, inner)).is_none() {
                 // A half-read inner op is a factor as it stands.

@@ -181,6 +181,9 @@ pub struct OpRules {
     /// quantized tensors, as the integer ones are.
     #[serde(default)]
     pub lowered: BTreeMap<String, String>,
+    /// Float operators of the runtime's own domain that passes may write in place of several others.
+    #[serde(default)]
+    pub own: Vec<String>,
     /// Move bytes: run on stored numbers when operand and result have the same type.
     pub movement: Vec<String>,
     /// Cost nothing after an integer op whose result type saturates just there.
@@ -209,6 +212,11 @@ impl OpRules {
     /// True when the operator is left to that pass.
     pub fn is_lowered(&self, name: &OpName, pass: &str) -> bool {
         self.lowered.get(&name.to_string()).is_some_and(|by| by == pass)
+    }
+
+    /// True when the runtime has this operator of its own.
+    pub fn is_own(&self, name: &OpName) -> bool {
+        holds(&self.own, name)
     }
 
     /// True when the operator moves bytes.

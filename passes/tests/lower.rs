@@ -218,3 +218,39 @@ fn writers_keep_what_types_say() {
         assert!(differ < 60 * 256 / 50, "{form}: {differ}");
     }
 }
+
+/// The sum is rounded to a step of the result and then multiplied by at most `kh kw / inside`, which moves it by half of that;
+/// the product is rounded once more, by half a step, as the mean is. Inside the border nothing is multiplied.
+#[test]
+fn average_pools_whose_padding_does_not_count_are_off_by_what_the_border_multiplies() {
+    let mut random = Random(7);
+    let mut compared = 0;
+    for round in 0..96 {
+        let (scale, zero) = (random.scale(1e-4, 1e2), ZEROS[round % 6]);
+        let (to, to_zero) = ((f64::from(scale) * f64::from(random.scale(0.1, 2.0))) as f32, random.zero());
+        let ([high, wide], stride) = ([[3, 3], [2, 3], [3, 1]][round % 3], 1 + round / 3 % 2);
+        let extent = |window: usize| (24 + 2 * (window / 2) - window) / stride + 1;
+        let (rows, columns) = (extent(high), extent(wide));
+        let text = format!(
+            "graph @main(%x: qu8({scale:?}, {zero})[1,3,24,24]) with {{opset = 17}} {{\n  %y = onnx.AveragePool %x \
+             {{kernel_shape = [{high}, {wide}], pads = [{}, {}, {0}, {1}], strides = [{stride}, {stride}]}} \
+             : qu8({to:?}, {to_zero})[1,3,{rows},{columns}]\n  return %y\n}}\n",
+            high / 2,
+            wide / 2
+        );
+        let image: Vec<u8> = (0..3 * 24 * 24).map(|_| random.byte()).collect();
+        let (before, after) = both(&text, "lower-avg-pool", &Tensor::new([1, 3, 24, 24], image));
+        let inside = |at: usize, window: usize| {
+            let first = (at * stride) as i64 - (window / 2) as i64;
+            (first + window as i64).min(24) - first.max(0)
+        };
+        for (at, (b, a)) in before.iter().zip(&after).enumerate() {
+            let (y, x) = (at / columns % rows, at % columns);
+            let factor = (high * wide) as f64 / (inside(y, high) * inside(x, wide)) as f64;
+            let bound = if factor > 1.0 { 0.5 * factor + 1.001 } else { 1.0 };
+            assert!((a - b).abs() as f64 <= bound, "{text}{at}: {b} became {a}, at most {bound} steps apart");
+            compared += 1;
+        }
+    }
+    assert!(compared >= 100_000, "{compared}");
+}

@@ -115,8 +115,8 @@ impl Options {
 
     /// The pipeline that `convert` runs, as text that `spaceevo-opt run` takes.
     pub fn pipeline(&self) -> String {
-        // QuickGelu is an operator of ONNX Runtime alone: not for the portable form.
-        let lower = if self.form() == Writing::Qdq { "lower-qdq" } else { "lower-silu,lower-qoperator" };
+        // Gelu and QuickGelu are operators of ONNX Runtime alone: not for the portable form.
+        let lower = if self.form() == Writing::Qdq { "lower-qdq" } else { "lower-silu,lower-gelu,lower-qoperator" };
         let (calibration, exclusion) = (self.calibration(), self.exclusion());
         let prepare = self.prepare();
         format!("{prepare},{calibration},quantize{exclusion},fold-clip,drop-dead,@suit-kernels,{lower},drop-dead")
@@ -149,8 +149,8 @@ impl Options {
 }
 
 /// What happens before calibration.
-pub(crate) const PREPARE: &str =
-    "freeze-inputs,infer-shapes,upgrade-opset{to=17},@simplify,sink-channel-shuffle{gather=true},infer-shapes,drop-dead";
+pub(crate) const PREPARE: &str = "freeze-inputs,infer-shapes,upgrade-opset{to=17},@simplify,lower-matmul,cancel-transposes,\
+     merge-reshapes,drop-identity,fold-conv-affine,sink-avg-pool,sink-channel-shuffle{gather=true},infer-shapes,drop-dead";
 
 /// Told what is going on, so that a person can see it.
 pub trait Progress {

@@ -8,6 +8,8 @@
 //! %y = onnx.Mul %d, %half            ──▶    %y = onnx.Gelu %x
 //! ```
 
+use std::collections::BTreeSet;
+
 use spaceevo_ir::verify::Form;
 use spaceevo_ir::{Attr, Graph, NewOp, OpId, ValueId};
 
@@ -40,7 +42,9 @@ impl Pass for LiftGelu {
     fn run(&self, graph: &mut Graph, cx: &mut PassContext<'_>) -> Result<Outcome, Aborted> {
         Ok(replace_from_the_end(graph, cx, "Gelu recognised", |graph, op| {
             let Some(product) = Product::of(graph, op) else { return Ok(None) };
-            let Some((x, mut also, tanh)) = recognise(graph, &product) else { return Ok(None) };
+            let Some((x, mut also, tanh)) = gate(graph, &product).filter(|_| about(product.coefficient, 0.5)) else {
+                return Ok(None);
+            };
             if opset(graph, op) < 20 {
                 return Err(format!("it is a GELU, but opset {} has no Gelu: it stays written out", opset(graph, op)));
             }
@@ -56,14 +60,21 @@ fn about(a: f64, b: f64) -> bool {
     (a - b).abs() <= 1e-4 * b.abs()
 }
 
-/// The operand, the ops of the gate, and whether it is the approximation with tanh.
-fn recognise(graph: &Graph, product: &Product) -> Option<(ValueId, Vec<OpId>, bool)> {
-    if !about(product.coefficient, 0.5) {
-        return None;
-    }
-    product.factors.iter().find_map(|&gate| {
-        let x = product.beside(gate)?;
-        let add = graph.def_named(gate, "Add").filter(|_| graph.use_count(gate) == 1)?;
+/// The ops of the body that make up GELUs, or multiples of them.
+pub(crate) fn parts(graph: &Graph) -> BTreeSet<OpId> {
+    let found = |op: OpId| {
+        let product = Product::of(graph, op)?;
+        let (_, also, _) = gate(graph, &product)?;
+        Some(product.ops.into_iter().chain(also))
+    };
+    graph.ops_in(graph.body()).filter_map(found).flatten().collect()
+}
+
+/// Of a product `x (1 + curve)`, twice a GELU: the operand, the ops of the gate, and whether it is the approximation with tanh.
+pub(crate) fn gate(graph: &Graph, product: &Product) -> Option<(ValueId, Vec<OpId>, bool)> {
+    product.factors.iter().find_map(|&factor| {
+        let x = product.beside(factor)?;
+        let add = graph.def_named(factor, "Add").filter(|_| graph.use_count(factor) == 1)?;
         let (curve, _, _) = constant_side(graph, add).filter(|(_, one, _)| scalar(graph, *one) == Some(1.0))?;
         let op = graph.def_op(curve).filter(|_| graph.use_count(curve) == 1)?;
         let inner = graph.op(op).operand(0)?;

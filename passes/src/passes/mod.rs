@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::pass::Pass;
 
 mod calibrate;
+mod cancel_transposes;
 mod canonicalize_arith;
 mod correct_bias;
 mod drop_dead;
@@ -21,7 +22,7 @@ mod fuse_gemm;
 mod infer_shapes;
 mod legalize_width;
 mod lift_channel_shuffle;
-mod lift_gelu;
+pub(crate) mod lift_gelu;
 mod lift_global_pool;
 mod lift_hard_sigmoid;
 mod lift_hard_swish;
@@ -32,8 +33,10 @@ mod lift_se;
 mod lift_silu;
 pub(crate) mod lower_avg_pool;
 mod lower_batch_norm;
+mod lower_gelu;
 mod lower_hard_sigmoid;
 mod lower_hard_swish;
+mod lower_matmul;
 mod lower_qdq;
 mod lower_qoperator;
 mod lower_silu;
@@ -44,6 +47,7 @@ mod merge_reshapes;
 mod pad_stem;
 mod quantize;
 mod shrink_kernels;
+mod sink_avg_pool;
 mod sink_channel_shuffle;
 mod specialize;
 mod substitute_prelu;
@@ -54,6 +58,7 @@ mod upgrade_opset;
 pub(crate) fn all() -> Vec<Arc<dyn Pass>> {
     vec![
         Arc::new(calibrate::Calibrate),
+        Arc::new(cancel_transposes::CancelTransposes),
         Arc::new(canonicalize_arith::CanonicalizeArith),
         Arc::new(correct_bias::CorrectBias),
         Arc::new(drop_dead::DropDead),
@@ -81,8 +86,10 @@ pub(crate) fn all() -> Vec<Arc<dyn Pass>> {
         Arc::new(lift_silu::LiftSilu),
         Arc::new(lower_avg_pool::LowerAvgPool),
         Arc::new(lower_batch_norm::LowerBatchNorm),
+        Arc::new(lower_gelu::LowerGelu),
         Arc::new(lower_hard_sigmoid::LowerHardSigmoid),
         Arc::new(lower_hard_swish::LowerHardSwish),
+        Arc::new(lower_matmul::LowerMatmul),
         Arc::new(lower_qdq::LowerQdq),
         Arc::new(lower_qoperator::LowerQoperator),
         Arc::new(lower_silu::LowerSilu),
@@ -93,6 +100,7 @@ pub(crate) fn all() -> Vec<Arc<dyn Pass>> {
         Arc::new(pad_stem::PadStem),
         Arc::new(quantize::Quantize),
         Arc::new(shrink_kernels::ShrinkKernels),
+        Arc::new(sink_avg_pool::SinkAvgPool),
         Arc::new(sink_channel_shuffle::SinkChannelShuffle),
         Arc::new(specialize::Specialize),
         Arc::new(substitute_prelu::SubstitutePrelu),

@@ -12,6 +12,7 @@
 use spaceevo_ir::{Attr, Def, Elem, Graph, OpId, ValueId};
 
 use crate::analysis::splat;
+use crate::passes::lift_gelu;
 use crate::quantize::cut::{self, Prediction};
 use crate::target::Target;
 
@@ -91,9 +92,12 @@ impl Placement {
         let mut plan = Placement::empty(graph);
         let ops: Vec<OpId> = graph.ops_in(graph.body()).collect();
         let leads = leads_to_weights(graph, &ops, target);
+        let gelus = lift_gelu::parts(graph);
         for &op in &ops {
             let kind = match excluded(graph, op) {
                 Some(why) => Kind::Float(why),
+                // A product in integers among them would be rounded on its way into the curve.
+                None if gelus.contains(&op) => Kind::Float("it is part of a GELU, which runs in float as a whole".into()),
                 None => plan.decide(graph, target, op, &leads),
             };
             plan.apply(graph, op, kind);
