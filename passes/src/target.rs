@@ -184,6 +184,9 @@ pub struct OpRules {
     /// Float operators of the runtime's own domain that passes may write in place of several others.
     #[serde(default)]
     pub own: Vec<String>,
+    /// Float operators that are slower than what a pass can write in their place.
+    #[serde(default)]
+    pub slow: Vec<String>,
     /// Move bytes: run on stored numbers when operand and result have the same type.
     pub movement: Vec<String>,
     /// Cost nothing after an integer op whose result type saturates just there.
@@ -217,6 +220,11 @@ impl OpRules {
     /// True when the runtime has this operator of its own.
     pub fn is_own(&self, name: &OpName) -> bool {
         holds(&self.own, name)
+    }
+
+    /// True when the operator is slower in float than what a pass can write in its place.
+    pub fn is_slow(&self, name: &OpName) -> bool {
+        holds(&self.slow, name)
     }
 
     /// True when the operator moves bytes.

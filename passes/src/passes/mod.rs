@@ -37,6 +37,7 @@ mod lower_gelu;
 mod lower_hard_sigmoid;
 mod lower_hard_swish;
 mod lower_matmul;
+mod lower_prelu;
 mod lower_qdq;
 mod lower_qoperator;
 mod lower_silu;
@@ -90,6 +91,7 @@ pub(crate) fn all() -> Vec<Arc<dyn Pass>> {
         Arc::new(lower_hard_sigmoid::LowerHardSigmoid),
         Arc::new(lower_hard_swish::LowerHardSwish),
         Arc::new(lower_matmul::LowerMatmul),
+        Arc::new(lower_prelu::LowerPrelu),
         Arc::new(lower_qdq::LowerQdq),
         Arc::new(lower_qoperator::LowerQoperator),
         Arc::new(lower_silu::LowerSilu),
