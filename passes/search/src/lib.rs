@@ -5,7 +5,9 @@
 
 pub mod encoding;
 pub mod hyperspace;
+pub mod page;
 pub mod shipped;
+pub mod stage_counts;
 
 pub use encoding::{BlockChoice, SubStage, Subnet};
 pub use hyperspace::{Block, Choice, Expand, Hyperspace, Stage};
