@@ -40,7 +40,9 @@ struct Parts {
 pub fn check(text: &str, tables: &Tables) -> Result<Checked, Diagnostic> {
     let parts = read(text)?;
     let stages = tables.hyperspace.stages.len();
-    ensure(parts.hyperspace == tables.hyperspace.name, || format!("it is about {}, not {}", parts.hyperspace, tables.hyperspace.name))?;
+    ensure(parts.hyperspace == tables.hyperspace.name, || {
+        format!("it is about {}, not {}", parts.hyperspace, tables.hyperspace.name)
+    })?;
     ensure(parts.tables == format!("{:032x}", tables.checksum()), || "it is about other tables than these".into())?;
     ensure(parts.weights.len() == stages, || format!("it has {} weights for {stages} stages", parts.weights.len()))?;
     ensure(parts.resolutions.keys().copied().eq(tables.resolutions.iter().copied()), || {
@@ -58,7 +60,9 @@ pub fn check(text: &str, tables: &Tables) -> Result<Checked, Diagnostic> {
                 parts.claim.map_or(vec![], |(loss, ..)| vec![(0, loss)])
             } else {
                 let bound = parts.bounds.get(&(resolution, stage + 1));
-                bound.cloned().ok_or_else(|| wrong(format!("there is no bound for resolution {resolution}, {} stages", stage + 1)))?
+                bound
+                    .cloned()
+                    .ok_or_else(|| wrong(format!("there is no bound for resolution {resolution}, {} stages", stage + 1)))?
             };
             ensure(after.windows(2).all(|p| p[0].0 < p[1].0 && p[0].1 > p[1].1), || {
                 format!("the bound for resolution {resolution}, {} stages, is no falling staircase", stage + 1)
@@ -72,7 +76,10 @@ pub fn check(text: &str, tables: &Tables) -> Result<Checked, Diagnostic> {
                     steps += 1;
                     let step = after.partition_point(|s| s.0 <= t).checked_sub(1);
                     ensure(step.is_some_and(|i| after[i].1 <= l), || {
-                        format!("at resolution {resolution}, {} stages with loss {l} and latency {t} are better than the bound", stage + 1)
+                        format!(
+                            "at resolution {resolution}, {} stages with loss {l} and latency {t} are better than the bound",
+                            stage + 1
+                        )
                     })?;
                 }
             }
@@ -135,7 +142,9 @@ fn read(text: &str) -> Result<Parts, Diagnostic> {
     let body = text.rfind("\nend ").map(|at| &text[..=at]);
     let body = body.ok_or_else(|| wrong("it has no last line 'end': it is not complete".into()))?;
     let end = text[body.len()..].trim_end();
-    ensure(end == format!("end {:032x}", xxh3_128(body.as_bytes())), || "its checksum is another one: it was changed or damaged".into())?;
+    ensure(end == format!("end {:032x}", xxh3_128(body.as_bytes())), || {
+        "its checksum is another one: it was changed or damaged".into()
+    })?;
     let mut lines = body.lines().zip(1..);
     ensure(lines.next().is_some_and(|(l, _)| l == "spaceevo certificate 1"), || "it is no certificate of version 1".into())?;
     let mut parts = Parts::default();

@@ -125,16 +125,17 @@ pub fn evolve(
             founders.push((choice, Origin::Random, iteration));
         }
     }
-    let add = |made: Vec<(Choice, Origin, u64)>, history: &mut History, seen: &mut dyn FnMut(&Individual) -> ControlFlow<()>| {
-        let choices: Vec<Choice> = made.iter().map(|m| m.0.clone()).collect();
-        for ((choice, origin, iteration), score) in made.into_iter().zip(judge(&choices)) {
-            history.entries.push(Individual { choice, origin, iteration, score: score.score });
-            if let Some(entry) = history.entries.last() {
-                seen(entry)?;
+    let add =
+        |made: Vec<(Choice, Origin, u64)>, history: &mut History, seen: &mut dyn FnMut(&Individual) -> ControlFlow<()>| {
+            let choices: Vec<Choice> = made.iter().map(|m| m.0.clone()).collect();
+            for ((choice, origin, iteration), score) in made.into_iter().zip(judge(&choices)) {
+                history.entries.push(Individual { choice, origin, iteration, score: score.score });
+                if let Some(entry) = history.entries.last() {
+                    seen(entry)?;
+                }
             }
-        }
-        ControlFlow::Continue(())
-    };
+            ControlFlow::Continue(())
+        };
     let count = founders.len();
     let mut left: VecDeque<_> = founders.into_iter().skip(history.entries.len()).collect();
     while !left.is_empty() {

@@ -33,11 +33,22 @@ pub struct Precision {
 }
 
 impl Precision {
-    /// For millions of spaces.
-    pub const FAST: Precision = Precision { loss_step: 20_000, latency_cells: 40 };
+    /// For millions of spaces: within 0.05 % of finer grids on published tables.
+    pub const FAST: Precision = Precision { loss_step: 10_000, latency_cells: 40 };
     /// For one space.
     pub const FINE: Precision = Precision { loss_step: 5_000, latency_cells: 160 };
 }
+
+/// Mass at the low end of a row of the first half that is left out. With the next: a loss is moved by less than 0.00005.
+const NEGLIGIBLE_MASS: f32 = 1e-9;
+/// Excess of the second half, in cells, that is left out.
+const NEGLIGIBLE_EXCESS: f32 = 1e-6;
+
+/// Cells of loss that all stages together have at most: where losses differ more, cells are larger.
+const MOST_CELLS: f64 = 4000.0;
+
+/// What the parabola through three values and the rounding of sums may move a score by, relatively.
+const SLACK: f64 = 1e-4;
 
 /// One cell of a stage's distribution: its place and mass.
 type Cell = (u32, u32, f32);
@@ -74,21 +85,67 @@ struct PrefixPart {
     mass: Vec<f32>,
     /// Where masses that are not 0 begin and end, by latency.
     spans: Vec<(u32, u32)>,
-    /// Mass by latency.
-    by_latency: Vec<f32>,
+    /// Mass by latency, and the sum of mass times loss.
+    by_latency: Vec<(f32, f32)>,
 }
 
 /// The last stages of a space, under one limit, by resolution.
+#[derive(Clone)]
 pub struct Suffix {
     parts: Vec<SuffixPart>,
 }
 
+#[derive(Clone)]
 struct SuffixPart {
-    /// `H`, `[latency][loss]`.
+    /// `H`, `[latency][loss]`; the first cell of each latency stands for the loss below the least one.
     excess: Vec<f32>,
-    /// Mass up to a latency.
-    up_to: Vec<f32>,
+    /// Where `H` begins to be more than 0, by latency.
+    starts: Vec<u32>,
+    /// Mass up to a latency, and the sum of mass times loss.
+    up_to: Vec<(f32, f32)>,
 }
+
+/// Bounds on a group of second halves, cell by cell: what a score can be at most and at least with any of them.
+pub struct Bounds {
+    most: Suffix,
+    least: Suffix,
+}
+
+impl Bounds {
+    /// The bounds of some second halves under the same limit.
+    pub fn of<'a>(group: impl Iterator<Item = &'a Suffix> + Clone) -> Bounds {
+        Bounds { most: extreme(group.clone(), f32::max, u32::min), least: extreme(group, f32::min, u32::max) }
+    }
+
+    /// The bounds of some groups together.
+    pub fn over<'a>(groups: impl Iterator<Item = &'a Bounds> + Clone) -> Bounds {
+        Bounds {
+            most: extreme(groups.clone().map(|b| &b.most), f32::max, u32::min),
+            least: extreme(groups.map(|b| &b.least), f32::min, u32::max),
+        }
+    }
+}
+
+/// The second half that is extreme in every cell. Sums of losses are those of the first: bounds do not use them.
+fn extreme<'a>(
+    mut group: impl Iterator<Item = &'a Suffix>,
+    pick: fn(f32, f32) -> f32,
+    start: fn(u32, u32) -> u32,
+) -> Suffix {
+    let Some(first) = group.next() else { return Suffix { parts: Vec::new() } };
+    let mut all = first.clone();
+    for other in group {
+        for (part, other) in all.parts.iter_mut().zip(&other.parts) {
+            part.excess.iter_mut().zip(&other.excess).for_each(|(a, b)| *a = pick(*a, *b));
+            part.starts.iter_mut().zip(&other.starts).for_each(|(a, b)| *a = start(*a, *b));
+            part.up_to.iter_mut().zip(&other.up_to).for_each(|(a, b)| a.0 = pick(a.0, b.0));
+        }
+    }
+    all
+}
+
+/// Halves by limit and choices.
+type Kept<T> = Mutex<HashMap<(usize, Vec<usize>), Arc<T>>>;
 
 /// A scorer that keeps the halves that it has met.
 pub struct Exact<'a> {
@@ -97,8 +154,8 @@ pub struct Exact<'a> {
     grids: Vec<Grid>,
     /// Stages of the first half.
     split: usize,
-    prefixes: Mutex<HashMap<(usize, Vec<usize>), Arc<Prefix>>>,
-    suffixes: Mutex<HashMap<(usize, Vec<usize>), Arc<Suffix>>>,
+    prefixes: Kept<Prefix>,
+    suffixes: Kept<Suffix>,
 }
 
 impl<'a> Exact<'a> {
@@ -137,10 +194,20 @@ impl<'a> Exact<'a> {
             mass.chunks_mut(width).for_each(<[f32]>::reverse);
             let span = |row: &[f32]| {
                 let first = row.iter().position(|&m| m != 0.0).unwrap_or(0);
-                (first as u32, row.iter().rposition(|&m| m != 0.0).map_or(first, |l| l + 1) as u32)
+                // The lowest losses stand last; so little mass there moves no digit of a score.
+                let mut left = NEGLIGIBLE_MASS;
+                let last = row.iter().rposition(|&m| {
+                    left -= m.abs();
+                    left < 0.0
+                });
+                (first as u32, last.map_or(first, |l| l + 1) as u32)
             };
             let spans = mass.chunks(width).map(span).collect();
-            let by_latency = mass.chunks(width).map(|row| row.iter().sum()).collect();
+            let moments = |row: &[f32]| {
+                let loss = (0..width).rev().zip(row).map(|(x, m)| x as f32 * m).sum();
+                (row.iter().sum(), loss)
+            };
+            let by_latency = mass.chunks(width).map(moments).collect();
             PrefixPart { mass, spans, by_latency }
         };
         Prefix { parts: (0..self.pool.resolutions.len()).map(part).collect() }
@@ -149,26 +216,28 @@ impl<'a> Exact<'a> {
     /// The second half with those choices, under the `number`-th limit.
     pub fn suffix(&self, number: usize, choices: &[usize]) -> Suffix {
         let grid = &self.grids[number];
-        let total: usize = grid.span(0..grid.losses.len());
+        let total = grid.span(0..grid.losses.len()) + 1;
         let part = |r: usize| {
             let plane = grid.convolve(self.split, choices, r);
             let mut excess = vec![0.0; plane.latencies * total];
             let mut up_to = Vec::with_capacity(plane.latencies);
-            let mut sum = 0.0;
+            let mut sums = (0.0, 0.0);
             for y in 0..plane.latencies {
                 let row = &plane.mass[y * plane.losses..(y + 1) * plane.losses];
-                sum += row.iter().sum::<f32>();
-                up_to.push(sum);
+                sums.0 += row.iter().sum::<f32>();
+                sums.1 += (0..).zip(row).map(|(x, m)| x as f32 * m).sum::<f32>();
+                up_to.push(sums);
                 // E[(l - L)+] grows by the mass below l.
                 let (mut mass, mut value) = (0.0, 0.0);
-                for x in 0..total {
+                for x in 1..total {
                     let before = if y == 0 { 0.0 } else { excess[(y - 1) * total + x] };
                     excess[y * total + x] = before + value;
-                    mass += row.get(x).copied().unwrap_or(0.0);
+                    mass += row.get(x - 1).copied().unwrap_or(0.0);
                     value += mass;
                 }
             }
-            SuffixPart { excess, up_to }
+            let start = |row: &[f32]| row.iter().position(|&h| h.abs() > NEGLIGIBLE_EXCESS).unwrap_or(total) as u32;
+            SuffixPart { starts: excess.chunks(total).map(start).collect(), excess, up_to }
         };
         Suffix { parts: (0..self.pool.resolutions.len()).map(part).collect() }
     }
@@ -176,24 +245,58 @@ impl<'a> Exact<'a> {
     /// The score of two halves. `guess` is the cell where the last search ended: the next space's is near.
     pub fn join(&self, number: usize, prefix: &Prefix, suffix: &Suffix, guess: &mut Option<usize>) -> LimitScore {
         let grid = &self.grids[number];
-        let share = grid.share(prefix, suffix);
+        let (share, sum) = grid.moments(prefix, suffix);
+        let from: i64 = grid.loss_from.iter().sum();
+        let scored = |cells: f64| self.formula.under(grid.limit, share, Some((cells + from as f64) * grid.loss_step / 1e6));
         // Fewer than one subnet within the limit is to be expected among the draws: the published score finds none.
         if grid.room < 0 || share * (self.formula.draws as f64) < 1.0 {
             return self.formula.under(grid.limit, share.max(0.0), None);
         }
-        let most = grid.span(0..grid.losses.len()) - 1;
-        let first = grid.span(0..self.split);
-        let tail = self.formula.tail().min(share);
-        let value = |at: usize| at as f64 - grid.excess(prefix, suffix, first, at) / tail;
-        let (at, best) = if share <= self.formula.tail() {
-            // All of them count: the mean.
-            (most, value(most))
-        } else {
-            climb(guess.unwrap_or(most / 3).clamp(1, most - 1), most, value)
-        };
-        *guess = Some(at);
+        let tail = self.formula.tail();
+        if share <= tail {
+            // All of them count.
+            return scored(sum / share);
+        }
+        scored(grid.tail_mean(prefix, suffix, self.split, tail, guess))
+    }
+
+    /// What the score of a first half with any second half of a group is at most.
+    pub fn at_most(&self, number: usize, prefix: &Prefix, bounds: &Bounds, guesses: &mut [Option<usize>; 2]) -> f64 {
+        let grid = &self.grids[number];
+        let (most, least) = (grid.moments(prefix, &bounds.most).0, grid.moments(prefix, &bounds.least).0);
+        let (tail, one) = (self.formula.tail(), 1.0 / self.formula.draws as f64);
+        let mut high = self.formula.under(grid.limit, most.max(0.0), None).score;
+        if grid.room < 0 || most < one {
+            return high;
+        }
         let from: i64 = grid.loss_from.iter().sum();
-        self.formula.under(grid.limit, share, Some((best + from as f64) * grid.loss_step / 1e6))
+        let mut under = |share: f64, tail: f64, guess: &mut Option<usize>| {
+            let cells = grid.tail_mean(prefix, &bounds.most, self.split, tail, guess);
+            high = high.max(self.formula.under(grid.limit, share, Some((cells + from as f64) * grid.loss_step / 1e6)).score);
+        };
+        if most > tail {
+            under(most, tail, &mut guesses[0]);
+        }
+        if least <= tail {
+            // Spaces with fewer subnets than that take the mean of all of them: it is not below that of the best few, and they
+            // pay for their small share.
+            under(most.min(tail), one, &mut guesses[1]);
+        }
+        high * (1.0 + SLACK)
+    }
+
+    /// The same at least.
+    pub fn at_least(&self, number: usize, prefix: &Prefix, bounds: &Bounds, guess: &mut Option<usize>) -> f64 {
+        let grid = &self.grids[number];
+        if grid.room < 0 || grid.moments(prefix, &bounds.least).0 <= self.formula.tail() {
+            return 0.0;
+        }
+        self.join(number, prefix, &bounds.least, guess).score * (1.0 - SLACK)
+    }
+
+    /// Number of limits.
+    pub fn limits(&self) -> usize {
+        self.grids.len()
     }
 
     /// Scores many spaces on all threads.
@@ -202,7 +305,19 @@ impl<'a> Exact<'a> {
     }
 }
 
-fn kept<T>(cache: &Mutex<HashMap<(usize, Vec<usize>), Arc<T>>>, key: (usize, Vec<usize>), make: impl FnOnce() -> T) -> Arc<T> {
+/// How uncertain a space's exact score is because its tables are samples: the standard deviation of its score over `replicates` sets of
+/// tables whose rows are drawn again from the same rows (the bootstrap).
+pub fn table_noise(pool: &Pool, choice: &Choice, formula: &Formula, replicates: usize) -> f64 {
+    let single = pool.single(choice);
+    let only = Choice { blocks: vec![0; choice.blocks.len()], windows: vec![0; choice.windows.len()] };
+    let precision = Precision { loss_step: 10_000, latency_cells: 80 };
+    let score = |seed: usize| Exact::new(&single.resampled(seed as u64), formula.clone(), precision).score(&only).score;
+    let scores: Vec<f64> = (0..replicates).into_par_iter().map(score).collect();
+    let mean = scores.iter().sum::<f64>() / replicates.max(1) as f64;
+    (scores.iter().map(|s| (s - mean).powi(2)).sum::<f64>() / replicates.saturating_sub(1).max(1) as f64).sqrt()
+}
+
+fn kept<T>(cache: &Kept<T>, key: (usize, Vec<usize>), make: impl FnOnce() -> T) -> Arc<T> {
     if let Some(found) = cache.lock().unwrap_or_else(PoisonError::into_inner).get(&key) {
         return found.clone();
     }
@@ -210,34 +325,56 @@ fn kept<T>(cache: &Mutex<HashMap<(usize, Vec<usize>), Arc<T>>>, key: (usize, Vec
     cache.lock().unwrap_or_else(PoisonError::into_inner).entry(key).or_insert(made).clone()
 }
 
-/// The maximum of a concave function of a whole number in 0..=most, refined by a parabola through its neighbours.
-fn climb(start: usize, most: usize, value: impl Fn(usize) -> f64) -> (usize, f64) {
-    let (mut at, mut here) = (start, value(start));
-    let mut left = value(at - 1);
-    let mut right = value(at + 1);
-    while right > here && at + 1 < most {
-        (at, left, here) = (at + 1, here, right);
-        right = value(at + 1);
+/// The maximum of a concave function of a whole number in 0..=most, refined by a parabola through its neighbours. `values` gives the
+/// function at a place and both its neighbours.
+fn climb(start: usize, most: usize, values: impl Fn(usize) -> [f64; 3]) -> (usize, f64) {
+    let mut at = start;
+    let mut went = 0;
+    let mut longest = most as f64;
+    // Rounding can make two neighbours each look higher than the other: either will do.
+    let mut turns = 0;
+    loop {
+        let [left, here, right] = values(at);
+        let way = if right > here && at + 1 < most { 1 } else { -isize::from(left > here && at > 1) };
+        if way == 0 || turns > 20 {
+            let bend = left - 2.0 * here + right;
+            let peak = if bend < 0.0 && left <= here && right <= here {
+                here - (right - left).powi(2) / (8.0 * bend)
+            } else {
+                here
+            };
+            return (at, peak);
+        }
+        // The mass below l, in units of q, is 1 at the peak and grows about exponentially towards it.
+        let (below, above) = (1.0 - (here - left), 1.0 - (right - here));
+        let steps = if below > 1e-6 && above > 1.02 * below { -above.ln() / (above / below).ln() } else { 4.0 * way as f64 };
+        // Every turn halves what the next step may be, so the climb ends.
+        if way != went && went != 0 {
+            longest = (longest / 2.0).max(1.0);
+            turns += 1;
+        }
+        went = way;
+        let step = (steps * way as f64).round().clamp(1.0, longest) as isize;
+        at = at.saturating_add_signed(way * step).clamp(1, most - 1);
     }
-    while left > here && at > 1 {
-        (at, right, here) = (at - 1, here, left);
-        left = value(at - 1);
-    }
-    let bend = left - 2.0 * here + right;
-    let peak = if bend < 0.0 && left <= here && right <= here { here - (right - left).powi(2) / (8.0 * bend) } else { here };
-    (at, peak)
 }
 
 impl Grid {
     fn new(pool: &Pool, limit: u32, precision: Precision) -> Grid {
         let stages = pool.hyperspace.stages.len();
-        let loss_step = f64::from(precision.loss_step);
         let latency_step = f64::from(limit.max(1)) / (f64::from(precision.latency_cells) + 0.5);
         let pairs = |s: usize| {
-            (0..pool.choices(s)).flat_map(move |i| (0..pool.resolutions.len()).flat_map(move |r| pool.entry(s, i, r).pairs.iter()))
+            (0..pool.choices(s))
+                .flat_map(move |i| (0..pool.resolutions.len()).flat_map(move |r| pool.entry(s, i, r).pairs.iter()))
         };
+        let range = |s: usize| {
+            let (least, most) = pairs(s).fold((u32::MAX, 0), |(a, b), &p| (a.min(loss(p)), b.max(loss(p))));
+            f64::from(most.saturating_sub(least))
+        };
+        let loss_step = f64::from(precision.loss_step).max((0..stages).map(range).sum::<f64>() / MOST_CELLS);
         let cell = |value: u32, step: f64| (f64::from(value) / step).round() as i64;
-        let least = |s: usize, value: fn(u64) -> u32, step: f64| cell(pairs(s).map(|&p| value(p)).min().unwrap_or(0), step) - 1;
+        let least =
+            |s: usize, value: fn(u64) -> u32, step: f64| cell(pairs(s).map(|&p| value(p)).min().unwrap_or(0), step) - 1;
         let loss_from: Vec<i64> = (0..stages).map(|s| least(s, loss, loss_step)).collect();
         let latency_from: Vec<i64> = (0..stages).map(|s| least(s, latency, latency_step)).collect();
         let most = |s: usize| cell(pairs(s).map(|&p| loss(p)).max().unwrap_or(0), loss_step) + 1;
@@ -297,32 +434,55 @@ impl Grid {
         plane
     }
 
-    /// The share of subnets within the limit.
-    fn share(&self, prefix: &Prefix, suffix: &Suffix) -> f64 {
-        let part = |(a, b): (&PrefixPart, &SuffixPart)| -> f64 {
-            a.by_latency.iter().zip(b.up_to.iter().rev()).map(|(&m, &c)| f64::from(m) * f64::from(c)).sum()
-        };
-        prefix.parts.iter().zip(&suffix.parts).map(part).sum::<f64>() / prefix.parts.len() as f64
+    /// The share of subnets within the limit, and the sum of their losses in cells, each times its share.
+    fn moments(&self, prefix: &Prefix, suffix: &Suffix) -> (f64, f64) {
+        let (mut share, mut sum) = (0.0, 0.0);
+        for (a, b) in prefix.parts.iter().zip(&suffix.parts) {
+            for (&(mass, loss), &(up_to, losses)) in a.by_latency.iter().zip(b.up_to.iter().rev()) {
+                share += f64::from(mass * up_to);
+                sum += f64::from(loss * up_to + mass * losses);
+            }
+        }
+        let parts = prefix.parts.len() as f64;
+        (share / parts, sum / parts)
     }
 
-    /// `G` at a cell of loss, in cells.
-    fn excess(&self, prefix: &Prefix, suffix: &Suffix, first: usize, at: usize) -> f64 {
+    /// The mean loss of the lowest share `tail`, in cells above the least.
+    fn tail_mean(&self, prefix: &Prefix, suffix: &Suffix, split: usize, tail: f64, guess: &mut Option<usize>) -> f64 {
+        let most = self.span(0..self.losses.len()) - 1;
+        let first = self.span(0..split);
+        let values = |at: usize| {
+            let excess = self.excess(prefix, suffix, first, at);
+            [0, 1, 2].map(|i| (at + i) as f64 - 1.0 - excess[i] / tail)
+        };
+        let (at, best) = climb(guess.unwrap_or(most / 3).clamp(1, most - 1), most, values);
+        *guess = Some(at);
+        best
+    }
+
+    /// `G` at the cell of loss before `at`, at it, and behind it, in cells; `at` is at least 1 and not the last one.
+    fn excess(&self, prefix: &Prefix, suffix: &Suffix, first: usize, at: usize) -> [f64; 3] {
         let latencies = (self.room + 1).max(1) as usize;
         let total = suffix.parts[0].excess.len() / latencies;
-        let mut sum = 0.0;
+        let mut sums = [0.0; 3];
         for (a, b) in prefix.parts.iter().zip(&suffix.parts) {
             for (y, &(begin, end)) in a.spans.iter().enumerate() {
-                // The i-th mass, counted backwards, meets H at `at - (first - 1 - i)`.
-                let begin = (begin as usize).max((first - 1).saturating_sub(at));
+                let row = latencies - 1 - y;
+                // The i-th mass, counted backwards, meets H at `at - (first - 1 - i)` and its neighbours: begin where there is a
+                // cell for all of them, and where the last is not 0.
+                let there = (first - 1).saturating_sub(at);
+                let filled = (first + b.starts[row] as usize).saturating_sub(at + 3);
+                let begin = (begin as usize).max(there).max(filled);
                 if begin >= end as usize {
                     continue;
                 }
                 let masses = &a.mass[y * first + begin..y * first + end as usize];
-                let start = (latencies - 1 - y) * total + at + 1 + begin - first;
-                sum += f64::from(dot(masses, &b.excess[start..start + masses.len()]));
+                let start = row * total + at + begin + 1 - first;
+                let three = dots(masses, &b.excess[start..start + masses.len() + 2]);
+                sums.iter_mut().zip(three).for_each(|(sum, d)| *sum += f64::from(d));
             }
         }
-        sum / prefix.parts.len() as f64
+        sums.map(|s| s / prefix.parts.len() as f64)
     }
 }
 
@@ -333,15 +493,24 @@ fn three_points(value: f64, from: i64) -> (i64, [f64; 3]) {
     (nearest as i64 - from - 1, [(f * f - f) / 2.0, 1.0 - f * f, (f * f + f) / 2.0])
 }
 
-/// The sum of products, in eight independent sums: always in the same order, and fit for vector registers.
-fn dot(a: &[f32], b: &[f32]) -> f32 {
-    let mut sums = [0.0_f32; 8];
-    let (a8, b8) = (a.chunks_exact(8), b.chunks_exact(8));
-    let rest: f32 = a8.remainder().iter().zip(b8.remainder()).map(|(x, y)| x * y).sum();
-    for (x, y) in a8.zip(b8) {
-        for i in 0..8 {
-            sums[i] += x[i] * y[i];
+/// Sums of products of `a` with `b`, with `b` from its second and from its third number on. In four independent sums each: always in
+/// the same order, and fit for vector registers.
+fn dots(a: &[f32], b: &[f32]) -> [f32; 3] {
+    let mut sums = [[0.0_f32; 4]; 3];
+    let chunks = a.chunks_exact(4);
+    let rest = a.len() - chunks.remainder().len();
+    for (x, y) in chunks.zip(b.windows(6).step_by(4)) {
+        for (shift, sums) in sums.iter_mut().enumerate() {
+            for i in 0..4 {
+                sums[i] += x[i] * y[i + shift];
+            }
         }
     }
-    rest + sums.iter().sum::<f32>()
+    let mut totals = sums.map(|s| (s[0] + s[1]) + (s[2] + s[3]));
+    for i in rest..a.len() {
+        for (shift, total) in totals.iter_mut().enumerate() {
+            *total += a[i] * b[i + shift];
+        }
+    }
+    totals
 }

@@ -4,6 +4,7 @@
 //! *search space*; choosing depth, kernels, widths and expansions inside of it makes a *subnet*.
 
 pub mod best;
+pub mod block_cache;
 pub mod certificate;
 pub mod check;
 pub mod encoding;
@@ -14,13 +15,19 @@ pub mod front;
 pub mod hyperspace;
 pub mod log;
 pub mod moves;
+pub mod nas_bench_macro;
+pub mod next;
+pub mod objectives;
 pub mod pool;
 pub mod random;
 pub mod rank;
+pub mod recover;
 pub mod sampled;
 pub mod score;
 pub mod share;
 pub mod shipped;
+pub mod source;
+pub mod subnet;
 pub mod tables;
 
 pub use encoding::{BlockChoice, SubStage, Subnet};

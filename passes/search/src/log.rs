@@ -55,7 +55,9 @@ impl Chain {
 
 /// The first lines of a log. `settings` is one line that says all that the result depends on.
 pub fn head(chain: &mut Chain, hyperspace: &Hyperspace, settings: &str) -> String {
-    [TITLE.to_owned(), format!("hyperspace {}", hyperspace.name), format!("settings {settings}")].map(|l| chain.line(&l)).concat()
+    [TITLE.to_owned(), format!("hyperspace {}", hyperspace.name), format!("settings {settings}")]
+        .map(|l| chain.line(&l))
+        .concat()
 }
 
 /// The line of a space.
@@ -87,14 +89,20 @@ pub fn read(text: &str, file: &str, hyperspace: &Hyperspace) -> Result<Log, Diag
         let (body, sum) = parts.ok_or_else(|| wrong(number, "the line has no checksum"))?;
         chain.last = chain.next(body);
         if sum != format!("{:032x}", chain.last) {
-            return Err(wrong(number, "the line, or one before it, was changed, lost or moved: its checksum is another one"));
+            return Err(wrong(
+                number,
+                "the line, or one before it, was changed, lost or moved: its checksum is another one",
+            ));
         }
         match number {
             1 if body == TITLE => {}
             1 => return Err(wrong(number, "this is no log of an evolution")),
             2 if body.strip_prefix("hyperspace ") == Some(&hyperspace.name) => {}
             2 => return Err(wrong(number, "the log is of another hyperspace")),
-            3 => settings = body.strip_prefix("settings ").ok_or_else(|| wrong(number, "the settings are missing"))?.to_owned(),
+            3 => {
+                settings =
+                    body.strip_prefix("settings ").ok_or_else(|| wrong(number, "the settings are missing"))?.to_owned()
+            }
             _ => {
                 let individual = parse(body, history.entries.len(), &history, hyperspace);
                 history.entries.push(individual.map_err(|what| wrong(number, &what))?);
@@ -122,7 +130,8 @@ fn parse(line: &str, number: usize, history: &History, hyperspace: &Hyperspace) 
             let from = origin.strip_prefix("from ").and_then(|o| o.strip_suffix(" =")).and_then(|o| o.split_once(' '));
             let (parent, change) = from.ok_or_else(malformed)?;
             let parent: usize = parent.parse().map_err(|_| malformed())?;
-            let base = &history.entries.get(parent).ok_or_else(|| format!("there is no space {parent} before this one"))?.choice;
+            let base =
+                &history.entries.get(parent).ok_or_else(|| format!("there is no space {parent} before this one"))?.choice;
             let change = Move::parse(change, hyperspace, base).map_err(|d| d.message)?;
             if change.apply(base) != choice {
                 return Err(format!("the move leads from {base} to {}, not to {choice}", change.apply(base)));

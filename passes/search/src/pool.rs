@@ -6,6 +6,7 @@
 use spaceevo_ir::{Diagnostic, Loc};
 
 use crate::hyperspace::{Choice, Hyperspace};
+use crate::random::Random;
 use crate::tables::Tables;
 
 /// A loss in millionths and a latency in nanoseconds.
@@ -94,6 +95,11 @@ impl Terms {
         }
     }
 
+    /// A number that changes with any of the terms.
+    pub fn checksum(&self) -> u128 {
+        xxhash_rust::xxh3::xxh3_128(format!("{self:?}").as_bytes())
+    }
+
     /// Nanoseconds of the parts that are not searched, for a window of the last stage.
     pub fn fixed(&self, resolution: u32, window: u8) -> u32 {
         let special = self.fixed_by_window.iter().find(|(r, w, _)| *r == resolution && *w == window).map(|t| t.2);
@@ -151,8 +157,8 @@ impl Pool {
             most_latency += latency_here;
         }
         if most_loss.max(most_latency) >= u64::from(u32::MAX) {
-            let what = "the losses or latencies of all stages together are beyond 4294 (or milliseconds)";
-            return Err(Diagnostic::error("table-row", Loc::Unknown, what).note("losses count once, latencies are milliseconds"));
+            let what = "the losses of all stages together are beyond 4294, or their latencies beyond 4294 ms";
+            return Err(Diagnostic::error("table-row", Loc::Unknown, what));
         }
         Ok(Pool { hyperspace: hyperspace.clone(), resolutions: tables.resolutions.clone(), terms, entries })
     }
@@ -182,20 +188,45 @@ impl Pool {
         (0..self.hyperspace.stages.len()).all(|s| self.complete(s, self.choice_index(choice, s)))
     }
 
-    /// A pool whose rows are drawn again from the rows of this one, with replacement: how much the score would change had other
+    /// The pool of one space alone: a hyperspace with nothing to choose but that.
+    pub fn single(&self, choice: &Choice) -> Pool {
+        let mut hyperspace = self.hyperspace.clone();
+        let mut entries = Vec::new();
+        for (s, stage) in hyperspace.stages.iter_mut().enumerate() {
+            stage.widths = stage.window(usize::from(choice.windows[s])).to_vec();
+            stage.blocks = vec![stage.blocks[usize::from(choice.blocks[s])].clone()];
+            entries.push(vec![self.entries[s][self.choice_index(choice, s)].clone()]);
+        }
+        Pool { hyperspace, resolutions: self.resolutions.clone(), terms: self.terms.clone(), entries }
+    }
+
+    /// A pool whose rows are drawn again from the rows of this one, with replacement: what the tables might have been, had other
     /// sub-stages been evaluated.
-    pub fn resampled(&self, choice: &Choice, seed: u64) -> Pool {
+    pub fn resampled(&self, seed: u64) -> Pool {
         let mut pool = self.clone();
-        for stage in 0..self.hyperspace.stages.len() {
-            let index = self.choice_index(choice, stage);
-            for (r, entry) in pool.entries[stage][index].iter_mut().enumerate() {
-                let mut random = crate::random::Random::new(&[seed, stage as u64, r as u64]);
-                let drawn = |_| entry.items[random.below(entry.items.len())];
-                let mut items: Vec<Item> = (0..entry.items.len()).map(drawn).collect();
-                items.sort_unstable();
-                *entry = Entry { pairs: items.iter().map(|i| i.pair).collect(), items };
+        for (stage, list) in pool.entries.iter_mut().enumerate() {
+            for (index, by_resolution) in list.iter_mut().enumerate() {
+                for (r, entry) in by_resolution.iter_mut().enumerate().filter(|(_, e)| !e.items.is_empty()) {
+                    let mut random = Random::new(&[seed, stage as u64, index as u64, r as u64]);
+                    let mut items: Vec<Item> = entry.items.iter().map(|_| *random.pick(&entry.items)).collect();
+                    items.sort_unstable();
+                    *entry = Entry { pairs: items.iter().map(|i| i.pair).collect(), items };
+                }
             }
         }
         pool
+    }
+
+    /// Least and most latency of a space's subnets in nanoseconds, at any resolution.
+    pub fn latencies(&self, choice: &Choice) -> (u64, u64) {
+        let sum = |r: usize, most: bool| -> u64 {
+            let stage = |s: usize| {
+                let all = self.entry(s, self.choice_index(choice, s), r).pairs.iter().map(|&p| u64::from(latency(p)));
+                if most { all.max() } else { all.min() }.unwrap_or(0)
+            };
+            (0..self.hyperspace.stages.len()).map(stage).sum()
+        };
+        let all = 0..self.resolutions.len();
+        (all.clone().map(|r| sum(r, false)).min().unwrap_or(0), all.map(|r| sum(r, true)).max().unwrap_or(0))
     }
 }

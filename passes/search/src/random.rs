@@ -27,7 +27,7 @@ impl Random {
 
     /// A number below `count`, which must not be 0; off from uniform by at most `count` in 2^64.
     pub fn below(&mut self, count: usize) -> usize {
-        (u128::from(self.next()) * count as u128 >> 64) as usize
+        ((u128::from(self.next()) * count as u128) >> 64) as usize
     }
 
     /// A number below `count` other than `not`; `None` where there is no other.

@@ -123,7 +123,8 @@ fn solve(tables: &Tables, stage: usize, block: usize) -> Result<Solved, Diagnost
         determined: determined.iter().filter(|d| **d).count(),
         residual_ms: equations.iter().map(error).fold(0.0, f64::max),
     };
-    let known = numbers.into_iter().filter(|(_, n)| determined[*n as usize]).map(|(k, n)| (k, solution[n as usize])).collect();
+    let known =
+        numbers.into_iter().filter(|(_, n)| determined[*n as usize]).map(|(k, n)| (k, solution[n as usize])).collect();
     Ok((known, recovered))
 }
 

@@ -72,6 +72,18 @@ pub fn score(pool: &Pool, choice: &Choice, formula: &Formula, sampling: &Samplin
     formula.sum(formula.limits.par_iter().enumerate().map(under).collect())
 }
 
+/// Random subnets of a space, as pairs of loss and latency; every resolution alike.
+pub fn draws(pool: &Pool, choice: &Choice, count: usize, seed: u64) -> Vec<Pair> {
+    let mut random = Random::new(&[seed, pool.hyperspace.index_of(choice) as u64]);
+    let stages = pool.hyperspace.stages.len();
+    let one = |_| {
+        let r = random.below(pool.resolutions.len());
+        let stage = |s: usize| *random.pick(&pool.entry(s, pool.choice_index(choice, s), r).pairs);
+        (0..stages).map(stage).sum::<Pair>()
+    };
+    (0..count).map(one).collect()
+}
+
 fn draw(pool: &Pool, choice: &Choice, formula: &Formula, sampling: &Sampling, names: [u64; 3], limit: u32) -> Part {
     let stages = pool.hyperspace.stages.len();
     let indices: Vec<usize> = (0..stages).map(|s| pool.choice_index(choice, s)).collect();
@@ -120,7 +132,14 @@ fn draw_batch(lists: &[&[Pair]], random: &mut Random, count: usize, limit: u32, 
     }
 }
 
-fn draw_fixed<const N: usize>(lists: &[&[Pair]], random: &mut Random, count: usize, limit: u32, top: usize, part: &mut Part) {
+fn draw_fixed<const N: usize>(
+    lists: &[&[Pair]],
+    random: &mut Random,
+    count: usize,
+    limit: u32,
+    top: usize,
+    part: &mut Part,
+) {
     let Ok(lists) = <[&[Pair]; N]>::try_from(lists) else { return };
     let mut own = random.clone();
     let mut bound = part.bound(top);
@@ -143,7 +162,9 @@ fn draw_fixed<const N: usize>(lists: &[&[Pair]], random: &mut Random, count: usi
 /// One row of each of up to three lists.
 #[inline(always)]
 fn three(lists: &[&[Pair]], bits: u64) -> Pair {
-    let pick = |i: usize| lists.get(i).map_or(0, |list| list[((bits >> (21 * i) & 0x1f_ffff) * list.len() as u64 >> 21) as usize]);
+    let pick = |i: usize| {
+        lists.get(i).map_or(0, |list| list[(((bits >> (21 * i) & 0x1f_ffff) * list.len() as u64) >> 21) as usize])
+    };
     pick(0) + pick(1) + pick(2)
 }
 
@@ -154,10 +175,13 @@ fn consider(sum: Pair, limit: u32, top: usize, part: &mut Part) {
     }
 }
 
+/// The rows of each input width.
+type Widths = Vec<(u32, std::ops::Range<usize>)>;
+
 /// Rows by input width, for draws whose widths agree.
 struct Joined {
     /// By stage: rows sorted by input width, and the range of each width.
-    stages: Vec<(Vec<Item>, Vec<(u32, std::ops::Range<usize>)>)>,
+    stages: Vec<(Vec<Item>, Widths)>,
 }
 
 impl Joined {
@@ -165,9 +189,9 @@ impl Joined {
         let stage = |items: &[Item]| {
             let mut items = items.to_vec();
             items.sort_unstable_by_key(|i| (i.channels, i.pair, i.width, i.row));
-            let mut ranges = Vec::new();
+            let mut ranges = Widths::new();
             for group in items.chunk_by(|a, b| a.channels == b.channels) {
-                let start = ranges.last().map_or(0, |(_, r): &(u32, std::ops::Range<usize>)| r.end);
+                let start = ranges.last().map_or(0, |(_, r)| r.end);
                 ranges.push((group[0].channels, start..start + group.len()));
             }
             (items, ranges)

@@ -75,13 +75,16 @@ impl Tables {
         }
         let mut tables: Vec<Vec<_>> = hyperspace.stages.iter().map(|s| vec![None; s.blocks.len() * s.windows()]).collect();
         while reader.at < bytes.len() {
-            let Some([stage, block, window]) = (|| Some([reader.u16()?, reader.u16()?, reader.u16()?].map(usize::from)))() else {
+            let Some([stage, block, window]) = (|| Some([reader.u16()?, reader.u16()?, reader.u16()?].map(usize::from)))()
+            else {
                 return Err(wrong("the file ends in the middle of a table"));
             };
             let shape = hyperspace.stages.get(stage).filter(|s| block < s.blocks.len() && window < s.windows());
             let Some(shape) = shape else { return Err(wrong("a table is of a stage, block or window that is not there")) };
             // Through the text, so that one reader decides what a row may be.
-            let Some(text) = reader.table(hyperspace, stage) else { return Err(wrong("the file ends in the middle of a row")) };
+            let Some(text) = reader.table(hyperspace, stage) else {
+                return Err(wrong("the file ends in the middle of a row"));
+            };
             let place = Place::new(hyperspace, stage, block, window);
             let table = row::read(&file_name(&shape.name, block, window), text.into(), &place)?;
             tables[stage][block * shape.windows() + window] = Some(table);

@@ -155,7 +155,9 @@ impl Tables {
         };
         match self.gaps.iter().find(asked) {
             None => Ok(()),
-            Some(gap) => Err(gap.diagnostic().note(format!("{} cannot be scored without it", self.hyperspace.print_choice(choice)))),
+            Some(gap) => {
+                Err(gap.diagnostic().note(format!("{} cannot be scored without it", self.hyperspace.print_choice(choice))))
+            }
         }
     }
 

@@ -43,9 +43,13 @@ impl Tables {
     pub fn gather(path: &Path, hyperspace: &Hyperspace) -> Result<Sources, Diagnostic> {
         let all = if path.is_dir() { folder(path, &hyperspace.name)? } else { archive(path)? };
         let own = format!("{}/", hyperspace.name);
-        let named: Vec<String> = all.keys().filter(|k| k.starts_with(&own) || k.contains(&format!("/{own}"))).cloned().collect();
-        let chosen: Vec<(String, Arc<[u8]>)> =
-            if named.is_empty() { all.into_iter().collect() } else { all.into_iter().filter(|(k, _)| named.contains(k)).collect() };
+        let named: Vec<String> =
+            all.keys().filter(|k| k.starts_with(&own) || k.contains(&format!("/{own}"))).cloned().collect();
+        let chosen: Vec<(String, Arc<[u8]>)> = if named.is_empty() {
+            all.into_iter().collect()
+        } else {
+            all.into_iter().filter(|(k, _)| named.contains(k)).collect()
+        };
         let base = |key: &str| key.rsplit('/').next().unwrap_or_default().to_owned();
         let mut sources = Sources::new();
         for (key, bytes) in chosen {

@@ -21,7 +21,8 @@ pub(super) struct Place<'a> {
 impl<'a> Place<'a> {
     pub(super) fn new(hyperspace: &'a Hyperspace, stage: usize, block: usize, window: usize) -> Place<'a> {
         let shape = &hyperspace.stages[stage];
-        let mut sizes: Vec<(u32, u32)> = hyperspace.resolutions.iter().map(|&r| (hyperspace.input_size(stage, r), r)).collect();
+        let mut sizes: Vec<(u32, u32)> =
+            hyperspace.resolutions.iter().map(|&r| (hyperspace.input_size(stage, r), r)).collect();
         // Rounding up makes 6 of 176 / 32 as of 192 / 32: where two resolutions give one size, the one that divides is meant.
         sizes.sort_by_key(|&(size, r)| r.checked_rem(size) != Some(0));
         Place {
@@ -65,7 +66,11 @@ pub(super) fn read(name: &str, bytes: std::sync::Arc<[u8]>, place: &Place<'_>) -
         at = end + 1;
     }
     if errors.is_empty() && rows.is_empty() {
-        errors.push(Diagnostic::error("table-row", Loc::Text { file: name.into(), line: 1, column: 1 }, "the table has no row"));
+        errors.push(Diagnostic::error(
+            "table-row",
+            Loc::Text { file: name.into(), line: 1, column: 1 },
+            "the table has no row",
+        ));
     }
     if errors.is_empty() { Ok(Table { name: name.to_owned(), bytes, rows }) } else { Err(errors) }
 }
@@ -91,7 +96,10 @@ impl Scanner<'_> {
         let channels = self.number()?;
         if !place.channels.is_empty() && !place.channels.contains(&channels) {
             self.at = from;
-            return Err(format!("{} cannot have {channels} input channels, only one of {:?}", place.stage.name, place.channels));
+            return Err(format!(
+                "{} cannot have {channels} input channels, only one of {:?}",
+                place.stage.name, place.channels
+            ));
         }
         self.expect(b'x')?;
         let from = self.at;
@@ -167,7 +175,8 @@ impl Scanner<'_> {
         let from = self.at;
         let mut value = 0_u32;
         while let Some(digit @ b'0'..=b'9') = self.text.get(self.at) {
-            value = value.checked_mul(10).and_then(|v| v.checked_add(u32::from(digit - b'0'))).ok_or("a number is too large")?;
+            value =
+                value.checked_mul(10).and_then(|v| v.checked_add(u32::from(digit - b'0'))).ok_or("a number is too large")?;
             self.at += 1;
         }
         // One spelling for each number: rows are written again as they were read.
@@ -192,7 +201,10 @@ impl Scanner<'_> {
                     decimals = Some(7);
                 }
                 (b'0'..=b'9', _) => {
-                    value = value.checked_mul(10).and_then(|v| v.checked_add(u64::from(byte - b'0'))).ok_or("a number is too large")?;
+                    value = value
+                        .checked_mul(10)
+                        .and_then(|v| v.checked_add(u64::from(byte - b'0')))
+                        .ok_or("a number is too large")?;
                     decimals = decimals.map(|d| d + 1);
                 }
                 _ => break,
