@@ -6,6 +6,7 @@ use spaceevo_search::best::Best;
 use spaceevo_search::evolution::{History, Origin};
 use spaceevo_search::pool::{latency, loss};
 use spaceevo_search::sampled::draws;
+use spaceevo_search::score::NO_SUBNET;
 use spaceevo_search::{Choice, Expand, Formula, Hyperspace, Pool, Score, Tables};
 
 use crate::convert::{STYLE, escape};
@@ -85,7 +86,8 @@ pub fn comparison(tables: &Tables, pool: &Pool, formula: &Formula, rows: &[(Choi
     let row = |(choice, score): &(Choice, Score)| {
         let mut cells = vec![space.print_choice(choice), names(space, choice).join(" "), format!("{:.4}", score.score)];
         for l in &score.limits {
-            cells.extend([format!("{:.4}", l.loss), format!("{:.3} %", 100.0 * l.feasible)]);
+            let loss = if l.loss >= NO_SUBNET { "no subnet".into() } else { format!("{:.4}", l.loss) };
+            cells.extend([loss, format!("{:.3} %", 100.0 * l.feasible)]);
         }
         cells
     };

@@ -106,15 +106,13 @@ impl<'a> Best<'a> {
 
     /// The best subnets for limits from the least latency of all to the one beyond which nothing improves, evenly spaced.
     pub fn curve(&self, budgets: usize) -> Vec<Found> {
-        let empty = Vec::new();
-        let ends = self.fronts.iter().filter_map(|f| {
-            let (a, b) = (f.prefixes.last()?, f.suffixes.last().unwrap_or(&empty));
-            let first = a.first()?.latency + b.first().map_or(0, |p| p.latency);
-            Some((first, a.last()?.latency + b.last().map_or(0, |p| p.latency)))
+        let first = self.fronts.iter().filter_map(|f| {
+            let rest = f.suffixes.last().map_or(Some(0), |b| b.first().map(|p| p.latency));
+            Some(f.prefixes.last()?.first()?.latency + rest?)
         });
-        let Some((first, last)) = ends.reduce(|x, y| (x.0.min(y.0), x.1.max(y.1))) else { return Vec::new() };
+        let (Some(first), Some(last)) = (first.min(), self.within(u64::MAX)) else { return Vec::new() };
         let steps = budgets.saturating_sub(1).max(1) as u64;
-        (0..budgets as u64).filter_map(|i| self.within(first + (last - first) * i / steps)).collect()
+        (0..budgets as u64).filter_map(|i| self.within(first + (last.latency - first) * i / steps)).collect()
     }
 
     fn at(&self, r: usize, fronts: &Fronts, limit: u64) -> Option<Found> {

@@ -44,6 +44,9 @@ const NEGLIGIBLE_MASS: f32 = 1e-9;
 /// Excess of the second half, in cells, that is left out.
 const NEGLIGIBLE_EXCESS: f32 = 1e-6;
 
+/// Halves that are kept: some 100 KB each. Then all are forgotten; those that are needed are soon there again.
+const MOST_KEPT: usize = 1000;
+
 /// Cells of loss that all stages together have at most: where losses differ more, cells are larger.
 const MOST_CELLS: f64 = 4000.0;
 
@@ -322,7 +325,11 @@ fn kept<T>(cache: &Kept<T>, key: (usize, Vec<usize>), make: impl FnOnce() -> T) 
         return found.clone();
     }
     let made = Arc::new(make());
-    cache.lock().unwrap_or_else(PoisonError::into_inner).entry(key).or_insert(made).clone()
+    let mut cache = cache.lock().unwrap_or_else(PoisonError::into_inner);
+    if cache.len() >= MOST_KEPT {
+        cache.clear();
+    }
+    cache.entry(key).or_insert(made).clone()
 }
 
 /// The maximum of a concave function of a whole number in 0..=most, refined by a parabola through its neighbours. `values` gives the

@@ -7,6 +7,7 @@ use serde_json::json;
 use spaceevo::file::{refuse_existing, write_whole};
 use spaceevo::search::evolution::homogeneous;
 use spaceevo::search::exact::Precision;
+use spaceevo::search::score::NO_SUBNET;
 use spaceevo::search::{Choice, Score};
 use spaceevo::space_report;
 
@@ -72,7 +73,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
         let parts: Vec<String> = score
             .limits
             .iter()
-            .map(|l| format!("{} ms: loss {:.3}, {:.2} % within", l.limit_ms, l.loss, 100.0 * l.feasible))
+            .map(|l| match l.loss {
+                loss if loss >= NO_SUBNET => format!("{} ms: no subnet", l.limit_ms),
+                loss => format!("{} ms: loss {loss:.3}, {:.2} % within", l.limit_ms, 100.0 * l.feasible),
+            })
             .collect();
         print(&format!(
             "{:21}  {:.4}  {}  {}",
