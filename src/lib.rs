@@ -26,6 +26,7 @@ pub mod line_diff;
 mod quality;
 pub mod reduce;
 pub mod samples;
+pub mod space_report;
 pub mod staged;
 pub mod weights;
 
@@ -37,3 +38,4 @@ pub use spaceevo_cost as cost;
 pub use spaceevo_ir as ir;
 pub use spaceevo_onnx as onnx;
 pub use spaceevo_passes as passes;
+pub use spaceevo_search as search;

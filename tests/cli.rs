@@ -4,7 +4,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
-const COMMANDS: [&str; 12] = [
+const COMMANDS: [&str; 13] = [
     "convert",
     "run",
     "inspect",
@@ -14,6 +14,7 @@ const COMMANDS: [&str; 12] = [
     "test",
     "reduce",
     "advise",
+    "space",
     "measure-ops",
     "doctor",
     "completions",

@@ -13,8 +13,13 @@ const ARROWS: &[(&str, &str, &[&str])] = &[
     ("spaceevo-onnx", "ir/onnx", &["spaceevo-ir"]),
     ("spaceevo-passes", "passes", &["spaceevo-ir"]),
     ("spaceevo-cost", "passes/cost", &["spaceevo-ir", "spaceevo-onnx", "spaceevo-passes"]),
+    ("spaceevo-search", "passes/search", &["spaceevo-ir", "spaceevo-passes"]),
     ("spaceevo-testkit", "tests/kit", &["spaceevo-ir", "spaceevo-passes"]),
-    ("spaceevo", ".", &["spaceevo-ir", "spaceevo-onnx", "spaceevo-passes", "spaceevo-cost", "spaceevo-testkit"]),
+    (
+        "spaceevo",
+        ".",
+        &["spaceevo-ir", "spaceevo-onnx", "spaceevo-passes", "spaceevo-cost", "spaceevo-search", "spaceevo-testkit"],
+    ),
 ];
 
 /// Dependencies that only one crate may have.

@@ -41,7 +41,7 @@ fn failed<T>(why: impl Into<String>) -> Resolved<T> {
 }
 
 /// Functions of expressions beside `+ - * /`, which are called `add`, `sub`, `mul` and `div`.
-const FUNCTIONS: &str = "round8, min, max, floor, ceil";
+const FUNCTIONS: &str = "round8, min, max, floor, ceil, equal, select";
 
 impl SpaceTable {
     /// The value of an expression. Sums, differences, products, `min` and `max` of integers are integers, and so is a
@@ -51,13 +51,40 @@ impl SpaceTable {
             Expr::Int(n) => Ok(Item::Int(*n)),
             Expr::Float(x) => Ok(Item::Float(*x)),
             Expr::Name(name) => Err(Unresolved::Named(name.clone())),
-            Expr::Param(name) => {
-                self.binds.get(name).map(|bind| bind.value.clone()).ok_or_else(|| Unresolved::Unbound(name.clone()))
+            Expr::Param(name) => match self.binds.get(name).map(|bind| &bind.value) {
+                Some(Item::List(_)) => failed(format!("${name} is a list: say which of its values, ${name}[0]")),
+                Some(value) => Ok(value.clone()),
+                None => Err(Unresolved::Unbound(name.clone())),
+            },
+            Expr::Element(name, index) => self.element(name, index),
+            Expr::Call(name, args) if &**name == "select" => {
+                let (first, rest) = args.split_first().ok_or_else(|| Unresolved::Failed("select takes a number".into()))?;
+                let which = whole(&self.value(first)?).and_then(|n| usize::try_from(n).ok());
+                match which.and_then(|which| rest.get(which)) {
+                    Some(chosen) => self.value(chosen),
+                    None => failed(format!("{expr}: {first} chooses none of {}", rest.len())),
+                }
             }
             Expr::Call(name, args) => {
                 let args = args.iter().map(|arg| self.value(arg)).collect::<Resolved<Vec<Item>>>()?;
                 call(name, &args).map_err(|why| Unresolved::Failed(format!("{expr}: {why}")))
             }
+        }
+    }
+
+    /// `$name[index]`
+    fn element(&self, name: &Symbol, index: &Expr) -> Resolved<Item> {
+        let at = self.value(index)?;
+        let Some(at) = whole(&at).and_then(|n| usize::try_from(n).ok()) else {
+            return failed(format!("${name}[{at}] is no value of a list"));
+        };
+        match self.binds.get(name).map(|bind| &bind.value) {
+            Some(Item::List(items)) => match items.get(at) {
+                Some(item) => Ok(item.clone()),
+                None => Err(Unresolved::Unbound(format!("{name}[{at}]").into())),
+            },
+            Some(_) => failed(format!("${name} is no list")),
+            None => Err(Unresolved::Unbound(name.clone())),
         }
     }
 
@@ -214,12 +241,12 @@ pub fn crop(table: &SpaceTable, op: &Op, tensor: &Tensor) -> Resolved<Tensor> {
 }
 
 /// A number without fraction as an integer.
-fn whole(item: &Item) -> Option<i64> {
+pub(crate) fn whole(item: &Item) -> Option<i64> {
     match item {
         Item::Int(n) => Some(*n),
         // 2^53: up to there every whole number is a double.
         Item::Float(x) if x.fract() == 0.0 && x.abs() <= 9_007_199_254_740_992.0 => Some(*x as i64),
-        Item::Float(_) | Item::Word(_) => None,
+        Item::Float(_) | Item::Word(_) | Item::List(_) => None,
     }
 }
 
@@ -232,11 +259,19 @@ fn plain(item: &Item, kind: Option<AttrKind>) -> Option<Attr> {
         (Item::Int(n), _) => Some(Attr::Int(*n)),
         (Item::Float(x), _) => Some(Attr::Float(*x as f32)),
         (Item::Word(word), _) => Some(Attr::text(word)),
+        (Item::List(_), _) => None,
     }
 }
 
+/// The value of a function of values.
 fn call(name: &str, args: &[Item]) -> Result<Item, String> {
-    let known = matches!(name, "add" | "sub" | "mul" | "div" | "min" | "max" | "round8" | "floor" | "ceil");
+    if let ("equal", [left, right]) = (name, args) {
+        return Ok(Item::Int(left.same(right).into()));
+    }
+    if name == "first" {
+        return Err("first has a meaning only in space.Repeat".to_owned());
+    }
+    let known = matches!(name, "add" | "sub" | "mul" | "div" | "min" | "max" | "round8" | "floor" | "ceil" | "equal");
     if !known {
         return Err(format!("there is no function {name}; there are {FUNCTIONS}"));
     }
@@ -249,6 +284,7 @@ fn call(name: &str, args: &[Item]) -> Result<Item, String> {
         Item::Int(n) => Ok(*n as f64),
         Item::Float(x) => Ok(*x),
         Item::Word(word) => Err(format!("{word} is no number")),
+        Item::List(_) => Err("a list is no number".to_owned()),
     };
     let values = args.iter().map(number).collect::<Result<Vec<f64>, String>>()?;
     let (a, b) = (values[0], values.get(1).copied().unwrap_or_default());
@@ -284,7 +320,7 @@ fn finite(x: f64) -> Result<Item, String> {
 
 /// The multiple of 8 nearest to `x`, halves upwards, at least 8, and the next one where that is less than 90 % of `x`: the
 /// rule for widths of the MobileNets (`_make_divisible`).
-fn round8(x: f64) -> f64 {
+pub(crate) fn round8(x: f64) -> f64 {
     let nearest = ((x / 8.0 + 0.5).floor() * 8.0).max(8.0);
     if nearest < 0.9 * x { nearest + 8.0 } else { nearest }
 }
@@ -328,6 +364,7 @@ mod tests {
 
     #[test]
     fn a_number_with_and_without_a_point_is_one_value() {
+        let table = SpaceTable::default();
         let range = Domain::Range { low: 16, high: 32, step: 8 };
         let set = Domain::Set(vec![Item::Float(0.5), Item::Int(2), Item::Word("skip".into())]);
         for (domain, item, expected) in [
@@ -343,7 +380,7 @@ mod tests {
             (&set, Item::Word("skip".into()), true),
             (&set, Item::Word("plain".into()), false),
         ] {
-            assert_eq!(domain.contains(&item), expected, "{item} in {domain}");
+            assert_eq!(table.holds(domain, &item), Ok(expected), "{item} in {domain}");
         }
     }
 
@@ -364,7 +401,10 @@ mod tests {
         assert_eq!(why("$w / 0"), "$w / 0: it is not finite");
         assert_eq!(why("9223372036854775807 + $w"), "9223372036854775807 + $w: it does not fit 64 bits");
         assert_eq!(why("$block * 2"), "$block * 2: plain is no number");
-        assert_eq!(why("cos($w)"), "cos($w): there is no function cos; there are round8, min, max, floor, ceil");
+        assert_eq!(
+            why("cos($w)"),
+            "cos($w): there is no function cos; there are round8, min, max, floor, ceil, equal, select"
+        );
         assert_eq!(why("min($w)"), "min($w): min takes 2 numbers");
     }
 }

@@ -4,8 +4,11 @@
 
 pub mod attr;
 pub mod bind;
+pub mod block;
 pub mod diagnostic;
+pub mod domain;
 pub mod edit;
+pub mod elastic;
 pub mod graph;
 pub mod interp;
 pub mod names;

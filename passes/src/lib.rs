@@ -4,6 +4,7 @@ pub mod affine;
 pub mod analysis;
 pub mod calibrate;
 pub mod clamp;
+pub mod count;
 pub mod linear;
 pub mod manager;
 pub mod pass;
@@ -16,6 +17,7 @@ pub mod registry;
 pub mod rewrite;
 pub mod shuffle;
 pub mod target;
+pub mod unfold;
 mod upgrade;
 pub mod width;
 

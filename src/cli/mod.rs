@@ -16,6 +16,7 @@ mod reduce;
 mod run;
 mod samples;
 mod signals;
+mod space;
 mod test;
 
 use std::process::ExitCode;
@@ -47,6 +48,7 @@ enum Command {
     Reduce(reduce::Arguments),
     Advise(advise::Arguments),
     MeasureOps(measure_ops::Arguments),
+    Space(space::Arguments),
     Doctor(doctor::Arguments),
     Completions(completions::Arguments),
 }
@@ -89,6 +91,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Reduce(arguments) => reduce::run(&arguments),
         Command::Advise(arguments) => advise::run(&arguments),
         Command::MeasureOps(arguments) => measure_ops::run(&arguments),
+        Command::Space(arguments) => space::run(&arguments),
         Command::Doctor(arguments) => doctor::run(&arguments),
         Command::Completions(arguments) => completions::run(&arguments),
     });

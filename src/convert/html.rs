@@ -6,7 +6,7 @@ use std::fmt::Write;
 use super::report::{Layer, Report, Verification};
 use crate::inspect::size;
 
-const STYLE: &str = include_str!("report.css");
+pub(crate) const STYLE: &str = include_str!("report.css");
 /// Layers in the chart.
 const BARS: usize = 40;
 /// Below this, in dB, a layer is drawn as poor; below [`FAIR`] as fair.
@@ -301,7 +301,7 @@ fn ending(name: &str, most: usize) -> String {
 }
 
 /// Text for HTML, attributes included. Names come out of files: none of them may become markup.
-fn escape(text: &str) -> String {
+pub(crate) fn escape(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
         match c {

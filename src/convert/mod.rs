@@ -20,6 +20,7 @@ use spaceevo_ir::{Diagnostic, Graph, Loc};
 use spaceevo_passes::{Effect, Manager, Pipeline, Registry, Target};
 
 pub use html::html;
+pub(crate) use html::{STYLE, escape};
 pub use observe::RuntimeObserver;
 pub use report::{Accuracy, FloatOp, Layer, OutputQuality, PassRun, Report, Sensitivity, Verification};
 

@@ -139,6 +139,11 @@ pub(super) fn run_body(
         let message = format!("${} has no value: only a bound space can be run", free.name);
         return Err(Diagnostic::error("interp-unsupported", free.loc.clone(), message));
     }
+    if let Some(block) = graph.space.blocks.first() {
+        let message = format!("block @{} has no weights yet, so the space cannot be run", block.name);
+        let diagnostic = Diagnostic::error("interp-unsupported", block.loc.clone(), message);
+        return Err(diagnostic.note("the pass unfold-space writes blocks out"));
+    }
     let machine = Machine {
         graph,
         limits,

@@ -28,10 +28,16 @@ impl fmt::Display for BlobHash {
     }
 }
 
-/// Where the parser finds the bytes of `blob(hash)`.
+/// Where the parser finds what a text refers to.
 pub trait BlobSource {
     /// The bytes of that hash.
     fn blob(&self, hash: BlobHash) -> Option<Bytes>;
+
+    /// The text of `import "name"`; only search spaces import.
+    fn import(&self, name: &str) -> Option<String> {
+        let _ = name;
+        None
+    }
 }
 
 /// Where the printer leaves the bytes of `blob(hash)`.

@@ -69,7 +69,7 @@ const REF_KINDS: [&str; 15] = [
 ];
 
 /// Which list a list without a word in front is: items of one plain kind make a list of that kind, none make `Ints`.
-pub(crate) fn list_of(items: Vec<Attr>) -> Attr {
+pub fn list_of(items: Vec<Attr>) -> Attr {
     macro_rules! all {
         ($kind:ident, $list:ident) => {
             if items.iter().all(|item| matches!(item, Attr::$kind(_))) {

@@ -4,14 +4,15 @@ use crate::attr::Attr;
 use crate::diagnostic::Diagnostic;
 use crate::graph::{Loc, OpId, SPACE, ValueId};
 use crate::nearest::nearest;
-use crate::space::{Bind, Domain, Expr};
+use crate::space::{Bind, Expr};
 use crate::types::{Dim, Type};
 use crate::verify::{Checker, Finding, Form};
 
 /// Every parameter that an expression uses, and whether there is an expression at all.
 #[derive(Default)]
 struct Used {
-    params: Vec<crate::types::Symbol>,
+    /// Names, and whether one value of a list is meant.
+    params: Vec<(crate::types::Symbol, bool)>,
     elastic: bool,
 }
 
@@ -21,7 +22,11 @@ impl Used {
         let mut stack = vec![expr];
         while let Some(expr) = stack.pop() {
             match expr {
-                Expr::Param(name) => self.params.push(name.clone()),
+                Expr::Param(name) => self.params.push((name.clone(), false)),
+                Expr::Element(name, index) => {
+                    self.params.push((name.clone(), true));
+                    stack.push(index);
+                }
                 Expr::Call(_, args) => stack.extend(args),
                 Expr::Int(_) | Expr::Float(_) | Expr::Name(_) => {}
             }
@@ -86,9 +91,10 @@ impl Checker<'_> {
             if concrete && used.elastic {
                 self.at(id, "form-param", format!("attribute {name} = {attr} depends on parameters"));
             }
-            for param in used.params {
-                if let Some((message, note)) = self.undeclared(&param) {
-                    self.push(id, "param-unknown", message, note);
+            let round = op.name().is(SPACE, "Repeat");
+            for (param, element) in used.params.into_iter().filter(|(param, _)| !round || &**param != "i") {
+                if let Some((code, message, note)) = self.misused(&param, element) {
+                    self.push(id, code, message, note);
                 }
             }
         }
@@ -101,10 +107,24 @@ impl Checker<'_> {
         if concrete && used.elastic {
             self.at_value(value, "form-param", format!("its type {ty} depends on parameters"));
         }
-        for param in used.params {
-            if let Some((message, _)) = self.undeclared(&param) {
-                self.at_value(value, "param-unknown", message);
+        for (param, element) in used.params {
+            if let Some((code, message, _)) = self.misused(&param, element) {
+                self.at_value(value, code, message);
             }
+        }
+    }
+
+    /// A parameter that is not declared, or a list that is used as one value, or the other way round.
+    fn misused(&self, name: &str, element: bool) -> Option<(&'static str, String, Option<String>)> {
+        if let Some((message, note)) = self.undeclared(name) {
+            return Some(("param-unknown", message, note));
+        }
+        match (self.graph.space.param(name)?.count, element) {
+            (Some(_), false) => {
+                Some(("param-domain", format!("${name} is a list"), Some(format!("say which of its values, ${name}[0]"))))
+            }
+            (None, true) => Some(("param-domain", format!("${name} is one value, no list"), None)),
+            _ => None,
         }
     }
 
@@ -120,26 +140,27 @@ impl Checker<'_> {
     fn table(&mut self, concrete: bool) {
         let space = &self.graph.space;
         for param in &space.params {
-            let empty = match &param.domain {
-                Domain::Range { low, high, step } => low > high || *step <= 0,
-                Domain::Set(items) => items.is_empty(),
-            };
-            if empty {
-                self.parameter(&param.loc, "param-domain", format!("${} has no value to take", param.name), None);
+            if let Some(why) = space.fault(&param.domain) {
+                self.parameter(&param.loc, "param-domain", format!("${}: {why}", param.name), None);
             }
             if concrete {
                 let message = format!("${} is declared in a graph without choices", param.name);
                 self.parameter(&param.loc, "form-param", message, None);
             }
         }
+        for block in space.blocks.iter().filter(|_| concrete) {
+            let message = format!("block @{} is given in a graph without choices", block.name);
+            self.parameter(&block.loc, "form-param", message, None);
+        }
         for (name, Bind { value, loc }) in &space.binds {
             match space.param(name) {
-                Some(param) if !param.domain.contains(value) => {
-                    let message = format!("${name} is bound to {value}, which its domain does not hold");
-                    let note = format!("${name} may be {}", param.domain);
-                    self.parameter(loc, "param-domain", message, Some(note));
+                Some(param) => {
+                    // A domain that depends on a parameter without value holds nothing against anybody yet.
+                    if let Ok(Some(message)) = space.misfit(param, value) {
+                        let note = format!("${name} may be {}", param.domain);
+                        self.parameter(loc, "param-domain", message, Some(note));
+                    }
                 }
-                Some(_) => {}
                 None => {
                     if let Some((message, note)) = self.undeclared(name) {
                         self.parameter(loc, "param-unknown", message, note);

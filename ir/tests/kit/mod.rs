@@ -4,9 +4,10 @@
 use std::path::Path;
 
 use bytes::Bytes;
+use spaceevo_ir::block::{Block, BlockOp, Guard, Step};
 use spaceevo_ir::edit::{NewOp, Place};
 use spaceevo_ir::graph::{Loc, OpName, Range, RegionId, ValueId};
-use spaceevo_ir::space::{Bind, Domain, Expr, Item, Param};
+use spaceevo_ir::space::{Bind, Domain, Expr, Item, Let, Param};
 use spaceevo_ir::tensor::Rand;
 use spaceevo_ir::types::{Dim, Elem, Quant, TensorType, Type};
 use spaceevo_ir::{Attr, Diagnostic, Graph, Tensor};
@@ -93,7 +94,8 @@ pub(crate) fn random_graph(seed: u64) -> Graph {
             true => Domain::Range { low, high: low + r.below(50) as i64, step: 1 + r.below(8) as i64 },
             false => Domain::Set(vec![Item::Int(-3), Item::Float(0.5), Item::Word(text(&mut r).into())]),
         };
-        graph.space.params.push(Param { name: "p".into(), domain, loc: Loc::Unknown });
+        graph.space.params.push(Param { name: "p".into(), count: None, domain, loc: Loc::Unknown });
+        space_lines(&mut graph, &mut r);
         graph.space.binds.insert(text(&mut r).into(), Bind { value: Item::Float(1e300), loc: Loc::Unknown });
     }
     if r.chance(40) {
@@ -104,6 +106,46 @@ pub(crate) fn random_graph(seed: u64) -> Graph {
         graph.meta.opaque.insert(text(&mut r), vec![Bytes::from(vec![0xAB; r.below(200)])]);
     }
     graph
+}
+
+/// Domains of every kind, lists, and a block of every kind of line.
+fn space_lines(graph: &mut Graph, r: &mut Random) {
+    let cases =
+        vec![(Item::Word(text(r).into()).text(), Domain::Set(vec![Item::Int(1)])), ("7".into(), Domain::Named("d".into()))];
+    graph.space.lets.push(Let { name: text(r).into(), domain: Domain::Cases(cases), loc: Loc::Unknown, import: None });
+    let of = Box::new(Domain::Named(text(r).into()));
+    let domain = match r.chance(50) {
+        true => Domain::Window { of, size: 1 + r.below(5) as u32, at: text(r).into() },
+        false => Domain::By { param: text(r).into(), of },
+    };
+    let count = Some(1 + r.below(9) as u32);
+    graph.space.params.push(Param { name: "q".into(), count, domain, loc: Loc::Unknown });
+    let list = Item::List(vec![Item::Int(1), Item::Float(0.5), Item::Word(text(r).into())]);
+    graph.space.binds.insert("q".into(), Bind { value: list, loc: Loc::Unknown });
+    let op = BlockOp {
+        result: text(r).into(),
+        name: OpName::new("space", "Call"),
+        operands: vec!["x".into()],
+        attrs: [("block".into(), Attr::text(&text(r))), ("n".into(), Attr::Int(3))].into(),
+        guard: r
+            .chance(50)
+            .then(|| Guard { unless: r.chance(50), equal: vec![(expr(r, 0), expr(r, 0)), (expr(r, 0), Expr::Int(1))] }),
+        loc: Loc::Unknown,
+    };
+    let steps = vec![
+        Step::Let { name: text(r).into(), value: expr(r, 0) },
+        Step::Const { result: "c".into(), value: 0.1 },
+        Step::Op(BlockOp { result: "y".into(), ..op }),
+    ];
+    graph.space.blocks.push(Block {
+        name: text(r).into(),
+        inputs: vec![("x".into(), ty(r, 0))],
+        params: vec![("a".into(), None), ("b".into(), Some(expr(r, 0)))],
+        steps,
+        result: "y".into(),
+        loc: Loc::Unknown,
+        import: None,
+    });
 }
 
 fn fill(graph: &mut Graph, region: RegionId, r: &mut Random, depth: usize, reach: &mut Vec<ValueId>) {
@@ -211,7 +253,8 @@ fn tensor(r: &mut Random) -> Tensor {
 }
 
 fn expr(r: &mut Random, depth: usize) -> Expr {
-    match r.below(if depth < 3 { 6 } else { 4 }) {
+    match r.below(if depth < 3 { 7 } else { 4 }) {
+        4 => Expr::Element(text(r).into(), Box::new(expr(r, depth + 1))),
         0 => Expr::Int(r.next() as i64 >> 40),
         1 => Expr::Float(f64::from(float(r))),
         2 => Expr::Param(text(r).into()),

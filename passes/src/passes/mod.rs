@@ -53,6 +53,7 @@ mod sink_channel_shuffle;
 mod specialize;
 mod substitute_prelu;
 mod substitute_silu;
+mod unfold_space;
 mod upgrade_opset;
 
 /// Every pass that ships, alphabetical.
@@ -107,6 +108,7 @@ pub(crate) fn all() -> Vec<Arc<dyn Pass>> {
         Arc::new(specialize::Specialize),
         Arc::new(substitute_prelu::SubstitutePrelu),
         Arc::new(substitute_silu::SubstituteSilu),
+        Arc::new(unfold_space::UnfoldSpace),
         Arc::new(upgrade_opset::UpgradeOpset),
     ]
 }

@@ -23,6 +23,7 @@ use spaceevo_ir::{Diagnostic, Graph, Loc, OpId, SPACE, Severity, Tensor, Type, U
 
 use crate::pass::{Aborted, Effect, OptionInfo, OptionKind, Outcome, Pass, PassContext, PassInfo};
 use crate::rewrite;
+use crate::unfold::{self, Weights};
 
 /// See the module documentation.
 pub(crate) struct Specialize;
@@ -30,23 +31,26 @@ pub(crate) struct Specialize;
 static INFO: PassInfo = PassInfo {
     name: "specialize",
     summary: "make a search space whose parameters are bound a plain model",
-    doc: "Every `space.Choice` becomes the ops of the option that it picks; every parameter in a type or attribute becomes \
+    doc: "Blocks are written out, with weights of their final size. Every `space.Choice` becomes the ops of the option that it picks; every parameter in a type or attribute becomes \
           its value; every `space.Crop` of a constant becomes a constant of its own: the first channels, and the middle of \
           the kernel. What only options that were not picked read is dropped. The `param` and `bind` lines go, and shapes \
           are inferred anew. Names and locations of ops stay.\n\n\
           Values come from the `bind` lines of the graph and from the option `bind`, which wins: \
-          `specialize{bind=w=24+block=plain}`. It reports, and leaves the graph as it was: a parameter without a value, a \
+          `specialize{bind=w=24+block=plain}`; those of a list stand in brackets, `k=[3;5]`. It reports, and leaves the graph as it was: a parameter without a value, a \
           value outside of its domain, a value for a parameter that is not declared, a choice that picks an option that \
           it does not have, an expression without a value that fits its place, and a crop of what is computed or smaller.",
     effect: Effect::Exact,
     accepts: Form::Space,
     leaves: Form::Concrete,
-    options: &[OptionInfo {
-        name: "bind",
-        kind: OptionKind::Text,
-        default: "",
-        help: "values of parameters, name=value, separated by +",
-    }],
+    options: &[
+        OptionInfo {
+            name: "bind",
+            kind: OptionKind::Text,
+            default: "",
+            help: "values of parameters, name=value, separated by +",
+        },
+        OptionInfo { name: "seed", kind: OptionKind::Int, default: "0", help: "where weights of blocks are drawn from" },
+    ],
 };
 
 impl Pass for Specialize {
@@ -56,10 +60,11 @@ impl Pass for Specialize {
 
     fn run(&self, graph: &mut Graph, cx: &mut PassContext<'_>) -> Result<Outcome, Aborted> {
         // All or nothing: what fails halfway is neither a space nor a model. Copies of a graph share its weights.
-        let mut work = Work { graph: graph.clone(), found: Vec::new(), choices: 0, crops: 0, values: 0 };
+        let seed = cx.int("seed").unwrap_or(0) as u64;
+        let mut work = Work { graph: graph.clone(), found: Vec::new(), choices: 0, crops: 0, values: 0, made: 0, seed };
         work.bind(cx.text("bind"));
         work.check_table();
-        for step in [Work::choose, Work::fill_in, Work::crop, Work::check_left, Work::finish] {
+        for step in [Work::unfold, Work::choose, Work::fill_in, Work::crop, Work::check_left, Work::finish] {
             if work.found.iter().any(|d| d.severity == Severity::Error) {
                 break;
             }
@@ -76,7 +81,7 @@ impl Pass for Specialize {
             return Err(aborted);
         }
         let ops = graph.all_ops();
-        let changed = work.choices + work.crops + work.values > 0 || !graph.space.params.is_empty();
+        let changed = work.changed() || !graph.space.params.is_empty();
         let at = ops.iter().find(|&&op| &*graph.op(op).name().domain == SPACE).or(ops.first()).copied();
         if !changed || at.is_some_and(|op| !cx.rewrite(graph, op, "specialized")) {
             return Ok(Outcome::Unchanged);
@@ -97,6 +102,9 @@ struct Work {
     crops: u64,
     /// Types and attributes that got a value.
     values: u64,
+    /// Ops that blocks were written out as.
+    made: u64,
+    seed: u64,
 }
 
 impl Work {
@@ -104,6 +112,10 @@ impl Work {
         self.found.push(Diagnostic::error(code, loc, message));
         let last = self.found.len() - 1;
         &mut self.found[last]
+    }
+
+    fn changed(&self) -> bool {
+        self.choices + self.crops + self.values + self.made > 0
     }
 
     fn at(&mut self, op: OpId, code: &'static str, message: String) -> &mut Diagnostic {
@@ -124,8 +136,10 @@ impl Work {
             if !given.insert(name) {
                 self.error("pipeline-syntax", Loc::Unknown, format!("bind: ${name} is given twice"));
             }
-            let number = value.parse().map(Item::Float).ok().filter(|_| !value.starts_with(char::is_alphabetic));
-            let item = value.parse().map(Item::Int).ok().or(number).unwrap_or_else(|| Item::Word(value.into()));
+            let item = match value.strip_prefix('[').and_then(|list| list.strip_suffix(']')) {
+                Some(list) => Item::List(list.split(';').map(|one| Item::from_text(one.trim())).collect()),
+                None => Item::from_text(value),
+            };
             self.graph.space.binds.insert(name.into(), Bind { value: item, loc: Loc::Unknown });
         }
     }
@@ -141,19 +155,33 @@ impl Work {
                     let notes = &mut self.error("space-unbound", param.loc.clone(), message).notes;
                     notes.push(format!("add `bind ${name} = …` to the graph, or give the pass {{bind={name}=…}}"));
                 }
-                Some(bind) if !domain.contains(&bind.value) => {
-                    let loc = if bind.loc == Loc::Unknown { &param.loc } else { &bind.loc };
-                    let message = format!("${name} is bound to {}, which its domain does not hold", bind.value);
-                    let notes = &mut self.error("param-domain", loc.clone(), message).notes;
-                    notes.push(format!("${name} may be {domain}"));
-                }
-                Some(_) => {}
+                Some(bind) => match space.misfit(param, &bind.value) {
+                    Ok(None) => {}
+                    Ok(Some(message)) => {
+                        let loc = if bind.loc == Loc::Unknown { &param.loc } else { &bind.loc };
+                        let notes = &mut self.error("param-domain", loc.clone(), message).notes;
+                        notes.push(format!("${name} may be {domain}"));
+                    }
+                    // That what its domain depends on has no value is said there.
+                    Err(Unresolved::Unbound(_)) => {}
+                    Err(why) => drop(self.error("param-domain", param.loc.clone(), format!("${name}: {why}"))),
+                },
             }
         }
         for (name, bind) in space.binds.iter().filter(|(name, _)| space.param(name).is_none()) {
             let near = nearest(name, space.params.iter().map(|p| &*p.name));
             let notes = &mut self.error("param-unknown", bind.loc.clone(), format!("${name} is not declared")).notes;
             notes.extend(near.map(|near| format!("did you mean ${near}?")));
+        }
+    }
+
+    /// Writes out blocks: with everything bound they have no choices left.
+    fn unfold(&mut self) {
+        if unfold::is_folded(&self.graph) {
+            match unfold::unfold(&mut self.graph, Weights::Drawn(self.seed)) {
+                Ok(made) => self.made += made as u64,
+                Err(found) => self.found.extend(found),
+            }
         }
     }
 
@@ -345,7 +373,7 @@ impl Work {
     fn finish(&mut self) {
         self.graph.space = Default::default();
         self.graph.touch();
-        if self.choices + self.crops + self.values > 0 {
+        if self.changed() {
             self.found.extend(shape::infer(&mut self.graph));
         }
     }

@@ -109,7 +109,7 @@ impl Reader<'_> {
     fn marked_attr(&mut self, word: &str, next: Kind) -> Read<Option<Attr>> {
         let (paren, bracket) = (next == Kind::Punct(b'('), next == Kind::Punct(b'['));
         Ok(Some(match word {
-            "nan" | "inf" => Attr::Float(self.single()?),
+            "nan" | "inf" if !matches!(next, Kind::Punct(b'+' | b'-' | b'*' | b'/')) => Attr::Float(self.single()?),
             "tensor" if next == Kind::Word => {
                 self.bump();
                 Attr::Tensor(self.typed_tensor()?)

@@ -35,6 +35,9 @@ pub(super) struct Reader<'a> {
     /// Elements that constants may still draw.
     pub(super) drawn_left: usize,
     errors_left: usize,
+    pub(super) limits: Limits,
+    /// This text is imported by another.
+    pub(super) importing: bool,
     pub(super) diagnostics: Vec<Diagnostic>,
 }
 
@@ -61,6 +64,8 @@ impl<'a> Reader<'a> {
             open_braces: 0,
             drawn_left: limits.drawn,
             errors_left: limits.errors.max(1),
+            limits,
+            importing: false,
             diagnostics: Vec::new(),
         })
     }
@@ -266,11 +271,6 @@ impl<'a> Reader<'a> {
     /// Reports an error at a token.
     pub(super) fn error(&mut self, token: Token, code: &'static str, message: String) -> Stop {
         self.report(Diagnostic::error(code, self.loc(token), message))
-    }
-
-    /// Reports a word or a writing that search spaces will need: whoever uses it now must not be surprised by a later version.
-    pub(super) fn reserved(&mut self, token: Token, what: &str) -> Stop {
-        self.error(token, "text-reserved", format!("`{what}` is reserved for spaces: later versions of the format read it"))
     }
 
     /// Reports an error.

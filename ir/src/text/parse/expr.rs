@@ -55,10 +55,15 @@ impl Reader<'_> {
             Kind::Param => {
                 self.bump();
                 let name = self.name(token)?;
-                if self.is(b'[') {
-                    return Err(self.reserved(token, &format!("${name}[…]")));
+                if !self.eat(b'[') {
+                    return Ok(Expr::Param(name));
                 }
-                Ok(Expr::Param(name))
+                self.enter()?;
+                let index = self.expr();
+                self.leave();
+                let index = Box::new(index?);
+                self.expect(b']')?;
+                Ok(Expr::Element(name, index))
             }
             Kind::Punct(b'(') => {
                 self.bump();
@@ -86,9 +91,6 @@ impl Reader<'_> {
                 let name = self.name(token)?;
                 if !self.eat(b'(') {
                     return Ok(Expr::Name(name));
-                }
-                if &*name == "first" {
-                    return Err(self.reserved(token, "first(…)"));
                 }
                 self.enter()?;
                 let mut args = Vec::new();

@@ -1,15 +1,13 @@
-//! The parts of a file: `param`, `bind`, `graph`, `function`.
+//! The parts of a file: `graph`, `function`. Those of search spaces are in `space.rs`.
 
 use std::collections::BTreeMap;
 
 use crate::diagnostic::Severity;
 use crate::graph::Function;
-use crate::space::{Bind, Domain, Item, Param};
-use crate::text::lexer::{Kind, Token};
+use crate::text::lexer::Kind;
 use crate::text::parse::Parsed;
 use crate::text::parse::cursor::{Read, Reader};
 use crate::text::parse::region::TOP;
-use crate::types::Symbol;
 
 impl Reader<'_> {
     /// The whole file.
@@ -52,16 +50,18 @@ impl Reader<'_> {
                 }
                 self.main_graph()
             }
-            word @ ("block" | "let") => Err(self.reserved(token, word)),
-            word @ ("rule" | "import") => {
+            "let" => self.let_domain(),
+            "block" => self.block(),
+            "import" => self.import(),
+            word @ "rule" => {
                 Err(self.error(token, "text-reserved", format!("`{word}` is kept for later versions of the format")))
             }
-            _ => Err(self.unexpected("`graph`, `function`, `param` or `bind`")),
+            _ => Err(self.unexpected("`graph`, `function`, `param`, `bind`, `let`, `block` or `import`")),
         }
     }
 
     /// After an error: goes to the next part.
-    fn skip_part(&mut self) {
+    pub(super) fn skip_part(&mut self) {
         loop {
             let token = self.peek();
             let starts = token.kind == Kind::Word && token.line_start && TOP.contains(&self.slice(token));
@@ -69,83 +69,6 @@ impl Reader<'_> {
                 return;
             }
             self.bump();
-        }
-    }
-
-    fn param_name(&mut self) -> Read<(Token, Symbol)> {
-        self.bump();
-        let token = self.expect_kind(Kind::Param, "a parameter such as `$w`")?;
-        let name = self.name(token)?;
-        if self.is(b'[') {
-            return Err(self.reserved(token, &format!("${name}[…]")));
-        }
-        Ok((token, name))
-    }
-
-    /// `param $w in 16..32 step 8`, `param $k in {3, 5}`
-    fn param(&mut self) -> Read<()> {
-        let (token, name) = self.param_name()?;
-        if !self.eat_word("in") {
-            return Err(self.expected("`in`"));
-        }
-        let start = self.peek();
-        for word in ["window", "by"] {
-            if self.is_word(word) {
-                return Err(self.reserved(start, word));
-            }
-        }
-        let domain = if self.is(b'{') {
-            let mut items = Vec::new();
-            self.braced(|r| {
-                items.push(r.item()?);
-                Ok(())
-            })?;
-            Domain::Set(items)
-        } else {
-            let low = self.int("a first value, or `{…}`")?;
-            self.expect_kind(Kind::DotDot, "`..`")?;
-            let high = self.int("a last value")?;
-            let step = if self.eat_word("step") { self.int("a step")? } else { 1 };
-            Domain::Range { low, high, step }
-        };
-        let empty = match &domain {
-            Domain::Range { low, high, step } => low > high || *step <= 0,
-            Domain::Set(items) => items.is_empty(),
-        };
-        if empty {
-            return Err(self.error(start, "text-type", format!("${name} has no value to take")));
-        }
-        if self.graph.space.param(&name).is_some() {
-            self.error(token, "text-duplicate", format!("${name} is declared twice"));
-        }
-        let loc = self.loc(token);
-        self.graph.space.params.push(Param { name, domain, loc });
-        Ok(())
-    }
-
-    /// `bind $w = 24`
-    fn bind(&mut self) -> Read<()> {
-        let (token, name) = self.param_name()?;
-        self.expect(b'=')?;
-        let bind = Bind { value: self.item()?, loc: self.loc(token) };
-        if self.graph.space.binds.insert(name.clone(), bind).is_some() {
-            self.error(token, "text-duplicate", format!("${name} is bound twice"));
-        }
-        Ok(())
-    }
-
-    fn item(&mut self) -> Read<Item> {
-        let token = self.peek();
-        match token.kind {
-            Kind::Number => {
-                if let Ok(n) = self.slice(token).parse() {
-                    self.bump();
-                    return Ok(Item::Int(n));
-                }
-                Ok(Item::Float(self.float()?))
-            }
-            Kind::Word if matches!(self.slice(token), "nan" | "inf") => Ok(Item::Float(self.float()?)),
-            _ => Ok(Item::Word(self.word_or_string("a value such as `3` or `plain`")?)),
         }
     }
 

@@ -2,12 +2,14 @@
 //! next statement. Depth, numbers of elements and numbers of errors are bounded.
 
 mod attr;
+mod block;
 mod cursor;
 mod expr;
 mod file;
 mod literal;
 mod region;
 mod settings;
+mod space;
 mod ty;
 
 use crate::diagnostic::Diagnostic;

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use crate::attr::Attr;
 use crate::diagnostic::Diagnostic;
 use crate::edit::{NewOp, Place};
 use crate::graph::{Loc, OpId, OpName, Range, RegionId, SPACE, ValueId};
@@ -36,9 +37,6 @@ struct Pending {
 
 /// Words that start a part of the file when they stand at the margin.
 pub(super) const TOP: [&str; 8] = ["graph", "function", "param", "bind", "block", "rule", "let", "import"];
-
-/// Ops of the domain `space` that later versions of the format will read.
-const LATER: [&str; 3] = ["Repeat", "Call", "Shortcut"];
 
 impl Reader<'_> {
     // -- names ---------------------------------------------------------------------------------------------------------
@@ -220,7 +218,7 @@ impl Reader<'_> {
         }
         let start = self.peek();
         if self.is_word("let") {
-            return Err(self.reserved(start, "let"));
+            return Err(self.error(start, "text-syntax", "`let` with an expression stands in a `block`".into()));
         }
         let mut results: Vec<(Token, Symbol)> = Vec::new();
         let nameless = self.is_word("_") && (self.is_at(1, b',') || self.is_at(1, b'='));
@@ -305,11 +303,7 @@ impl Reader<'_> {
     }
 
     fn op(&mut self, region: RegionId, start: Token, results: &[(Token, Symbol)]) -> Read<()> {
-        let token = self.peek();
-        let name = self.op_name()?;
-        if &*name.domain == SPACE && LATER.contains(&&*name.op) {
-            return Err(self.reserved(token, &name.to_string()));
-        }
+        let (name, block) = self.op_or_block()?;
         let (mut operands, mut unknown) = (Vec::new(), Vec::new());
         // Operands start on the line of the operator: a value on the next line is the next statement.
         while !self.peek().line_start || !operands.is_empty() {
@@ -334,13 +328,14 @@ impl Reader<'_> {
             }
         }
         let key = matches!(self.peek_at(1).kind, Kind::Word | Kind::Str) && self.is_at(2, b'=');
-        let attrs = match self.is(b'{') && (key || self.is_at(1, b'}')) {
+        let mut attrs = match self.is(b'{') && (key || self.is_at(1, b'}')) {
             true => self.attrs()?,
             false => Default::default(),
         };
-        for (word, follows) in [("as", Kind::Param), ("unless", Kind::Word)] {
-            if self.is_word(word) && self.peek_at(1).kind == follows {
-                return Err(self.reserved(self.peek(), word));
+        attrs.extend(block.map(|block| ("block".into(), Attr::text(&block))));
+        for word in ["if", "unless"] {
+            if self.is_word(word) && self.peek_at(1).kind == Kind::Word {
+                return Err(self.error(self.peek(), "text-syntax", format!("`{word}` stands behind ops of a `block`")));
             }
         }
         let choice = name.is(SPACE, "Choice");
@@ -393,6 +388,16 @@ impl Reader<'_> {
             self.define(token, name, value);
         }
         value
+    }
+
+    /// The name of an operator, or `@name`, which calls a block.
+    pub(super) fn op_or_block(&mut self) -> Read<(OpName, Option<Symbol>)> {
+        let token = self.peek();
+        if token.kind != Kind::At {
+            return Ok((self.op_name()?, None));
+        }
+        self.bump();
+        Ok((OpName::new(SPACE, "Call"), Some(self.name(token)?)))
     }
 
     /// `onnx.Conv`, `com.microsoft.QGemm`, `"odd domain"."odd.name"`

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use crate::attr::{Attr, Attrs};
+use crate::graph::{OpName, SPACE};
 use crate::text::print::Writer;
 use crate::text::print::ty::shown;
 use crate::text::{REF_KINDS, list_of};
@@ -11,9 +12,28 @@ use crate::text::{REF_KINDS, list_of};
 const TAKEN: [&str; 4] = ["sparse(", "ref(", "word(", "expr("];
 
 impl Writer<'_> {
-    pub(super) fn attrs(&mut self, attrs: &Attrs) {
-        self.push("{");
-        self.join(attrs, |w, (name, attr)| w.setting(name, |w| w.attr(attr)));
+    /// The operator, or `@name` for a call whose block is a string, not a word that may stand for another; true in that case.
+    pub(super) fn called(&mut self, op: &OpName, attrs: &Attrs) -> bool {
+        match attrs.get("block").and_then(Attr::as_str) {
+            Some(block) if op.is(SPACE, "Call") => {
+                self.name("@", block);
+                true
+            }
+            _ => {
+                self.op_name(op);
+                false
+            }
+        }
+    }
+
+    /// Attributes behind an op; that of the called block stands before already.
+    pub(super) fn attrs_behind(&mut self, attrs: &Attrs, block: bool) {
+        let shown: Vec<_> = attrs.iter().filter(|(name, _)| !block || &***name != "block").collect();
+        if shown.is_empty() {
+            return;
+        }
+        self.push(" {");
+        self.join(shown, |w, (name, attr)| w.setting(name, |w| w.attr(attr)));
         self.push("}");
     }
 

@@ -3,6 +3,7 @@
 mod attr;
 mod literal;
 mod settings;
+mod space;
 mod ty;
 
 use std::collections::BTreeMap;
@@ -11,7 +12,6 @@ use bytes::Bytes;
 
 use crate::graph::{Function, Graph, Loc, OpId, OpName, RegionId, SPACE, User, ValueId};
 use crate::names::unique_names;
-use crate::space::{Domain, Item};
 use crate::text::blob::{BlobHash, BlobSink, NoBlobs};
 use crate::text::lexer::{escape, is_bare_name, is_bare_word};
 use crate::text::parse::Limits;
@@ -186,7 +186,7 @@ impl<'a> Printer<'a> {
     }
 
     fn graph(mut self) -> String {
-        self.space();
+        self.w.space(&self.graph.space);
         let graph = self.graph;
         let body = graph.body();
         self.w.name("graph @", graph.region(body).name());
@@ -199,25 +199,6 @@ impl<'a> Printer<'a> {
             self.function(function);
         }
         self.w.out
-    }
-
-    fn space(&mut self) {
-        let space = &self.graph.space;
-        for param in &space.params {
-            self.w.name("param $", &param.name);
-            self.w.push(" in ");
-            self.w.domain(&param.domain);
-            self.w.push("\n");
-        }
-        for (name, bind) in &space.binds {
-            self.w.name("bind $", name);
-            self.w.push(" = ");
-            self.w.item(&bind.value);
-            self.w.push("\n");
-        }
-        if !self.w.out.is_empty() {
-            self.w.push("\n");
-        }
     }
 
     fn function(&mut self, function: &Function) {
@@ -364,7 +345,7 @@ impl<'a> Printer<'a> {
         if !op.results().is_empty() {
             self.w.push(" = ");
         }
-        self.w.op_name(op.name());
+        let block = self.w.called(op.name(), op.attrs());
         for (index, operand) in op.operands().iter().enumerate() {
             self.w.push(if index == 0 { " " } else { ", " });
             match operand {
@@ -372,10 +353,7 @@ impl<'a> Printer<'a> {
                 None => self.w.push("_"),
             }
         }
-        if !op.attrs().is_empty() {
-            self.w.push(" ");
-            self.w.attrs(op.attrs());
-        }
+        self.w.attrs_behind(op.attrs(), block);
         if !op.regions().is_empty() {
             self.regions(id, depth);
         }
@@ -438,30 +416,6 @@ impl<'a> Printer<'a> {
 }
 
 impl Writer<'_> {
-    fn domain(&mut self, domain: &Domain) {
-        match domain {
-            Domain::Range { low, high, step } => {
-                self.push(&format!("{low}..{high}"));
-                if *step != 1 {
-                    self.push(&format!(" step {step}"));
-                }
-            }
-            Domain::Set(items) => {
-                self.push("{");
-                self.join(items, |w, item| w.item(item));
-                self.push("}");
-            }
-        }
-    }
-
-    fn item(&mut self, item: &Item) {
-        match item {
-            Item::Int(n) => self.push(&n.to_string()),
-            Item::Float(x) => self.double(*x),
-            Item::Word(word) => self.word(word),
-        }
-    }
-
     /// `name = value`
     fn setting(&mut self, name: &str, value: impl FnOnce(&mut Self)) {
         self.word(name);

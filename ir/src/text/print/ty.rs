@@ -109,11 +109,17 @@ impl Writer<'_> {
     }
 
     /// `tight`: 0 in a sum, 1 right of a `-` or in a product, 2 right of a `/`.
-    fn expr(&mut self, expr: &Expr, tight: u8) {
+    pub(super) fn expr(&mut self, expr: &Expr, tight: u8) {
         let (name, args) = match expr {
             Expr::Int(n) => return self.push(&n.to_string()),
             Expr::Float(x) => return self.double(*x),
             Expr::Param(name) => return self.name("$", name),
+            Expr::Element(name, index) => {
+                self.name("$", name);
+                self.push("[");
+                self.expr(index, 0);
+                return self.push("]");
+            }
             Expr::Name(name) => return self.word(name),
             Expr::Call(name, args) => (&**name, args),
         };

@@ -1,0 +1,100 @@
+//! Small hyperspaces with random tables, and the published tables where they are.
+
+#![allow(dead_code, reason = "each test uses some of it")]
+
+use std::fmt::Write;
+use std::path::PathBuf;
+use std::sync::OnceLock;
+
+use spaceevo_search::random::Random;
+use spaceevo_search::shipped::onnxw;
+use spaceevo_search::tables::Sources;
+use spaceevo_search::{Block, Choice, Expand, Hyperspace, Pool, Stage, Tables, Terms};
+
+/// A hyperspace of two to four stages with one or two block types and windows each.
+pub(crate) fn small(random: &mut Random) -> Hyperspace {
+    let stage = |i: usize, random: &mut Random| {
+        let widths: Vec<u32> = (1..=1 + random.below(2) as u32).map(|w| 8 * (w + i as u32)).collect();
+        let block = |b: usize| Block {
+            name: format!("B{b}"),
+            kernels: vec![3, 5],
+            expands: if b == 0 { vec![] } else { vec![Expand::integer(2), Expand::integer(4)] },
+        };
+        Stage {
+            name: format!("stage{}", i + 1),
+            window: 1,
+            depths: (1, 2),
+            stride: 1 + (i as u32 % 2),
+            blocks: (0..1 + random.below(2)).map(block).collect(),
+            widths,
+        }
+    };
+    let stages = (0..2 + random.below(3)).map(|i| stage(i, random)).collect();
+    Hyperspace { name: "small".into(), resolutions: vec![32, 64], stem: vec![], stages, head: vec![] }
+}
+
+/// Tables of a hyperspace with `rows` random rows each, in the published form.
+pub(crate) fn sources(space: &Hyperspace, rows: usize, random: &mut Random) -> Sources {
+    let mut sources = Sources::new();
+    for (i, stage) in space.stages.iter().enumerate() {
+        for (b, block) in stage.blocks.iter().enumerate() {
+            for w in 0..stage.windows() {
+                let mut text = String::new();
+                for n in 0..rows {
+                    let depth = stage.depths.0 + random.below((stage.depths.1 - stage.depths.0 + 1) as usize) as u32;
+                    let part = |random: &mut Random| {
+                        let expand =
+                            if block.expands.is_empty() { "None".into() } else { random.pick(&block.expands).to_string() };
+                        format!("{}#{}#{expand}", random.pick(&block.kernels), random.pick(stage.window(w)))
+                    };
+                    let parts: Vec<String> = (0..depth).map(|_| part(random)).collect();
+                    let inputs = space.input_widths(i);
+                    let channels = if inputs.is_empty() { 3 } else { *random.pick(inputs) };
+                    let resolution = space.resolutions[n % space.resolutions.len()];
+                    let size = space.input_size(i, resolution);
+                    let number =
+                        |random: &mut Random, most: usize| format!("{}.{:04}", random.below(most), random.below(10_000));
+                    let (loss, latency) = (number(random, 1), number(random, 3));
+                    let (macs, params) = (number(random, 50), number(random, 2));
+                    writeln!(text, "{},1x{channels}x{size}x{size},{loss},{macs},{params},{latency}", parts.join("_"))
+                        .expect("a string");
+                }
+                sources.insert(format!("{}_{b}_{w}.csv", stage.name), text.into_bytes().into());
+            }
+        }
+    }
+    sources
+}
+
+/// A pool with nothing added.
+pub(crate) fn pool(tables: &Tables) -> Pool {
+    let fixed = tables.resolutions.iter().map(|&r| (r, 100_000 * r)).collect();
+    Pool::new(tables, Terms { fixed, ..Terms::default() }).expect("small numbers")
+}
+
+/// All spaces of a small hyperspace.
+pub(crate) fn all_spaces(space: &Hyperspace) -> Vec<Choice> {
+    (0..space.spaces()).map(|i| space.choice_at(i)).collect()
+}
+
+/// The published tables of `onnxw`, where they are: SPACEEVO_DATA, or beside the repository.
+pub(crate) fn published() -> Option<&'static Tables> {
+    static TABLES: OnceLock<Option<Tables>> = OnceLock::new();
+    let read = || {
+        let folder = std::env::var_os("SPACEEVO_DATA")
+            .map_or_else(|| PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/data")), PathBuf::from);
+        let path = folder.join("nas/spaceevo_block_lut_onnx_vnni.tar.gz");
+        if !path.exists() {
+            eprintln!("skipped: the published tables are not there ({})", path.display());
+            return None;
+        }
+        Some(Tables::open(&path, &onnxw()).expect("published tables"))
+    };
+    TABLES.get_or_init(read).as_ref()
+}
+
+/// The pool of the published tables, with the latencies of the parts that are not searched that `score` is documented with.
+pub(crate) fn published_pool() -> Option<Pool> {
+    let terms = Terms { fixed: vec![(160, 1_750_000), (192, 2_240_000), (224, 2_800_000)], ..Terms::default() };
+    published().map(|tables| Pool::new(tables, terms).expect("published tables"))
+}

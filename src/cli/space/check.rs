@@ -1,0 +1,65 @@
+//! `space check`: replays a certificate.
+
+use std::path::PathBuf;
+use std::time::Instant;
+
+use clap::Args;
+use serde_json::json;
+use spaceevo::ir::{Diagnostic, Loc};
+use spaceevo::search::Tables;
+use spaceevo::search::check::check;
+
+use super::super::{Failure, print};
+use super::arguments::find_hyperspace;
+
+/// Replay a certificate of 'space search --certify' against the tables, and say what it proves
+#[derive(Args)]
+#[command(after_help = "Example:\n  spaceevo-opt space check best.cert --tables lut.tar.gz")]
+pub(crate) struct Arguments {
+    /// Certificate
+    file: PathBuf,
+    /// The tables that it is about
+    #[arg(long, value_name = "DIR")]
+    tables: PathBuf,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs the verb.
+pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
+    let unreadable = |e: std::io::Error| {
+        Diagnostic::error("file-io", Loc::Unknown, format!("{} cannot be read: {e}", arguments.file.display()))
+    };
+    let text = std::fs::read_to_string(&arguments.file).map_err(unreadable)?;
+    let name = text.lines().find_map(|l| l.strip_prefix("hyperspace ")).unwrap_or_default();
+    if name.is_empty() {
+        let what = format!("{} is no certificate", arguments.file.display());
+        return Err(Diagnostic::error("certificate", Loc::Unknown, what).into());
+    }
+    let tables = Tables::open(&arguments.tables, &find_hyperspace(name)?)?;
+    let start = Instant::now();
+    let checked = check(&text, &tables)?;
+    let seconds = start.elapsed().as_secs_f64();
+    if arguments.json {
+        let best = checked.best.map(|(loss, latency, resolution)| {
+            json!({"loss": loss as f64 / 1e6, "latency_ms": latency as f64 / 1e6, "resolution": resolution})
+        });
+        let whole = json!({
+            "valid": true, "hyperspace": name, "limit_ms": checked.limit as f64 / 1e6, "best": best, "steps": checked.steps, "seconds": seconds,
+        });
+        print(&serde_json::to_string_pretty(&whole).unwrap_or_default());
+        return Ok(());
+    }
+    let limit = checked.limit as f64 / 1e6;
+    print(&match checked.best {
+        Some((loss, latency, resolution)) => format!(
+            "valid: no subnet of {name} within {limit} ms has a loss below {:.4}; one with that loss takes {:.4} ms at {resolution} pixels",
+            loss as f64 / 1e6,
+            latency as f64 / 1e6
+        ),
+        None => format!("valid: no subnet of {name} is within {limit} ms"),
+    });
+    print(&format!("{} steps in {seconds:.3} s", checked.steps));
+    Ok(())
+}

@@ -1,0 +1,225 @@
+//! `space evolve`: aging evolution of spaces.
+
+use std::fs::{File, OpenOptions};
+use std::io::Write;
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use clap::Args;
+use serde_json::{Value, json};
+use spaceevo::convert::Progress;
+use spaceevo::file::{refuse_existing, write_whole};
+use spaceevo::ir::{Diagnostic, Loc};
+use spaceevo::search::evolution::{History, Individual, Settings, evolve};
+use spaceevo::search::exact::{Exact, Precision};
+use spaceevo::search::log::{self, Chain};
+use spaceevo::search::{Choice, Formula, Hyperspace};
+use spaceevo::space_report;
+
+use super::super::arguments::usage;
+use super::super::progress::Bar;
+use super::super::{Failure, print, say};
+use super::arguments::{Loaded, ScoreArguments, TableArguments, find_hyperspace};
+
+/// Spaces that are told in the end.
+const SHOWN: usize = 50;
+
+/// Evolve spaces: of a sample of the population the best becomes a parent, its children join, and the oldest leave
+#[derive(Args)]
+#[command(
+    after_help = "Example:\n  spaceevo-opt space evolve onnxw --tables lut.tar.gz --fixed-ms 160=1.75,192=2.24,224=2.80 --limit 10 --limit 15 --seed 1 --log run.log"
+)]
+pub(crate) struct Arguments {
+    /// Hyperspace
+    space: String,
+    #[command(flatten)]
+    tables: TableArguments,
+    #[command(flatten)]
+    score: ScoreArguments,
+    /// Spaces that are scored in all
+    #[arg(long, default_value_t = 5000)]
+    cycles: usize,
+    /// Spaces that live at a time
+    #[arg(long, default_value_t = 500)]
+    population: usize,
+    /// Spaces among which a parent is sought
+    #[arg(long, default_value_t = 125)]
+    tournament: usize,
+    /// Draw every space at random instead: what evolution has to beat
+    #[arg(long)]
+    random: bool,
+    /// Write every space as a line; an evolution that was interrupted goes on from there with --resume
+    #[arg(long, value_name = "FILE")]
+    log: Option<PathBuf>,
+    /// Go on where the log ends
+    #[arg(long, requires = "log")]
+    resume: bool,
+    /// Write the result as a self-contained HTML page
+    #[arg(long, value_name = "R.html")]
+    report: Option<PathBuf>,
+    /// Overwrite files that exist
+    #[arg(long)]
+    force: bool,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs the verb.
+pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
+    if arguments.population == 0 || arguments.tournament == 0 || arguments.tournament > arguments.population {
+        return Err(Failure::Usage(usage("--tournament must be 1 to --population")));
+    }
+    let formula = arguments.score.formula()?;
+    let hyperspace = find_hyperspace(&arguments.space)?;
+    if let Some(path) = &arguments.report {
+        refuse_existing(path, arguments.force)?;
+    }
+    let loaded = arguments.tables.load(&hyperspace)?;
+    let settings = Settings {
+        population: arguments.population,
+        tournament: arguments.tournament,
+        cycles: arguments.cycles,
+        seed: arguments.score.seed,
+        random: arguments.random,
+    };
+    let line = settings_line(arguments, &loaded);
+    let (mut history, mut writer) = match &arguments.log {
+        None => (History::default(), None),
+        Some(path) if arguments.resume => resume(path, &hyperspace, &line)?,
+        Some(path) => (History::default(), Some(Writer::create(path, &hyperspace, &line, arguments.force)?)),
+    };
+    let resumed = history.entries.len();
+    let bar = Bar::new(arguments.json);
+    bar.stage("evolving", arguments.cycles);
+    bar.advance(resumed);
+    let start = Instant::now();
+    let judge = arguments.score.judge(&loaded.pool, &formula, Precision::FAST);
+    let mut failed = None;
+    let mut number = resumed;
+    let seen = |individual: &Individual| {
+        bar.advance(1);
+        if let Some(writer) = &mut writer
+            && let Err(error) = writer.add(number, individual, &hyperspace)
+        {
+            failed = Some(error);
+            return ControlFlow::Break(());
+        }
+        number += 1;
+        ControlFlow::Continue(())
+    };
+    evolve(&hyperspace, &settings, &mut history, |c| loaded.pool.covers(c), judge, seen);
+    let seconds = start.elapsed().as_secs_f64();
+    drop(bar);
+    if let Some(error) = failed {
+        return Err(error.into());
+    }
+    if history.entries.is_empty() {
+        let what = format!("no space of {} has all its tables", hyperspace.name);
+        return Err(Diagnostic::error("table-gap", Loc::Unknown, what).into());
+    }
+    let top = top(&history, &loaded, &formula);
+    if let Some(path) = &arguments.report {
+        let page = space_report::evolution(&loaded.tables, &loaded.pool, &formula, &history);
+        write_whole(path, page.as_bytes(), arguments.force)?;
+    }
+    if arguments.json {
+        let whole = json!({
+            "hyperspace": hyperspace.name, "settings": line, "evaluated": history.entries.len(), "resumed_at": resumed, "seconds": seconds,
+            "best": top.first(), "top": top,
+        });
+        print(&serde_json::to_string_pretty(&whole).unwrap_or_default());
+        return Ok(());
+    }
+    print(&format!("{} spaces in {seconds:.2} s, {resumed} of them before", history.entries.len()));
+    print("rank  space                  score   exact   fastest ms  slowest ms");
+    for (i, t) in top.iter().enumerate().take(if arguments.report.is_some() { SHOWN } else { 10 }) {
+        let number = |key: &str| t[key].as_f64().unwrap_or(f64::NAN);
+        print(&format!(
+            "{:4}  {:21}  {:.4}  {:.4}  {:10.3}  {:10.3}",
+            i + 1,
+            t["space"].as_str().unwrap_or_default(),
+            number("score"),
+            number("exact"),
+            number("fastest_ms"),
+            number("slowest_ms")
+        ));
+    }
+    Ok(())
+}
+
+/// The best spaces, with their exact scores (the ones they were chosen by may have been lucky) and their fastest and slowest subnets.
+fn top(history: &History, loaded: &Loaded, formula: &Formula) -> Vec<Value> {
+    let ranked = history.ranked();
+    let best: Vec<Choice> = ranked.iter().take(SHOWN).map(|i| i.choice.clone()).collect();
+    let exact =
+        Exact::new(&loaded.pool, formula.clone(), Precision { loss_step: 10_000, latency_cells: 80 }).score_all(&best);
+    let row = |(individual, exact): (&&Individual, &spaceevo::search::Score)| {
+        let (least, most) = loaded.pool.latencies(&individual.choice);
+        json!({
+            "space": loaded.tables.hyperspace.print_choice(&individual.choice), "score": individual.score, "exact": exact.score,
+            "fastest_ms": least as f64 / 1e6, "slowest_ms": most as f64 / 1e6, "limits": exact.limits,
+        })
+    };
+    ranked.iter().zip(&exact).map(row).collect()
+}
+
+/// All that the result depends on.
+fn settings_line(arguments: &Arguments, loaded: &Loaded) -> String {
+    format!(
+        "tables={:032x} terms={:032x} seed={} population={} tournament={} random={} {}",
+        loaded.tables.checksum(),
+        loaded.pool.terms.checksum(),
+        arguments.score.seed,
+        arguments.population,
+        arguments.tournament,
+        arguments.random,
+        arguments.score.line()
+    )
+}
+
+/// A log that grows by whole lines. It is the one file that is written in place: what it holds is of use at any time.
+struct Writer {
+    file: File,
+    path: PathBuf,
+    chain: Chain,
+}
+
+impl Writer {
+    fn create(path: &Path, hyperspace: &Hyperspace, line: &str, force: bool) -> Result<Writer, Diagnostic> {
+        refuse_existing(path, force)?;
+        let file = File::create(path).map_err(|e| unwritable(path, &e))?;
+        let mut writer = Writer { file, path: path.to_path_buf(), chain: Chain::default() };
+        let head = log::head(&mut writer.chain, hyperspace, line);
+        writer.file.write_all(head.as_bytes()).map_err(|e| unwritable(path, &e))?;
+        Ok(writer)
+    }
+
+    fn add(&mut self, number: usize, individual: &Individual, hyperspace: &Hyperspace) -> Result<(), Diagnostic> {
+        let line = log::entry(&mut self.chain, number, individual, hyperspace);
+        self.file.write_all(line.as_bytes()).map_err(|e| unwritable(&self.path, &e))
+    }
+}
+
+fn unwritable(path: &Path, e: &std::io::Error) -> Diagnostic {
+    Diagnostic::error("file-io", Loc::Unknown, format!("{} cannot be written: {e}", path.display()))
+}
+
+/// Opens a log to go on with it.
+fn resume(path: &Path, hyperspace: &Hyperspace, line: &str) -> Result<(History, Option<Writer>), Failure> {
+    let text = std::fs::read_to_string(path)
+        .map_err(|e| Diagnostic::error("file-io", Loc::Unknown, format!("{} cannot be read: {e}", path.display())))?;
+    let read = log::read(&text, &path.display().to_string(), hyperspace)?;
+    if read.settings != line {
+        let what = format!("{} is the log of an evolution with other settings or tables", path.display());
+        let error = Diagnostic::error("evolution-log", Loc::Unknown, what);
+        return Err(error.note(format!("the log has: {}", read.settings)).note(format!("asked for: {line}")).into());
+    }
+    if read.whole < text.len() {
+        say("the last line of the log was cut off and is made again");
+    }
+    let file = OpenOptions::new().append(true).open(path).map_err(|e| unwritable(path, &e))?;
+    file.set_len(read.whole as u64).map_err(|e| unwritable(path, &e))?;
+    Ok((read.history, Some(Writer { file, path: path.to_path_buf(), chain: read.chain })))
+}

@@ -1,0 +1,90 @@
+//! `space score`: the Q-T score of named spaces.
+
+use clap::Args;
+use serde_json::json;
+use spaceevo::search::exact::{Precision, table_noise};
+use spaceevo::search::score::NO_SUBNET;
+use spaceevo::search::{Score, share::share};
+
+use super::super::{Failure, print, say};
+use super::arguments::{ScoreArguments, TableArguments, choices, find_hyperspace, score_line};
+
+/// Score spaces: how good their best subnets are under latency limits
+#[derive(Args)]
+#[command(
+    after_help = "Example:\n  spaceevo-opt space score onnxw --choice 151122-023231 --tables lut.tar.gz --fixed-ms 160=1.75,192=2.24,224=2.80 --limit 10"
+)]
+pub(crate) struct Arguments {
+    /// Hyperspace
+    space: String,
+    /// Space: a digit for each stage's block type, and one for its window; may be given several times
+    #[arg(long, value_name = "BLOCKS-WINDOWS", required = true)]
+    choice: Vec<String>,
+    #[command(flatten)]
+    tables: TableArguments,
+    #[command(flatten)]
+    score: ScoreArguments,
+    /// Exact: how often the tables are drawn again for the interval that their own noise allows; 0 for none
+    #[arg(long, default_value_t = 32)]
+    replicates: usize,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs the verb.
+pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
+    let formula = arguments.score.formula()?;
+    let hyperspace = find_hyperspace(&arguments.space)?;
+    let loaded = arguments.tables.load(&hyperspace)?;
+    let choices = choices(&loaded, &arguments.choice)?;
+    let judge = arguments.score.judge(&loaded.pool, &formula, Precision::FINE);
+    let exact = arguments.score.method == "exact";
+    let mut out = Vec::new();
+    for (choice, mut score) in choices.iter().zip(judge(&choices)) {
+        let name = hyperspace.print_choice(choice);
+        if exact {
+            // The grid's share is near; this one is exact.
+            let limits =
+                score.limits.iter().zip(&formula.limits).map(|(part, &limit)| match share(&loaded.pool, choice, limit) {
+                    Some(p) => formula.under(limit, p, (part.loss < NO_SUBNET).then_some(part.loss)),
+                    None => *part,
+                });
+            score = formula.sum(limits.collect());
+        }
+        warn(&name, &score);
+        let noise =
+            (exact && arguments.replicates > 1).then(|| table_noise(&loaded.pool, choice, &formula, arguments.replicates));
+        if arguments.json {
+            let interval = noise.map(|sd| [score.score - 1.96 * sd, score.score + 1.96 * sd]);
+            out.push(json!({
+                "space": name, "method": arguments.score.method, "seed": arguments.score.seed,
+                "score": score.score, "interval_95": interval, "limits": score.limits,
+            }));
+        } else {
+            print(&score_line(&name, &score));
+            if let Some(sd) = noise {
+                print(&format!(
+                    "  other tables of as many rows: {:.4} to {:.4} (95 %)",
+                    score.score - 1.96 * sd,
+                    score.score + 1.96 * sd
+                ));
+            }
+        }
+    }
+    if arguments.json {
+        let whole = if out.len() == 1 { out.remove(0) } else { json!(out) };
+        print(&serde_json::to_string_pretty(&whole).unwrap_or_default());
+    }
+    Ok(())
+}
+
+/// Says where no subnet is within a limit: the score is then a number near 0, and no failure.
+pub(super) fn warn(name: &str, score: &Score) {
+    for part in score.limits.iter().filter(|l| l.loss >= NO_SUBNET) {
+        say(&format!(
+            "warning: {name} has no subnet within {} ms (or fewer than one is to be expected among the draws)",
+            part.limit_ms
+        ));
+    }
+}

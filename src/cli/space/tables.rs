@@ -1,0 +1,121 @@
+//! `space tables`: what is in tables.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use serde_json::json;
+use spaceevo::file::write_whole;
+use spaceevo::search::Tables;
+use spaceevo::search::recover::recover;
+use spaceevo::search::tables::{Spread, outliers, statistics};
+
+use super::super::{Failure, print};
+use super::arguments::find_hyperspace;
+
+/// Read tables, and say what is in them: spreads, gaps, rows that stand out
+#[derive(Args)]
+#[command(after_help = "Example:\n  spaceevo-opt space tables onnxw --tables lut.tar.gz --recover --binary lut.bin")]
+pub(crate) struct Arguments {
+    /// Hyperspace
+    space: String,
+    /// Tables: a folder, an archive, or a file that this command wrote
+    #[arg(long, value_name = "DIR")]
+    tables: PathBuf,
+    /// A row stands out when it takes so many times what its table leads one to expect
+    #[arg(long, default_value_t = 3.0)]
+    factor: f64,
+    /// Also recover the latencies of single blocks from the sums that the rows are
+    #[arg(long)]
+    recover: bool,
+    /// Write all tables as one compact, checked file
+    #[arg(long, value_name = "FILE")]
+    binary: Option<PathBuf>,
+    /// Write all tables as published, into this folder
+    #[arg(long, value_name = "FOLDER")]
+    csv: Option<PathBuf>,
+    /// Overwrite files that exist
+    #[arg(long)]
+    force: bool,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs the verb.
+pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
+    let hyperspace = find_hyperspace(&arguments.space)?;
+    let tables = Tables::open(&arguments.tables, &hyperspace)?;
+    if let Some(path) = &arguments.binary {
+        write_whole(path, &tables.to_bytes(), arguments.force)?;
+    }
+    if let Some(folder) = &arguments.csv {
+        std::fs::create_dir_all(folder).map_err(|e| {
+            let what = format!("{} cannot be made: {e}", folder.display());
+            spaceevo::Diagnostic::error("file-io", spaceevo::ir::Loc::Unknown, what)
+        })?;
+        for (stage, .., table) in tables.iter() {
+            write_whole(&folder.join(&table.name), tables.to_csv(table, stage).as_bytes(), arguments.force)?;
+        }
+    }
+    let statistics = statistics(&tables);
+    let outliers = outliers(&tables, arguments.factor);
+    let recovered = if arguments.recover { Some(recover(&tables)?) } else { None };
+    if arguments.json {
+        let gaps: Vec<String> = tables.gaps.iter().map(|g| g.diagnostic().message).collect();
+        let blocks = recovered.as_ref().map(|(blocks, report)| {
+            let known: serde_json::Map<String, serde_json::Value> =
+                blocks.known.iter().map(|(key, ms)| (key.to_string(), json!(ms))).collect();
+            json!({"stages": report, "undetermined": blocks.undetermined, "residual_ms": blocks.residual, "ms": known})
+        });
+        let whole = json!({
+            "rows": tables.rows(), "resolutions": tables.resolutions, "checksum": format!("{:032x}", tables.checksum()), "gaps": gaps,
+            "statistics": statistics, "outliers": outliers, "blocks": blocks,
+        });
+        print(&serde_json::to_string_pretty(&whole).unwrap_or_default());
+        return Ok(());
+    }
+    print(&format!(
+        "{} rows in {} tables at {:?} pixels, {} gaps",
+        tables.rows(),
+        tables.iter().count(),
+        tables.resolutions,
+        tables.gaps.len()
+    ));
+    tables.gaps.iter().for_each(|gap| print(&format!("  {}", gap.diagnostic().message)));
+    print(
+        "stage   block     tables  loss                      ms                      MMACs                    Mparams                  ms/GMAC",
+    );
+    for s in &statistics {
+        let three = |v: Spread, d: usize| format!("{:.d$} / {:.d$} / {:.d$}", v.least, v.mean, v.most);
+        print(&format!(
+            "{:7} {:9} {:6}  {:24}  {:22}  {:23}  {:23}  {:.1}",
+            s.stage,
+            s.block,
+            s.windows,
+            three(s.loss, 4),
+            three(s.latency_ms, 3),
+            three(s.mmacs, 1),
+            three(s.mparams, 3),
+            s.ms_per_gmac
+        ));
+    }
+    print(&format!("{} rows take at least {} times what is expected", outliers.len(), arguments.factor));
+    for o in outliers.iter().take(12) {
+        print(&format!(
+            "  {}:{}  {:.4} ms instead of {:.4}  {} at {} pixels",
+            o.table, o.line, o.latency_ms, o.expected_ms, o.substage, o.resolution
+        ));
+    }
+    if let Some((blocks, report)) = &recovered {
+        let keys: usize = report.iter().map(|r| r.keys).sum();
+        let determined: usize = report.iter().map(|r| r.determined).sum();
+        print(&format!("{keys} blocks occur, {determined} are determined, largest residual {:.5} ms", blocks.residual));
+        for r in report {
+            print(&format!(
+                "  {:7} {:9} {} of {} blocks, residual {:.5} ms",
+                r.stage, r.block, r.determined, r.keys, r.residual_ms
+            ));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,151 @@
+//! The verbs of `space` as scripts and people meet them: results, refusals, an evolution that is interrupted.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+const FIXED: &str = "160=1.75,192=2.24,224=2.80";
+
+fn space(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_spaceevo-opt")).arg("space").args(arguments).output().expect("the binary starts")
+}
+
+fn code(output: &Output) -> i32 {
+    output.status.code().expect("it was not killed")
+}
+
+fn err(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).expect("UTF-8")
+}
+
+fn json(output: &Output) -> serde_json::Value {
+    assert_eq!(code(output), 0, "{}", err(output));
+    serde_json::from_slice(&output.stdout).expect("JSON")
+}
+
+/// The published tables as one binary file in a folder of its own, or `None` where they are not.
+fn tables() -> Option<(tempfile::TempDir, String)> {
+    let folder = std::env::var_os("SPACEEVO_DATA")
+        .map_or_else(|| PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../shared/data")), PathBuf::from);
+    let archive = folder.join("nas/spaceevo_block_lut_onnx_vnni.tar.gz");
+    if !archive.exists() {
+        eprintln!("skipped: the published tables are not there ({})", archive.display());
+        return None;
+    }
+    let own = tempfile::tempdir().expect("a folder");
+    let binary = own.path().join("lut.bin").display().to_string();
+    let made = space(&["tables", "onnxw", "--tables", &archive.display().to_string(), "--binary", &binary, "--json"]);
+    assert_eq!(json(&made)["rows"], 132_000);
+    Some((own, binary))
+}
+
+#[test]
+fn what_makes_no_sense_is_refused_before_anything_is_read() {
+    let with = |arguments: &[&str]| {
+        let all: Vec<&str> =
+            arguments.iter().copied().chain(["--tables", "/no/such/folder", "--fixed-ms", FIXED, "--limit", "10"]).collect();
+        space(&all)
+    };
+    for (arguments, exit, what) in [
+        (&["score", "nothing", "--choice", "0-0"][..], 2, "unknown space 'nothing'"),
+        (&["score", "onnxw", "--choice", "151122-023231"], 1, "/no/such/folder"),
+        (&["score", "onnxw", "--choice", "151122-023231", "--top", "0"], 2, "--top"),
+        (&["score", "onnxw", "--choice", "151122-023231", "--common"], 2, "--method sampled"),
+        (&["evolve", "onnxw", "--tournament", "0"], 2, "--tournament"),
+        (&["rank", "onnxw", "--method", "sampled"], 2, "--method"),
+        (&["search", "onnxw", "--top", "3", "--certify", "x"], 2, "cannot be used with"),
+    ] {
+        let refused = with(arguments);
+        assert_eq!(code(&refused), exit, "{arguments:?}: {}", err(&refused));
+        assert!(err(&refused).contains(what), "{arguments:?}: {}", err(&refused));
+    }
+    let refused =
+        space(&["score", "onnxw", "--choice", "151122-023231", "--tables", ".", "--fixed-ms", FIXED, "--limit", "-1"]);
+    assert_eq!(code(&refused), 2, "{}", err(&refused));
+    for verb in ["score", "evolve", "search", "check", "compare", "rank", "tables"] {
+        let help = space(&[verb, "--help"]);
+        assert!(code(&help) == 0 && String::from_utf8_lossy(&help.stdout).contains("Example:"), "{verb}");
+    }
+}
+
+#[test]
+fn published_tables_are_scored_searched_and_certified() {
+    let Some((folder, tables)) = tables() else { return };
+    let with = |arguments: &[&str]| {
+        space(&arguments.iter().copied().chain(["--tables", &tables, "--fixed-ms", FIXED, "--json"]).collect::<Vec<_>>())
+    };
+    let scored =
+        json(&with(&["score", "onnxw", "--choice", "151122-023231", "--limit", "10", "--limit", "15", "--replicates", "4"]));
+    assert!((scored["score"].as_f64().expect("a number") - 0.8031).abs() < 0.0016, "{scored}");
+    assert!(scored["interval_95"][0].as_f64() < scored["score"].as_f64());
+    assert_eq!(scored["limits"].as_array().expect("a list").len(), 2);
+    let sampled = ["score", "onnxw", "--choice", "151122-023231", "--limit", "10", "--method", "sampled", "--seed", "3"];
+    assert_eq!(with(&sampled).stdout, with(&sampled).stdout);
+    let poor = with(&["score", "onnxw", "--choice", "222222-000000", "--limit", "5", "--replicates", "0"]);
+    assert!(json(&poor)["score"].as_f64().expect("a number") < 1e-5 && err(&poor).contains("no subnet within 5 ms"));
+    let refused = with(&["score", "onnxw", "--choice", "161122-023231", "--limit", "10"]);
+    assert!(code(&refused) == 2 && err(&refused).contains("encoding:1:2"), "{}", err(&refused));
+
+    let proof = folder.path().join("best.cert");
+    let shown = proof.display().to_string();
+    let found = json(&with(&["search", "onnxw", "--limit", "10", "--certify", &shown, "--curve", "5"]));
+    assert_eq!((found["best"]["loss"].as_f64(), found["best"]["resolution"].as_u64()), (Some(2.3415), Some(160)));
+    assert_eq!(found["spaces"], "95551488");
+    let checked = json(&space(&["check", &shown, "--tables", &tables, "--json"]));
+    assert_eq!((checked["valid"].as_bool(), checked["best"]["loss"].as_f64()), (Some(true), Some(2.3415)));
+    let text = std::fs::read_to_string(&proof).expect("written");
+    std::fs::write(&proof, text.replacen("claim 23415", "claim 23414", 1)).expect("written");
+    let refused = space(&["check", &shown, "--tables", &tables]);
+    assert!(code(&refused) == 1 && err(&refused).contains("changed or damaged"), "{}", err(&refused));
+    let refused = with(&["search", "onnxw", "--limit", "3"]);
+    assert!(code(&refused) == 1 && err(&refused).contains("the fastest subnet takes"), "{}", err(&refused));
+    let small = json(&with(&["search", "onnxw", "--limit", "12", "--max-mmacs", "250", "--max-mparams", "5", "--top", "2"]));
+    assert!(small["complete"] == true && small["top"].as_array().expect("a list").len() == 2);
+    assert!(small["best"]["mmacs"].as_f64() <= Some(250.0) && small["best"]["mparams"].as_f64() <= Some(5.0));
+    let page = folder.path().join("compare.html");
+    let shown = page.display().to_string();
+    let compared = json(&with(&["compare", "onnxw", "--choice", "151122-023231", "--limit", "15", "--report", &shown]));
+    assert_eq!(compared[0]["space"], "onnxw-151122-023231");
+    let page = std::fs::read_to_string(&page).expect("written");
+    assert!(page.matches("<svg").count() >= 3 && page.contains("V2Res") && !page.contains("NaN"));
+}
+
+#[cfg(unix)]
+#[test]
+fn an_interrupted_evolution_is_taken_up_again_and_ends_the_same() {
+    let Some((folder, tables)) = tables() else { return };
+    let run = |log: &Path, more: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_spaceevo-opt"));
+        command.args(["space", "evolve", "onnxw", "--tables", &tables, "--fixed-ms", FIXED, "--limit", "15"]);
+        command.args(["--seed", "2", "--cycles", "400", "--population", "100", "--tournament", "20", "--json", "--log"]);
+        command.arg(log).args(more);
+        command
+    };
+    let (whole, parts) = (folder.path().join("whole.log"), folder.path().join("parts.log"));
+    let page = folder.path().join("run.html").display().to_string();
+    let done = json(&run(&whole, &["--report", &page]).output().expect("the binary starts"));
+    assert_eq!((done["evaluated"].as_u64(), done["resumed_at"].as_u64()), (Some(400), Some(0)));
+    assert!(std::fs::read_to_string(&page).expect("written").matches("<svg").count() >= 4);
+    let mut child = run(&parts, &[]).stdout(std::process::Stdio::null()).spawn().expect("the binary starts");
+    while std::fs::read_to_string(&parts).map_or(0, |t| t.lines().count()) < 30 {
+        assert!(child.try_wait().expect("a child").is_none_or(|s| s.success()));
+        std::thread::yield_now();
+    }
+    let interrupted = Command::new("kill").args(["-INT", &child.id().to_string()]).status().expect("kill is there");
+    assert!(interrupted.success());
+    child.wait().expect("it ends");
+    // Whatever was written last may be half a line.
+    let text = std::fs::read_to_string(&parts).expect("a log");
+    std::fs::write(&parts, &text[..text.len() - 7]).expect("written");
+    let resumed = json(&run(&parts, &["--resume"]).output().expect("the binary starts"));
+    assert!(resumed["resumed_at"].as_u64() >= Some(20));
+    assert_eq!((&resumed["top"], &resumed["best"]), (&done["top"], &done["best"]));
+    assert_eq!(std::fs::read(&parts).expect("a log"), std::fs::read(&whole).expect("a log"));
+    let refused = run(&parts, &[]).output().expect("the binary starts");
+    assert!(code(&refused) == 1 && err(&refused).contains("--force"), "{}", err(&refused));
+    let refused = run(&parts, &["--resume", "--a", "0.02"]).output().expect("the binary starts");
+    assert!(code(&refused) == 1 && err(&refused).contains("other settings"), "{}", err(&refused));
+    let text = std::fs::read_to_string(&parts).expect("a log").replacen("score 0.3", "score 0.9", 1);
+    std::fs::write(&parts, text).expect("written");
+    let refused = run(&parts, &["--resume"]).output().expect("the binary starts");
+    assert!(code(&refused) == 1 && err(&refused).contains("parts.log:"), "{}", err(&refused));
+}
