@@ -14,6 +14,7 @@ pub mod product;
 pub mod quantize;
 pub mod registry;
 pub mod rewrite;
+pub mod rule;
 pub mod shuffle;
 pub mod target;
 mod upgrade;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::pass::Pass;
 
+mod apply_rules;
 mod calibrate;
 mod canonicalize_arith;
 mod correct_bias;
@@ -53,6 +54,7 @@ mod upgrade_opset;
 /// Every pass that ships, alphabetical.
 pub(crate) fn all() -> Vec<Arc<dyn Pass>> {
     vec![
+        Arc::new(apply_rules::ApplyRules),
         Arc::new(calibrate::Calibrate),
         Arc::new(canonicalize_arith::CanonicalizeArith),
         Arc::new(correct_bias::CorrectBias),

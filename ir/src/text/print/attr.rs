@@ -6,13 +6,19 @@ use crate::attr::{Attr, Attrs};
 use crate::text::print::Writer;
 use crate::text::print::ty::shown;
 use crate::text::{REF_KINDS, list_of};
+use crate::types::Symbol;
 
 /// Words that with a parenthesis after them start something else than a call of a function.
 const TAKEN: [&str; 4] = ["sparse(", "ref(", "word(", "expr("];
 
 impl Writer<'_> {
-    pub(super) fn attrs(&mut self, attrs: &Attrs) {
+    /// Attributes, and in rules the name of the remaining ones.
+    pub(super) fn attrs(&mut self, attrs: &Attrs, rest: Option<&Symbol>) {
         self.push("{");
+        if let Some(rest) = rest {
+            self.name("..$", rest);
+            self.push(if attrs.is_empty() { "" } else { ", " });
+        }
         self.join(attrs, |w, (name, attr)| w.setting(name, |w| w.attr(attr)));
         self.push("}");
     }
