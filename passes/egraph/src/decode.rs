@@ -31,13 +31,9 @@ pub(crate) fn decode(
     maker: &dyn Fn(&Node) -> String,
 ) {
     let space = &encoded.space;
-    let canonical = |node: &Node| {
-        let children = node.children.iter().map(|&id| space.egraph.find(id)).collect();
-        Node { head: node.head, children }
-    };
     let mut ops: BTreeMap<Node, OpId> = BTreeMap::new();
     for (&op, node) in &encoded.nodes {
-        ops.entry(canonical(node)).or_insert(op);
+        ops.entry(space.canonical(node)).or_insert(op);
     }
     // The values of each class, in the order of the graph.
     let mut olds: BTreeMap<usize, Vec<ValueId>> = BTreeMap::new();
@@ -52,7 +48,7 @@ pub(crate) fn decode(
     for number in sequence(graph, encoded, classes, choice, order, &ops) {
         let Some(node) = choice[number].map(|index| &classes.nodes[number][index]) else { continue };
         let child = |id: Id| values.get(&classes.number[&space.egraph.find(id)]).copied();
-        let kept = ops.get(&canonical(node)).copied();
+        let kept = ops.get(&space.canonical(node)).copied();
         if let Some(op) = kept {
             if next == Some(op) {
                 next = following(graph, op);
@@ -121,8 +117,7 @@ fn sequence(
     let mut first: Vec<(usize, usize)> = Vec::new();
     for &number in order {
         let Some(node) = chosen(number) else { continue };
-        let children = node.children.iter().map(|&id| space.egraph.find(id)).collect();
-        if let Some(op) = ops.get(&Node { head: node.head, children }) {
+        if let Some(op) = ops.get(&space.canonical(node)) {
             first.push((place.get(op).copied().unwrap_or(usize::MAX), number));
         }
     }

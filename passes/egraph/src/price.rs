@@ -6,16 +6,13 @@
 //! takes as long as an Add of as many numbers: it reads and writes them once. One that only sees the same numbers in another
 //! shape takes the shortest call that there is.
 
-use std::cell::RefCell;
-use std::collections::BTreeMap;
-
 use egg::Id;
 use spaceevo_ir::{Dim, Graph, NewOp, OpId, Place, ValueId};
 use spaceevo_passes::Target;
 use spaceevo_passes::price::{Price, Prices, gate_of_silu};
 use spaceevo_passes::quantize::placement::Placement;
 
-use crate::space::{Head, Node, Space};
+use crate::space::{Node, Space};
 
 /// Ops that move nothing.
 const VIEWS: &[&str] = &["Reshape", "Flatten", "Squeeze", "Unsqueeze", "Identity", "Dropout"];
@@ -26,7 +23,6 @@ pub(crate) struct Pricer<'a> {
     prices: &'a Prices,
     pass: &'a Price,
     call: f64,
-    known: RefCell<BTreeMap<(u32, Vec<String>), f64>>,
 }
 
 impl<'a> Pricer<'a> {
@@ -35,7 +31,7 @@ impl<'a> Pricer<'a> {
         let prices = target.prices.as_ref()?;
         let call = prices.float.values().map(|price| price.call).filter(|&call| call > 0.0).fold(f64::INFINITY, f64::min);
         let pass = prices.float.get("onnx.Add")?;
-        Some(Pricer { target, prices, pass, call: if call.is_finite() { call } else { 0.0 }, known: RefCell::default() })
+        Some(Pricer { target, prices, pass, call: if call.is_finite() { call } else { 0.0 } })
     }
 
     /// The part of a price by which a change must win.
@@ -43,75 +39,44 @@ impl<'a> Pricer<'a> {
         self.prices.margin
     }
 
-    /// The price of a node, whatever reads it.
+    /// The price of a node, whatever reads it: that of its op alone, behind what may have made its operands.
     pub(crate) fn node(&self, space: &Space, node: &Node) -> f64 {
-        let Head::Op { name, attrs, present, ty } = space.head(node.head) else { return 0.0 };
+        let Some((name, attrs, present, ty)) = space.op(node) else { return 0.0 };
         if node.children.iter().all(|&child| space.fact(child).constant) {
             return 0.0;
         }
-        // The price depends on what is read, and on what may have made it.
-        let maker = |child: Id| {
-            let made = space.egraph[space.egraph.find(child)].nodes.iter().filter_map(|node| space.op(node).map(|op| op.0));
-            let before =
-                made.filter(|name| name.is_onnx("Conv") || name.is_onnx("Sigmoid") || self.target.ops.is_integer(name));
-            before.min_by_key(|name| (!name.is_onnx("Sigmoid"), !name.is_onnx("Conv"), (*name).clone()))
-        };
-        let shown = |child: Id| format!("{} {:?} {:?}", space.fact(child).ty, maker(child), space.fact(child).constant);
-        let mut key: Vec<String> = node.children.iter().map(|&child| shown(child)).collect();
-        key.push(format!("{:?}", self.gate(space, node)));
-        if let Some(&known) = self.known.borrow().get(&(node.head, key.clone())) {
-            return known;
-        }
         let mut alone = Graph::new("alone");
         alone.meta.opsets = space.egraph.analysis.opsets.clone();
-        let body = alone.body();
-        let gate = self.gate(space, node);
-        let mut operands: Vec<Option<ValueId>> = Vec::new();
-        for operand in Space::operands(present, node) {
-            operands.push(operand.map(|child| {
-                let ty = space.fact(child).ty.clone();
-                match maker(child).filter(|name| !name.is_onnx("Sigmoid")) {
-                    Some(before) => {
-                        let op = alone.insert(Place::End(body), NewOp::new(before.clone()).result("", ty));
-                        alone.op(op).result()
-                    }
-                    None => alone.add_input(body, "", ty),
-                }
-            }));
-        }
-        let op = alone.insert(
-            Place::End(body),
-            NewOp::new(name.clone()).attrs(attrs.clone()).operands(operands.clone()).result("", ty.clone()),
-        );
-        let mut price = self.op(&alone, op);
-        // A product with the sigmoid of its other operand is paid with that sigmoid.
-        if let Some(x) = gate.and_then(|gate| operands.get(1 - gate).copied().flatten()) {
-            let sigmoid = alone.insert(Place::Before(op), NewOp::onnx("Sigmoid").operand(x).result("", ty.clone()));
-            let alone_price = self.op(&alone, sigmoid);
-            let result = alone.op(sigmoid).result();
-            alone.set_operand(op, gate.unwrap_or(0), Some(result));
-            debug_assert!(gate_of_silu(&alone, op).is_some());
-            price = (self.op(&alone, op) - alone_price).max(0.0);
-        }
-        self.known.borrow_mut().insert((node.head, key), price);
-        price
+        let operands: Vec<Option<ValueId>> = Space::operands(present, node)
+            .into_iter()
+            .map(|operand| operand.map(|child| self.operand(space, child, &mut alone)))
+            .collect();
+        let end = Place::End(alone.body());
+        let new = NewOp::new(name.clone()).attrs(attrs.clone()).operands(operands.clone()).result("", ty.clone());
+        let op = alone.insert(end, new);
+        let price = self.op(&alone, op);
+        let Some((gate, Some(x))) = gate(space, node).map(|gate| (gate, operands[1 - gate])) else { return price };
+        // A product with the sigmoid of its other operand is paid together with it, and the sigmoid pays its own part.
+        let sigmoid = alone.insert(Place::Before(op), NewOp::onnx("Sigmoid").operand(x).result("", ty.clone()));
+        let own = self.op(&alone, sigmoid);
+        let result = alone.op(sigmoid).result();
+        alone.set_operand(op, gate, Some(result));
+        (self.op(&alone, op) - own).max(0.0)
     }
 
-    /// Which operand of a product is the sigmoid of the other.
-    fn gate(&self, space: &Space, node: &Node) -> Option<usize> {
-        let (name, ..) = space.op(node)?;
-        let [a, b] = node.children[..] else { return None };
-        let is_gate = |x: Id, gate: Id| {
-            let class = &space.egraph[space.egraph.find(gate)];
-            class.nodes.iter().any(|node| {
-                space.op(node).is_some_and(|(name, ..)| name.is_onnx("Sigmoid"))
-                    && node.children.first().is_some_and(|&of| space.egraph.find(of) == space.egraph.find(x))
-            })
-        };
-        if !name.is_onnx("Mul") {
-            return None;
+    /// A value of a class's type, made by an op that others may run together with, if one such can make it.
+    fn operand(&self, space: &Space, child: Id, alone: &mut Graph) -> ValueId {
+        let class = &space.egraph[space.egraph.find(child)];
+        let names = class.nodes.iter().filter_map(|node| space.op(node).map(|(name, ..)| name));
+        let makers = names.filter(|name| name.is_onnx("Conv") || self.target.ops.is_integer(name));
+        let (ty, body) = (class.data.ty.clone(), alone.body());
+        match makers.min_by_key(|name| (!name.is_onnx("Conv"), (*name).clone())) {
+            Some(name) => {
+                let op = alone.insert(Place::End(body), NewOp::new(name.clone()).result("", ty));
+                alone.op(op).result()
+            }
+            None => alone.add_input(body, "", ty),
         }
-        if is_gate(a, b) { Some(1) } else { is_gate(b, a).then_some(0) }
     }
 
     /// The price of an op of a graph.
@@ -172,6 +137,22 @@ impl<'a> Pricer<'a> {
         let record = graph.op(op);
         let constant = record.operands().iter().flatten().all(|&v| graph.value(v).is_const());
         if constant || record.results().is_empty() || is_gate(graph, op) { 0.0 } else { self.unpriced(graph, op) }
+    }
+}
+
+/// Which operand of a product is the sigmoid of the other.
+fn gate(space: &Space, node: &Node) -> Option<usize> {
+    let (name, ..) = space.op(node)?;
+    let [a, b] = node.children[..] else { return None };
+    let is_gate = |x: Id, gate: Id| {
+        let sigmoid = |node: &&Node| space.op(node).is_some_and(|(name, ..)| name.is_onnx("Sigmoid"));
+        let reads = |node: &Node| node.children.first().is_some_and(|&of| space.egraph.find(of) == space.egraph.find(x));
+        space.egraph[space.egraph.find(gate)].nodes.iter().filter(sigmoid).any(reads)
+    };
+    match name.is_onnx("Mul") {
+        true if is_gate(a, b) => Some(1),
+        true if is_gate(b, a) => Some(0),
+        _ => None,
     }
 }
 

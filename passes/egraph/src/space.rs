@@ -179,6 +179,11 @@ impl Space {
         }
     }
 
+    /// The node with the classes that it reads by their present numbers.
+    pub(crate) fn canonical(&self, node: &Node) -> Node {
+        node.clone().map_children(|id| self.egraph.find(id))
+    }
+
     /// The operands of a node, absent ones included.
     pub(crate) fn operands(present: &[bool], node: &Node) -> Vec<Option<Id>> {
         let mut children = node.children.iter().copied();

@@ -127,7 +127,7 @@ impl<T: Terms> Asked<'_, T> {
             "averages" => {
                 let Made { name, attrs, .. } = self.made(0)?;
                 let zeros = |key| attrs.get(key).is_none_or(|a| a.as_ints().is_some_and(|l| l.iter().all(|&n| n == 0)));
-                let clean = zeros("count_include_pad") && attrs.get("count_include_pad").is_none_or(|a| *a == Attr::Int(0));
+                let clean = attrs.get("count_include_pad").is_none_or(|a| *a == Attr::Int(0));
                 name.is_onnx("GlobalAveragePool")
                     || name.is_onnx("AveragePool") && (clean || zeros("pads") && !attrs.contains_key("auto_pad"))
             }
