@@ -4,10 +4,10 @@
 //! written again; [`convert`](mod@convert) does the whole job with calibration and verification.
 //!
 //! ```no_run
-//! use spaceevo::{Manager, Pipeline, Registry, SaveOptions, Target};
+//! use spaceevo::{Manager, Pipeline, SaveOptions, Target};
 //!
 //! # fn main() -> Result<(), Vec<spaceevo::Diagnostic>> {
-//! let registry = Registry::standard();
+//! let registry = spaceevo::registry();
 //! let target = Target::named("x86-vnni").expect("a shipped target");
 //! let pipeline = Pipeline::parse("@simplify", &registry).map_err(|d| vec![d])?;
 //! let mut graph = spaceevo::load("model.onnx")?.graph;
@@ -35,7 +35,15 @@ pub use spaceevo_ir::{Diagnostic, Graph};
 pub use spaceevo_passes::{Manager, Pass, Pipeline, Registry, Report, Target};
 
 pub use spaceevo_cost as cost;
+pub use spaceevo_egraph as egraph;
 pub use spaceevo_ir as ir;
 pub use spaceevo_onnx as onnx;
 pub use spaceevo_passes as passes;
 pub use spaceevo_search as search;
+
+/// Everything that ships: the passes and named pipelines of [`Registry::standard`], and `saturate`, which has a crate of its own.
+pub fn registry() -> Registry {
+    let mut registry = Registry::standard();
+    registry.add(egraph::Saturate);
+    registry
+}

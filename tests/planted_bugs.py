@@ -46,8 +46,22 @@ BUGS = [
     ("placement forgets what a conversion back costs", "quantize/cut.rs", "network.pay(stored, twin, price);", "network.pay(stored, twin, price * 0.5);"),
     ("placement forgets the transposes around sums", "quantize/cut.rs", "suited, sum.transposes)", "suited, 0.0)"),
     ("placement ignores the layout of convolutions", "quantize/cut.rs", "if bridge.maker.blocked { bridge.layout }", "if false { bridge.layout }"),
+    ("a rule puts a value in the place of one that is stored otherwise", "rule/build.rs",
+     "made.quant() == wanted.quant()", "true"),
+    ("a rule composes permutations backwards", "rule/expression.rs",
+     "q.iter().map(pick)", "p.iter().map(|&i| q.get(i as usize).copied())"),
+    ("a rule takes types for alike that are stored otherwise", "rule/guard.rs",
+     "|pair| pair[0] == pair[1]", "|pair| pair[0].0 == pair[1].0"),
+    ("a rule takes a falling function for a rising one", "rule/guard.rs",
+     "|slope| slope >= 0.0", "|slope| slope >= -9.0"),
+    ("a rule that rounds is applied to stored numbers", "rule/matching.rs",
+     "rule.effect == Effect::Rounding && stored", "false && stored"),
+    ("a rule forgets that a pool counts its padding", "rule/guard.rs",
+     'attrs.get("count_include_pad").is_none_or(|a| *a == Attr::Int(0))', "true"),
+    ("a rule takes a convolution of many taps for one of one", "rule/guard.rs",
+     "plain && weights.get(2..)?.iter().all(|&k| k == 1)", "plain"),
 ]  # fmt: skip
-TESTS = ["--lib", "--test", "golden", "--test", "lower", "--test", "lift"]
+TESTS = ["--lib", "--test", "golden", "--test", "lower", "--test", "lift", "--test", "rules"]
 root = pathlib.Path(__file__).resolve().parent.parent
 
 

@@ -13,17 +13,27 @@ const ARROWS: &[(&str, &str, &[&str])] = &[
     ("spaceevo-onnx", "ir/onnx", &["spaceevo-ir"]),
     ("spaceevo-passes", "passes", &["spaceevo-ir"]),
     ("spaceevo-cost", "passes/cost", &["spaceevo-ir", "spaceevo-onnx", "spaceevo-passes"]),
+    ("spaceevo-egraph", "passes/egraph", &["spaceevo-ir", "spaceevo-passes"]),
     ("spaceevo-search", "passes/search", &["spaceevo-ir", "spaceevo-passes"]),
     ("spaceevo-testkit", "tests/kit", &["spaceevo-ir", "spaceevo-passes"]),
     (
         "spaceevo",
         ".",
-        &["spaceevo-ir", "spaceevo-onnx", "spaceevo-passes", "spaceevo-cost", "spaceevo-search", "spaceevo-testkit"],
+        &[
+            "spaceevo-ir",
+            "spaceevo-onnx",
+            "spaceevo-passes",
+            "spaceevo-cost",
+            "spaceevo-egraph",
+            "spaceevo-search",
+            "spaceevo-testkit",
+        ],
     ),
 ];
 
 /// Dependencies that only one crate may have.
-const HOMES: &[(&str, &str)] = &[("clap", "."), ("prost", "ir/onnx"), ("tract-onnx", "passes/cost"), ("ort", "passes/cost")];
+const HOMES: &[(&str, &str)] =
+    &[("clap", "."), ("prost", "ir/onnx"), ("tract-onnx", "passes/cost"), ("ort", "passes/cost"), ("egg", "passes/egraph")];
 
 fn dependencies(folder: &str) -> BTreeSet<String> {
     let text = std::fs::read_to_string(root().join(folder).join("Cargo.toml")).unwrap();

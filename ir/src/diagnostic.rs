@@ -94,6 +94,7 @@ pub const CODES: &[(&str, &str)] = &[
     ("const-type", "The numbers of a constant are not of the element type or shape that its type says."),
     ("diff-outputs", "The outputs of two models cannot be compared: their number or their shapes differ."),
     ("effect-not-allowed", "A pass may change the numbers more than --allow permits."),
+    ("egraph-time", "An e-graph stopped growing because its time was up: another run may stop elsewhere."),
     ("evolution-log", "The log of an evolution was changed or damaged, or belongs to another evolution."),
     ("file-format", "A file's name does not say its format, or its bytes are of none that is known."),
     ("file-io", "A file cannot be read or written: it is missing, no regular file, not permitted, or the disk is full."),
@@ -157,6 +158,10 @@ pub const CODES: &[(&str, &str)] = &[
         "A quantized type is malformed: a scale that is not positive, lists that do not fit the axis, a zero point out of range.",
     ),
     ("region-arity", "A region takes or yields more or fewer values than its op says."),
+    (
+        "rule-invalid",
+        "A rewrite rule cannot be compiled: its effect, a condition, or what it replaces is not as `passes/rules/README.md` says.",
+    ),
     ("runtime-input", "The tensors given to a model are not as many, or not of the types and shapes, that it declares."),
     ("runtime-library", "The shared library of ONNX Runtime that was named or found cannot be loaded, or is too old."),
     ("runtime-load", "A runtime refuses a model: usually for an operator or type that it does not have."),

@@ -6,7 +6,9 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use kit::{Random, check_expectations, random_graph, testdata};
-use spaceevo_ir::text::{BlobHash, Limits, NoBlobs, PrintOptions, parse, parse_within, print, print_to, render};
+use spaceevo_ir::text::{
+    BlobHash, Limits, NoBlobs, PrintOptions, parse, parse_rules, parse_within, print, print_rule, print_to, render,
+};
 use spaceevo_ir::{Graph, Tensor};
 
 fn read(text: &str) -> Graph {
@@ -217,4 +219,32 @@ fn damaged_texts_do_no_harm() {
         }
     }
     assert!(parsed > 200, "only {parsed} damaged texts still parse");
+}
+
+#[test]
+fn rules_print_as_they_read() {
+    let text = "/// [f(x), …] = f([x, …])\n/// One call.\nrule join : exact {\n  match {\n    %fs = any.f %xs, ..%more {..$f, alpha = $a}\n    \
+                %y = onnx.Concat ..%fs {axis = 1}\n  }\n  where alike(%fs, %y), extent(%y, 1, $n), identity(compose($p, $p))\n  \
+                replace %y {\n    %zero = const 0.0 : f32[]\n    %c = onnx.Concat ..%xs, %zero {axis = 1} like %xs\n    \
+                %z = any.f %c, ..%more {..$f, alpha = $a + 1}\n    yield %z\n  }\n}\n";
+    let rules = parse_rules(text, "-").unwrap_or_else(|found| panic!("{found:#?}"));
+    assert_eq!(print_rule(&rules[0]), text);
+    assert_eq!((rules[0].pattern().len(), rules[0].guards.len()), (2, 3));
+    // What rules alone may say is no graph.
+    for wrong in ["%y = onnx.Relu ..%x", "%y = onnx.Relu %x {..$rest}", "%y = onnx.Relu %x like %x"] {
+        let text = format!("graph @main(%x: f32[1]) {{\n  {wrong}\n  return %y\n}}\n");
+        assert!(parse(&text, "-", &NoBlobs).graph.is_none(), "{wrong}");
+    }
+}
+
+#[test]
+fn broken_rules_are_reported_and_never_panic() {
+    let text = "/// a\nrule a : exact {\n  match {\n    %y = onnx.Relu %x\n  }\n  where rank(%q, 4)\n  replace %y { yield %x }\n}\n\
+                rule b : exact {\n  match {\n    %y = onnx.Relu %x\n  }\n  replace %y { yield %z }\n}\n";
+    let found: Vec<String> = parse_rules(text, "r").unwrap_err().iter().map(|d| format!("{} {}", d.code, d.loc)).collect();
+    assert_eq!(found, ["text-unknown-value r:6:14", "text-unknown-value r:13:22"]);
+    // Cut anywhere, it is an error or shorter; never the end of the program.
+    for end in 0..text.len() {
+        let _ = parse_rules(&text[..end], "r");
+    }
 }

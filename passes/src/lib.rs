@@ -15,6 +15,7 @@ pub mod product;
 pub mod quantize;
 pub mod registry;
 pub mod rewrite;
+pub mod rule;
 pub mod shuffle;
 pub mod target;
 pub mod unfold;

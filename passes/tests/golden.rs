@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use spaceevo_egraph::Saturate;
 use spaceevo_passes::Registry;
 use spaceevo_testkit::golden::Case;
 
@@ -10,10 +11,16 @@ fn folder() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../testdata/golden")
 }
 
+fn registry() -> Registry {
+    let mut registry = Registry::standard();
+    registry.add(Saturate);
+    registry
+}
+
 /// `GOLDEN=fold-conv-bn cargo test -p spaceevo-passes --test golden` runs the cases whose path holds that word.
 #[test]
 fn cases_hold() {
-    let registry = Registry::standard();
+    let registry = registry();
     let only = std::env::var("GOLDEN").unwrap_or_default();
     let mut failures = Vec::new();
     for case in Case::all(&folder()).unwrap() {
@@ -50,7 +57,7 @@ fn cases_hold() {
 
 #[test]
 fn every_pass_has_a_case_that_rewrites_and_one_that_declines() {
-    let registry = Registry::standard();
+    let registry = registry();
     let mut found: BTreeMap<&str, (bool, bool)> = registry.passes().map(|p| (p.info().name, (false, false))).collect();
     for case in Case::all(&folder()).unwrap() {
         let home = case.file.parent().unwrap().file_name().unwrap().to_str().unwrap().to_owned();
@@ -70,7 +77,7 @@ fn every_pass_has_a_case_that_rewrites_and_one_that_declines() {
 
 #[test]
 fn every_folder_is_a_pass_or_a_pipeline() {
-    let registry = Registry::standard();
+    let registry = registry();
     for entry in std::fs::read_dir(folder()).unwrap() {
         let name = entry.unwrap().file_name().into_string().unwrap();
         assert!(

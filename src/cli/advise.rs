@@ -5,7 +5,6 @@ use std::path::PathBuf;
 use clap::Args;
 use spaceevo::advise::advise;
 use spaceevo::file::load;
-use spaceevo::passes::Registry;
 
 use super::arguments::{default_target, find_target, shown};
 use super::{Failure, print, show};
@@ -32,7 +31,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let target = find_target(&arguments.target)?;
     let loaded = load(&arguments.input)?;
     loaded.warnings.iter().for_each(show);
-    let advice = advise(&loaded.graph, &target, &Registry::standard())?;
+    let advice = advise(&loaded.graph, &target, &spaceevo::registry())?;
     if arguments.json {
         print(&serde_json::to_string_pretty(&advice).unwrap_or_default());
         return Ok(());

@@ -2,7 +2,7 @@
 
 use clap::{Args, CommandFactory};
 use clap_complete::Shell;
-use spaceevo::passes::{Registry, Target};
+use spaceevo::passes::Target;
 
 use super::{Cli, Failure, print};
 
@@ -19,7 +19,7 @@ pub(crate) struct Arguments {
 
 /// Runs the command.
 pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
-    let registry = Registry::standard();
+    let registry = spaceevo::registry();
     // Leaked: clap keeps names for as long as the program runs, which is not long.
     let pipelines = registry.pipelines().map(|(name, _)| &*format!("@{name}").leak());
     let passes: Vec<&'static str> = registry.passes().map(|p| p.info().name).chain(pipelines).collect();

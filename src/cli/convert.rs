@@ -6,7 +6,7 @@ use clap::Args;
 use spaceevo::convert::{Job, Options, Writing, convert, html};
 use spaceevo::file::{refuse_existing, write_whole};
 use spaceevo::onnx;
-use spaceevo::passes::{Effect, Registry};
+use spaceevo::passes::Effect;
 
 use super::arguments::{default_target, find_target, usage};
 use super::progress::Bar;
@@ -122,7 +122,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
         samples: &*calibration.source,
         origin: calibrate.display().to_string(),
         evaluate: labelled.as_deref(),
-        registry: &Registry::standard(),
+        registry: &spaceevo::registry(),
         runtime: &*calibration.runtime,
     };
     let report = convert(&job, &options, &Bar::new(arguments.json))?;

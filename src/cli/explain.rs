@@ -1,15 +1,18 @@
-//! `explain`: the manual page of a pass, a pipeline, a target, or a diagnostic.
+//! `explain`: the manual page of a pass, a pipeline, a rule, a target, or a diagnostic.
 
 use clap::Args;
 use serde_json::{Value, json};
 use spaceevo::ir::diagnostic::{self, CODES};
+use spaceevo::ir::text::print_rule;
 use spaceevo::ir::verify::Form;
-use spaceevo::passes::{OptionKind, PassInfo, Registry, Target};
+use spaceevo::passes::rule::guard::GUARDS;
+use spaceevo::passes::rule::{self, Rule};
+use spaceevo::passes::{Effect, OptionKind, PassInfo, Target};
 
 use super::arguments::unknown;
 use super::{Failure, print};
 
-/// Explain a pass, a pipeline, a target, or the code of a diagnostic.
+/// Explain a pass, a pipeline, a rule, a target, or the code of a diagnostic.
 #[derive(Args)]
 #[command(after_help = "Examples:\n  spaceevo-opt explain drop-dead\n  spaceevo-opt explain onnx-cycle")]
 pub(crate) struct Arguments {
@@ -22,7 +25,7 @@ pub(crate) struct Arguments {
 
 /// Runs the command.
 pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
-    let registry = Registry::standard();
+    let registry = spaceevo::registry();
     let name = arguments.name.trim_start_matches('@');
     let mut pages: Vec<(Value, String)> = Vec::new();
     if let Some(pass) = registry.pass(name) {
@@ -32,6 +35,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
         let doc = registry.pipeline_doc(name).unwrap_or_default();
         let page = format!("pipeline @{name}\n\n{}\n\n  {}", indent(doc), text.replace("),", "),\n  "));
         pages.push((json!({"kind": "pipeline", "name": name, "doc": doc, "pipeline": text}), page));
+    }
+    if let Some(rule) = rule::named(name) {
+        pages.push(rule_page(rule));
     }
     if let Some(target) = Target::named(name) {
         pages.push(target_page(&target));
@@ -46,6 +52,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
         let targets: Vec<&'static str> = Target::names().collect();
         let mut known: Vec<&str> = registry.passes().map(|p| p.info().name).collect();
         known.extend(registry.pipelines().map(|(name, _)| name));
+        known.extend(rule::shipped().iter().map(Rule::name));
         known.extend_from_slice(&targets);
         known.extend(CODES.iter().map(|(code, _)| *code));
         return Err(unknown("name", name, &known));
@@ -62,7 +69,7 @@ fn form(form: Form) -> String {
 
 fn pass_page(info: &PassInfo) -> (Value, String) {
     let mut page = format!("pass {}: {}\n\n{}\n", info.name, info.summary, indent(info.doc));
-    page.push_str(&format!("\n  effect   {} ({})\n", info.effect.word(), effect_meaning(info)));
+    page.push_str(&format!("\n  effect   {} ({})\n", info.effect.word(), effect_meaning(info.effect)));
     page.push_str(&format!("  accepts  graphs of form {}\n", form(info.accepts)));
     page.push_str(&format!("  leaves   graphs of form {}\n", form(info.leaves.max(info.accepts))));
     if !info.options.is_empty() {
@@ -88,9 +95,25 @@ fn pass_page(info: &PassInfo) -> (Value, String) {
     (value, page.trim_end().to_owned())
 }
 
-fn effect_meaning(info: &PassInfo) -> &'static str {
-    use spaceevo::passes::Effect;
-    match info.effect {
+/// A rule as it is written, and what its conditions mean.
+fn rule_page(rule: &Rule) -> (Value, String) {
+    let text = print_rule(&rule.text);
+    let effect = rule.effect;
+    let mut page = format!("rule {}: {}\n\n{}", rule.name(), rule.summary(), indent(&text));
+    page.push_str(&format!("\n\n  effect   {} ({})", effect.word(), effect_meaning(effect)));
+    let mut conditions = Vec::new();
+    for (name, _, _, says) in GUARDS.iter().filter(|(name, ..)| rule.text.guards.iter().any(|guard| &*guard.name == *name)) {
+        page.push_str(&format!("\n  {name}   {says}"));
+        conditions.push(json!({"name": name, "says": says}));
+    }
+    let value = json!({
+        "kind": "rule", "name": rule.name(), "doc": rule.text.doc, "effect": effect.word(), "text": text, "conditions": conditions,
+    });
+    (value, page)
+}
+
+fn effect_meaning(effect: Effect) -> &'static str {
+    match effect {
         Effect::Exact => "bit for bit the same numbers",
         Effect::Rounding => "the same real function, in another order of rounding",
         Effect::Approximate => "within a stated tolerance",

@@ -4,11 +4,12 @@ use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 use spaceevo::cost::runtime::available;
 use spaceevo::ir::diagnostic::CODES;
-use spaceevo::passes::{Registry, Target};
+use spaceevo::passes::Target;
+use spaceevo::passes::rule::shipped;
 
 use super::{Failure, print};
 
-/// List passes, targets, pipelines, diagnostics or runtimes.
+/// List passes, rules, targets, pipelines, diagnostics or runtimes.
 #[derive(Args)]
 #[command(after_help = "Example:\n  spaceevo-opt list passes")]
 pub(crate) struct Arguments {
@@ -24,6 +25,8 @@ pub(crate) struct Arguments {
 enum What {
     /// Passes, with their effect on the numbers
     Passes,
+    /// Rewrite rules, with their effect on the numbers
+    Rules,
     /// Devices with their runtimes
     Targets,
     /// Named pipelines
@@ -59,11 +62,15 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
 }
 
 fn rows(what: What) -> Vec<Value> {
-    let registry = Registry::standard();
+    let registry = spaceevo::registry();
     match what {
         What::Passes => registry
             .passes()
             .map(|p| json!({"name": p.info().name, "effect": p.info().effect.word(), "summary": p.info().summary}))
+            .collect(),
+        What::Rules => shipped()
+            .iter()
+            .map(|rule| json!({"name": rule.name(), "effect": rule.effect.word(), "summary": rule.summary()}))
             .collect(),
         What::Targets => Target::names()
             .filter_map(Target::named)

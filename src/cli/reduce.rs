@@ -63,7 +63,7 @@ enum Behaviour {
 
 /// Runs the command.
 pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
-    let registry = Registry::standard();
+    let registry = spaceevo::registry();
     let target = find_target(&arguments.target)?;
     let pipeline = Pipeline::parse(&arguments.pipeline, &registry).map_err(Failure::Usage)?;
     refuse_existing(&arguments.output, arguments.force)?;

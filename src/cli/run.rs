@@ -11,7 +11,7 @@ use spaceevo::inspect::{inspect, operators};
 use spaceevo::ir::text::{PrintOptions, print as print_ir};
 use spaceevo::ir::{Diagnostic, Graph, Severity, view};
 use spaceevo::line_diff;
-use spaceevo::passes::{Manager, Observer, Pipeline, Registry, Report};
+use spaceevo::passes::{Manager, Observer, Pipeline, Report};
 
 use super::arguments::{default_target, find_target, shown, unknown, usage};
 use super::dump::Dump;
@@ -105,7 +105,7 @@ enum Emit {
 
 /// Runs the command.
 pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
-    let registry = Registry::standard();
+    let registry = spaceevo::registry();
     let target = find_target(&arguments.target)?;
     let pipeline = Pipeline::parse(&arguments.pipeline, &registry).map_err(Failure::Usage)?;
     for name in arguments.print_ir_before.iter().chain(&arguments.print_ir_after) {

@@ -34,7 +34,7 @@ enum Outcome {
 
 /// Runs the command.
 pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
-    let registry = Registry::standard();
+    let registry = spaceevo::registry();
     let mut cases = Vec::new();
     for path in &arguments.paths {
         let found = if path.is_dir() { Case::all(path) } else { Case::read(path).map(|case| vec![case]) };

@@ -1,7 +1,7 @@
 //! The main job: a float model and samples go in, a verified INT8 model comes out.
 //!
 //! ```text
-//! read ─▶ @simplify ─▶ calibrate ─▶ quantize ─▶ @suit-kernels ─▶ lower
+//! read ─▶ @simplify ─▶ saturate ─▶ calibrate ─▶ quantize ─▶ @suit-kernels ─▶ lower
 //!      ─▶ write beside the output ─▶ verify on held-out samples ─▶ move
 //! ```
 
@@ -151,7 +151,8 @@ impl Options {
 
 /// What happens before calibration.
 pub(crate) const PREPARE: &str = "freeze-inputs,infer-shapes,upgrade-opset{to=17},@simplify,lower-matmul,cancel-transposes,\
-     merge-reshapes,drop-identity,fold-conv-affine,sink-avg-pool,sink-channel-shuffle{gather=true},infer-shapes,drop-dead";
+     merge-reshapes,drop-identity,fold-conv-affine,sink-avg-pool,sink-channel-shuffle{gather=true},infer-shapes,\
+     saturate,fold-constants,drop-dead";
 
 /// Told what is going on, so that a person can see it.
 pub trait Progress {
@@ -181,7 +182,7 @@ pub struct Job<'a> {
     pub origin: String,
     /// Labelled inputs to measure accuracy on, if there are any.
     pub evaluate: Option<&'a dyn SampleSource>,
-    /// Passes and pipelines.
+    /// Passes and pipelines, those of [`crate::registry`] among them.
     pub registry: &'a Registry,
     /// Runs float models while calibrating, and both models while verifying.
     pub runtime: &'a dyn Runtime,

@@ -24,6 +24,11 @@
 //!           | "sparse(" dims "," tensor literal "," tensor literal ")"
 //! list      = [ "ints" | "floats" | "strs" | "tensors" | "types" | "list" ] "[" [ attr { "," attr } ] "]"
 //! loc       = "loc(" ( file "," node | file "," line "," column | pass { "," loc } | "?" ) ")"
+//! rules     = { rule }                                    a file of its own: see [`rule`]
+//! rule      = "rule" name ":" effect "{" "match" "{" { stmt } "}" [ "where" guard { "," guard } ] replace "}"
+//! replace   = "replace" %name { "," %name } body
+//! guard     = name "(" [ ( %name | expr ) { "," … } ] ")"
+//!             in rules, operands may be "..%xs", attributes "{..$rest, name = attr}", and "like %x" may stand behind types
 //! ```
 //!
 //! Reserved, because search spaces will need them: `block` and `let`, the domains `window(…)` and `by $p {…}`, indexed
@@ -38,10 +43,11 @@ mod lexer;
 mod parse;
 mod print;
 mod render;
+pub mod rule;
 
 pub use blob::{BlobHash, BlobSink, BlobSource, NoBlobs};
-pub use parse::{Limits, Parsed, parse, parse_within};
-pub use print::{PrintOptions, print, print_op, print_to, print_with_notes};
+pub use parse::{Limits, Parsed, parse, parse_rules, parse_within};
+pub use print::{PrintOptions, print, print_op, print_rule, print_to, print_with_notes};
 pub use render::render;
 
 use bytes::Bytes;

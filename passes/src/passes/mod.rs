@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::pass::Pass;
 
+mod apply_rules;
 mod calibrate;
 mod cancel_transposes;
 mod canonicalize_arith;
@@ -59,6 +60,7 @@ mod upgrade_opset;
 /// Every pass that ships, alphabetical.
 pub(crate) fn all() -> Vec<Arc<dyn Pass>> {
     vec![
+        Arc::new(apply_rules::ApplyRules),
         Arc::new(calibrate::Calibrate),
         Arc::new(cancel_transposes::CancelTransposes),
         Arc::new(canonicalize_arith::CanonicalizeArith),

@@ -1,5 +1,5 @@
 use spaceevo::passes::{Aborted, Outcome, Pass, PassContext, PassInfo};
-use spaceevo::{Diagnostic, Graph, Manager, Pipeline, Registry, Target};
+use spaceevo::{Diagnostic, Graph, Manager, Pipeline, Target};
 
 /// Forgets the names of nodes: a pass of our own.
 struct Anonymize;
@@ -20,7 +20,7 @@ impl Pass for Anonymize {
 }
 
 fn main() -> Result<(), Vec<Diagnostic>> {
-    let (mut registry, target) = (Registry::standard(), Target::named("x86-vnni").expect("it ships"));
+    let (mut registry, target) = (spaceevo::registry(), Target::named("x86-vnni").expect("it ships"));
     registry.add(Anonymize);
     let pipeline = Pipeline::parse("fold-conv-bn,anonymize,drop-dead", &registry).map_err(|d| vec![d])?;
     let mut graph = spaceevo::load(std::env::args().nth(1).expect("a model"))?.graph;

@@ -3,5 +3,6 @@
 pub mod compare;
 pub mod golden;
 pub mod inputs;
+pub mod instance;
 pub mod observer;
 pub mod stored;

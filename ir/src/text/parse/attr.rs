@@ -14,10 +14,16 @@ use crate::text::{REF_KINDS, list_of};
 use crate::types::Symbol;
 
 impl Reader<'_> {
-    /// `{name = value, …}`
-    pub(super) fn attrs(&mut self) -> Read<Attrs> {
-        let mut attrs = Attrs::new();
+    /// `{name = value, …}`, and in rules `{..$rest, name = value, …}`
+    pub(super) fn attrs_and_rest(&mut self) -> Read<(Attrs, Option<Symbol>)> {
+        let (mut attrs, mut rest) = (Attrs::new(), None);
         self.braced(|r| {
+            if r.marks.is_some() && r.peek().kind == Kind::DotDot {
+                r.bump();
+                let token = r.expect_kind(Kind::Param, "a name such as `$rest`")?;
+                rest = Some(r.name(token)?);
+                return Ok(());
+            }
             let (token, name) = r.key("an attribute's name")?;
             r.expect(b'=')?;
             let value = r.attr()?;
@@ -26,7 +32,7 @@ impl Reader<'_> {
             }
             Ok(())
         })?;
-        Ok(attrs)
+        Ok((attrs, rest))
     }
 
     /// Names with or without default: `{alpha, beta = 1.0}`.

@@ -162,7 +162,7 @@ impl Reader<'_> {
                 break;
             }
         }
-        let mut attrs = if self.is(b'{') { self.attrs()? } else { Attrs::new() };
+        let mut attrs = if self.is(b'{') { self.attrs_and_rest()?.0 } else { Attrs::new() };
         attrs.extend(block.map(|block| ("block".into(), Attr::text(&block))));
         Ok(Step::Op(BlockOp { result, name, operands, attrs, guard: self.guard()?, loc }))
     }

@@ -6,6 +6,7 @@ use crate::text::blob::BlobSource;
 use crate::text::lexer::{Kind, Token, lex, unescape};
 use crate::text::parse::Limits;
 use crate::text::parse::region::Scopes;
+use crate::text::rule::Marks;
 use crate::types::Symbol;
 
 /// Proof that an error has been reported: whoever gets one stops and lets the enclosing statement recover.
@@ -22,6 +23,8 @@ pub(super) struct Reader<'a> {
     pub(super) blobs: &'a dyn BlobSource,
     pub(super) graph: Graph,
     pub(super) scopes: Scopes,
+    /// What only rules can say of ops, while one is read.
+    pub(super) marks: Option<Marks>,
     file: Symbol,
     tokens: Vec<Token>,
     at: usize,
@@ -55,6 +58,7 @@ impl<'a> Reader<'a> {
             blobs,
             graph: Graph::new("main"),
             scopes: Scopes::default(),
+            marks: None,
             file: file.into(),
             tokens: lex(text),
             at: 0,
@@ -261,6 +265,11 @@ impl<'a> Reader<'a> {
         let before = self.text.get(start..token.start as usize).unwrap_or("");
         let column = before.chars().count() as u32 + 1;
         Loc::Text { file: self.file.clone(), line: line as u32, column }
+    }
+
+    /// The text before a token.
+    pub(super) fn text_before(&self, token: Token) -> &'a str {
+        self.text.get(..token.start as usize).unwrap_or("")
     }
 
     /// True when the token is the first of its line and no blank stands before it.

@@ -8,6 +8,7 @@ mod expr;
 mod file;
 mod literal;
 mod region;
+mod rule;
 mod settings;
 mod space;
 mod ty;
@@ -16,6 +17,8 @@ use crate::diagnostic::Diagnostic;
 use crate::graph::Graph;
 use crate::text::blob::BlobSource;
 use cursor::Reader;
+
+pub use rule::parse_rules;
 
 /// What a text says.
 #[derive(Clone, Debug)]

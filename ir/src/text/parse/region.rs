@@ -59,6 +59,26 @@ impl Reader<'_> {
         }
     }
 
+    /// Values of a pattern that are still unknown at its end are holes: inputs of it.
+    pub(super) fn holes(&mut self, region: RegionId) {
+        let Some(scope) = self.scopes.stack.last_mut() else { return };
+        for pending in std::mem::take(&mut scope.pending) {
+            let hole = self.look_up(&pending.name).unwrap_or_else(|| {
+                let hole = self.graph.add_input(region, pending.name.clone(), Type::Unknown);
+                self.define(pending.token, &pending.name, hole);
+                hole
+            });
+            self.graph.set_operand(pending.op, pending.index, Some(hole));
+        }
+    }
+
+    /// The value that is read next, which must be known.
+    pub(super) fn known_value(&mut self) -> Read<ValueId> {
+        let token = self.expect_kind(Kind::Value, "a value such as `%y`")?;
+        let name = self.name(token)?;
+        self.look_up(&name).ok_or_else(|| self.unknown_value(token, &name))
+    }
+
     fn look_up(&self, name: &str) -> Option<ValueId> {
         self.scopes.stack.iter().rev().find_map(|scope| scope.names.get(name).copied())
     }
@@ -134,10 +154,15 @@ impl Reader<'_> {
         Ok(())
     }
 
-    /// `{ statements }`. The scope is open and holds the inputs.
+    /// `{ statements return … }`. The scope is open and holds the inputs.
     pub(super) fn body(&mut self, region: RegionId) -> Read<()> {
+        self.statements(region, true)
+    }
+
+    /// `{ statements }`, with what the region returns at the end or, for patterns, without.
+    pub(super) fn statements(&mut self, region: RegionId, returning: bool) -> Read<()> {
         self.expect(b'{')?;
-        let mut ended = false;
+        let mut ended = !returning;
         loop {
             let token = self.peek();
             let slice = self.slice(token);
@@ -152,11 +177,11 @@ impl Reader<'_> {
                 return Err(self.unexpected("`}` at the end of the region"));
             }
             let returns = matches!(slice, "return" | "yield");
-            if ended {
+            if ended && returning {
                 self.unexpected("`}` after what the region returns");
             }
             let (nesting, position) = (self.nesting(), self.position());
-            if ended || self.statement(region, returns).is_err() {
+            if ended && returning || self.statement(region, returns).is_err() {
                 self.recover(nesting, position);
             }
             ended |= returns;
@@ -304,9 +329,13 @@ impl Reader<'_> {
 
     fn op(&mut self, region: RegionId, start: Token, results: &[(Token, Symbol)]) -> Read<()> {
         let (name, block) = self.op_or_block()?;
-        let (mut operands, mut unknown) = (Vec::new(), Vec::new());
+        let (mut operands, mut unknown, mut spread) = (Vec::new(), Vec::new(), Vec::new());
         // Operands start on the line of the operator: a value on the next line is the next statement.
         while !self.peek().line_start || !operands.is_empty() {
+            if self.marks.is_some() && self.peek().kind == Kind::DotDot {
+                self.bump();
+                spread.push(operands.len() as u32);
+            }
             let token = self.peek();
             if self.eat_word("_") {
                 operands.push(None);
@@ -327,9 +356,10 @@ impl Reader<'_> {
                 break;
             }
         }
+        let rest = self.marks.is_some() && self.peek_at(1).kind == Kind::DotDot;
         let key = matches!(self.peek_at(1).kind, Kind::Word | Kind::Str) && self.is_at(2, b'=');
-        let mut attrs = match self.is(b'{') && (key || self.is_at(1, b'}')) {
-            true => self.attrs()?,
+        let (mut attrs, rest) = match self.is(b'{') && (key || rest || self.is_at(1, b'}')) {
+            true => self.attrs_and_rest()?,
             false => Default::default(),
         };
         attrs.extend(block.map(|block| ("block".into(), Attr::text(&block))));
@@ -341,6 +371,10 @@ impl Reader<'_> {
         let choice = name.is(SPACE, "Choice");
         let new = NewOp::new(name).operands(operands).attrs(attrs).loc(self.loc(start));
         let op = self.graph.insert(Place::End(region), new);
+        if let Some(marks) = &mut self.marks {
+            marks.spread.extend(spread.into_iter().map(|index| (op, index)));
+            marks.rest.extend(rest.map(|name| (op, name)));
+        }
         if let Some(scope) = self.scopes.stack.last_mut() {
             scope.pending.extend(unknown.into_iter().map(|(index, token, name)| Pending { op, index, name, token }));
         }
@@ -369,6 +403,10 @@ impl Reader<'_> {
         }
         for (token, name) in results.iter().skip(typed) {
             self.result(op, *token, name, Type::Unknown);
+        }
+        if self.marks.is_some() && self.eat_word("like") {
+            let value = self.known_value()?;
+            self.marks.iter_mut().for_each(|marks| _ = marks.like.insert(op, value));
         }
         if self.is_word("loc") && self.is_at(1, b'(') {
             let loc = self.location()?;

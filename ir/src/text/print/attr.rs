@@ -7,6 +7,7 @@ use crate::graph::{OpName, SPACE};
 use crate::text::print::Writer;
 use crate::text::print::ty::shown;
 use crate::text::{REF_KINDS, list_of};
+use crate::types::Symbol;
 
 /// Words that with a parenthesis after them start something else than a call of a function.
 const TAKEN: [&str; 4] = ["sparse(", "ref(", "word(", "expr("];
@@ -26,13 +27,17 @@ impl Writer<'_> {
         }
     }
 
-    /// Attributes behind an op; that of the called block stands before already.
-    pub(super) fn attrs_behind(&mut self, attrs: &Attrs, block: bool) {
+    /// Attributes behind an op; that of the called block stands before already. In rules, `rest` names the remaining ones.
+    pub(super) fn attrs_behind(&mut self, attrs: &Attrs, block: bool, rest: Option<&Symbol>) {
         let shown: Vec<_> = attrs.iter().filter(|(name, _)| !block || &***name != "block").collect();
-        if shown.is_empty() {
+        if shown.is_empty() && rest.is_none() {
             return;
         }
         self.push(" {");
+        if let Some(rest) = rest {
+            self.name("..$", rest);
+            self.push(if shown.is_empty() { "" } else { ", " });
+        }
         self.join(shown, |w, (name, attr)| w.setting(name, |w| w.attr(attr)));
         self.push("}");
     }

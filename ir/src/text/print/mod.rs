@@ -2,6 +2,7 @@
 
 mod attr;
 mod literal;
+mod rule;
 mod settings;
 mod space;
 mod ty;
@@ -15,7 +16,10 @@ use crate::names::unique_names;
 use crate::text::blob::{BlobHash, BlobSink, NoBlobs};
 use crate::text::lexer::{escape, is_bare_name, is_bare_word};
 use crate::text::parse::Limits;
+use crate::text::rule::Marks;
 use crate::types::Symbol;
+
+pub use rule::print_rule;
 
 /// What is printed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -170,6 +174,8 @@ struct Printer<'a> {
     names: Vec<Symbol>,
     /// Constants to print before an op.
     before: BTreeMap<OpId, Vec<ValueId>>,
+    /// What only rules say of ops.
+    marks: Option<&'a Marks>,
     w: Writer<'a>,
 }
 
@@ -182,7 +188,7 @@ impl<'a> Printer<'a> {
     ) -> Self {
         let w = Writer::new(options.inline, sink);
         let before = if options.consts_first { BTreeMap::new() } else { first_readers(graph) };
-        Printer { graph, options, notes, names: unique_names(graph), before, w }
+        Printer { graph, options, notes, names: unique_names(graph), before, marks: None, w }
     }
 
     fn graph(mut self) -> String {
@@ -294,10 +300,7 @@ impl<'a> Printer<'a> {
             consts.iter().for_each(|&value| self.constant(value, depth + 1));
         }
         for op in graph.ops_in(region) {
-            for value in self.before.remove(&op).unwrap_or_default() {
-                self.constant(value, depth + 1);
-            }
-            self.op(op, depth + 1);
+            self.op_with_constants(op, depth + 1);
         }
         if !self.options.consts_first {
             let unread = consts.iter().filter(|&&value| first_reader(graph, region, value).is_none());
@@ -332,6 +335,14 @@ impl<'a> Printer<'a> {
         self.w.push("\n");
     }
 
+    /// An op, and before it the constants that it is the first to read.
+    fn op_with_constants(&mut self, op: OpId, depth: usize) {
+        for value in self.before.remove(&op).unwrap_or_default() {
+            self.constant(value, depth);
+        }
+        self.op(op, depth);
+    }
+
     fn op(&mut self, id: OpId, depth: usize) {
         let graph = self.graph;
         let op = graph.op(id);
@@ -348,12 +359,16 @@ impl<'a> Printer<'a> {
         let block = self.w.called(op.name(), op.attrs());
         for (index, operand) in op.operands().iter().enumerate() {
             self.w.push(if index == 0 { " " } else { ", " });
+            if self.marks.is_some_and(|marks| marks.spread.contains(&(id, index as u32))) {
+                self.w.push("..");
+            }
             match operand {
                 Some(value) => self.value(*value),
                 None => self.w.push("_"),
             }
         }
-        self.w.attrs_behind(op.attrs(), block);
+        let rest = self.marks.and_then(|marks| marks.rest.get(&id));
+        self.w.attrs_behind(op.attrs(), block, rest);
         if !op.regions().is_empty() {
             self.regions(id, depth);
         }
@@ -367,6 +382,10 @@ impl<'a> Printer<'a> {
                 self.w.push(if index == 0 { " : " } else { ", " });
                 self.typed(result);
             }
+        }
+        if let Some(&value) = self.marks.and_then(|marks| marks.like.get(&id)) {
+            self.w.push(" like ");
+            self.value(value);
         }
         if self.options.locs {
             self.w.push(" ");

@@ -97,7 +97,7 @@ impl Writer<'_> {
         for (index, operand) in op.operands.iter().enumerate() {
             self.name(if index == 0 { " %" } else { ", %" }, operand);
         }
-        self.attrs_behind(&op.attrs, block);
+        self.attrs_behind(&op.attrs, block, None);
         if let Some(guard) = &op.guard {
             self.push(if guard.unless { " unless " } else { " if " });
             for (index, (left, right)) in guard.equal.iter().enumerate() {
