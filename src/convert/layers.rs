@@ -1,12 +1,12 @@
 //! Which tensors lose most: every stored tensor against its float original.
 //!
-//! Both models are put into one graph that also sums up the powers of signal and noise of each pair, so that a runtime hands
-//! back a few scalars instead of every activation of the network.
+//! Both models run on a sample, with every tensor that is compared as an output. What the INT8 model stores is kept for
+//! that: a byte for each number. What the float model computes is looked at where the runtime left it.
 
 use std::collections::HashMap;
 
-use spaceevo_cost::runtime::ModelSource;
-use spaceevo_ir::{Diagnostic, Elem, Graph, Loc, NewOp, Place, Symbol, TensorType, ValueId};
+use spaceevo_cost::runtime::{ModelSource, Session};
+use spaceevo_ir::{Diagnostic, Elem, Graph, Loc, Quant, Symbol, Tensor, ValueId};
 use spaceevo_passes::{Manager, Pipeline};
 
 use super::report::Layer;
@@ -28,40 +28,29 @@ pub(super) fn compare(
     let (stored, alone) = (by_name(quantized), by_name(float));
     let pair = |v: ValueId| {
         let name = float.value(v).name();
-        let other = (*stored.get(name)?).filter(|&other| quantized.value(other).ty().quant().is_some())?;
-        alone.get(name)?.map(|_| (v, other))
+        let other = (*stored.get(name)?)?;
+        let quant = quantized.value(other).ty().quant().filter(|quant| quant.axis.is_none())?;
+        alone.get(name)?.map(|_| (v, other, &**quant))
     };
-    let pairs: Vec<(ValueId, ValueId)> = made(float).filter_map(pair).collect();
-    let mut joint = quantized.clone();
-    let body = joint.body();
-    let names: Vec<_> = pairs.iter().map(|(v, _)| float.value(*v).name().clone()).collect();
-    joint.set_named_results(body, pairs.iter().map(|p| p.1).collect(), names);
-    // ONNX Runtime makes operators on bytes of QDQ pairs, too, but takes longer to prepare. Signed operators it does not run with
-    // exact sums.
-    let signed = options.target.quant.activations.elem() == Elem::I8;
-    let lower = if job.runtime.name() == "onnxruntime" && !signed { "lower-qoperator" } else { "lower-qdq" };
-    let pipeline = Pipeline::parse(&format!("{lower},drop-dead"), job.registry)?;
-    let run = Manager::new(job.registry, &options.target).run(&pipeline, &mut joint, None);
-    if !run.ok() {
-        let unknown = || Diagnostic::error("verify-output", Loc::Unknown, format!("{lower} failed"));
-        return Err(run.log.diagnostics.into_iter().next_back().unwrap_or_else(unknown));
-    }
-    let compared = join(float, &mut joint, &pairs.iter().map(|p| p.0).collect::<Vec<_>>());
-    if compared.is_empty() {
+    let pairs: Vec<(ValueId, ValueId, &Quant)> = made(float).filter_map(pair).collect();
+    if pairs.is_empty() {
         return Ok(Vec::new());
     }
-    let mut session = job.runtime.load(ModelSource::Graph(&joint), &exact())?;
-    drop(joint);
-    let mut powers = vec![[0.0f64; 2]; compared.len()];
+    let mut real = showing(float, pairs.iter().map(|p| p.0).collect(), job)?;
+    let mut int8 = storing(quantized, pairs.iter().map(|p| p.1).collect(), job, options)?;
+    let mut powers = vec![[0.0f64; 2]; pairs.len()];
     for &index in indices.iter().take(SAMPLES) {
-        session.run_with(&job.samples.get(index)?, &mut |i, view| {
-            let power = view.values::<f32>().and_then(|v| v.first().copied()).unwrap_or(0.0);
-            powers[i / 2][i % 2] += f64::from(power);
+        let inputs = job.samples.get(index)?;
+        let stored = int8.run(&inputs)?;
+        real.run_with(&inputs, &mut |i, view| {
+            let found = view.values::<f32>().and_then(|numbers| signal_and_noise(&numbers, &stored[i], pairs[i].2));
+            let [signal, noise] = found.unwrap_or_default();
+            powers[i] = [powers[i][0] + signal, powers[i][1] + noise];
         })?;
     }
-    let layers = compared.iter().zip(&powers).filter(|(_, [_, noise])| *noise > 0.0);
+    let layers = pairs.iter().zip(&powers).filter(|(_, [_, noise])| *noise > 0.0);
     let mut layers: Vec<Layer> = layers
-        .map(|(&v, [signal, noise])| Layer {
+        .map(|(&(v, ..), [signal, noise])| Layer {
             name: float.value(v).name().to_string(),
             op: float.def_op(v).map_or("input".to_owned(), |op| float.op(op).name().to_string()),
             sqnr_db: 10.0 * (signal / noise).log10(),
@@ -86,46 +75,89 @@ fn made(graph: &Graph) -> impl Iterator<Item = ValueId> + '_ {
     graph.ops_in(graph.body()).flat_map(|op| graph.op(op).results().to_vec())
 }
 
-/// Adds the ops of `float` to `joint`, whose results are the other side of `values`, and makes the powers of signal and
-/// noise its results. Returns the values that are compared: all but those that depend on an op with nested regions.
-fn join(float: &Graph, joint: &mut Graph, values: &[ValueId]) -> Vec<ValueId> {
-    let body = joint.body();
-    let inputs = joint.region(body).inputs().to_vec();
-    let mut twin: HashMap<ValueId, ValueId> = float.region(float.body()).inputs().iter().copied().zip(inputs).collect();
-    for &value in float.region(float.body()).consts() {
-        if let Some(tensor) = float.value(value).tensor() {
-            twin.insert(value, joint.add_const(body, float.value(value).name().clone(), tensor.clone()));
-        }
+/// The float model with other outputs.
+fn showing(graph: &Graph, values: Vec<ValueId>, job: &Job<'_>) -> Result<Box<dyn Session>, Diagnostic> {
+    job.runtime.load(ModelSource::Graph(&returning(graph, values)), &exact())
+}
+
+/// The INT8 model with other outputs, as they are stored.
+fn storing(graph: &Graph, values: Vec<ValueId>, job: &Job<'_>, options: &Options) -> Result<Box<dyn Session>, Diagnostic> {
+    let mut graph = returning(graph, values);
+    // ONNX Runtime makes operators on bytes of QDQ pairs, too, but takes longer to prepare. Signed operators it does not run with
+    // exact sums.
+    let signed = options.target.quant.activations.elem() == Elem::I8;
+    let lower = if job.runtime.name() == "onnxruntime" && !signed { "lower-qoperator" } else { "lower-qdq" };
+    let pipeline = Pipeline::parse(&format!("{lower},drop-dead"), job.registry)?;
+    let run = Manager::new(job.registry, &options.target).run(&pipeline, &mut graph, None);
+    if !run.ok() {
+        let unknown = || Diagnostic::error("verify-output", Loc::Unknown, format!("{lower} failed"));
+        return Err(run.log.diagnostics.into_iter().next_back().unwrap_or_else(unknown));
     }
-    for op in float.ops_in(float.body()) {
-        let record = float.op(op);
-        let operands: Option<Vec<Option<ValueId>>> =
-            record.operands().iter().map(|v| v.map_or(Some(None), |v| twin.get(&v).map(|t| Some(*t)))).collect();
-        let Some(operands) = operands.filter(|_| record.regions().is_empty()) else { continue };
-        let mut new = NewOp::new(record.name().clone()).operands(operands).attrs(record.attrs().clone());
-        for &result in record.results() {
-            let name = format!("{}/float", float.value(result).name());
-            new = new.result(name, float.value(result).ty().clone());
+    // A result is a real number: a DequantizeLinear makes it, of what is stored.
+    let stored = |&v: &ValueId| {
+        let last = graph.def_op(v).map(|op| graph.op(op)).filter(|op| op.name().is_onnx("DequantizeLinear"));
+        last.and_then(|op| op.operand(0)).unwrap_or(v)
+    };
+    let stored = graph.region(graph.body()).results().iter().map(stored).collect();
+    job.runtime.load(ModelSource::Graph(&returning(&graph, stored)), &exact())
+}
+
+/// The graph with other results.
+fn returning(graph: &Graph, values: Vec<ValueId>) -> Graph {
+    let mut graph = graph.clone();
+    let names = (0..values.len()).map(|i| format!("layer{i}").into()).collect();
+    graph.set_named_results(graph.body(), values, names);
+    graph
+}
+
+/// Sums of the squares of `real`, and of what it differs by from the numbers that are stored for it; `None` for types that no
+/// target stores activations as.
+fn signal_and_noise(real: &[f32], stored: &Tensor, quant: &Quant) -> Option<[f64; 2]> {
+    let (scale, zero) = quant.at(0);
+    Some(match stored.elem() {
+        Elem::U8 => squares(real, &stored.values::<u8>()?, scale, zero as f32),
+        Elem::I8 => squares(real, &stored.values::<i8>()?, scale, zero as f32),
+        Elem::U16 => squares(real, &stored.values::<u16>()?, scale, zero as f32),
+        Elem::I16 => squares(real, &stored.values::<i16>()?, scale, zero as f32),
+        // Not stored after all.
+        Elem::F32 => squares(real, &stored.values::<f32>()?, 1.0, 0.0),
+        _ => return None,
+    })
+}
+
+/// See [`signal_and_noise`]; `scale * (stored - zero)` are the numbers that are stored.
+fn squares<T: Copy + Into<f32>>(real: &[f32], stored: &[T], scale: f32, zero: f32) -> [f64; 2] {
+    // So many are summed in single precision, in lanes so that it is fast.
+    const BLOCK: usize = 1 << 12;
+    const LANES: usize = 16;
+    let mut sums = [0.0f64; 2];
+    for (real, stored) in real.chunks(BLOCK).zip(stored.chunks(BLOCK)) {
+        let (mut signal, mut noise) = ([0.0f32; LANES], [0.0f32; LANES]);
+        for (real, stored) in real.chunks(LANES).zip(stored.chunks(LANES)) {
+            for (i, (&x, &q)) in real.iter().zip(stored).enumerate() {
+                let apart = x - scale * (q.into() - zero);
+                signal[i] += x * x;
+                noise[i] += apart * apart;
+            }
         }
-        let new = joint.insert(Place::End(body), new);
-        twin.extend(record.results().iter().copied().zip(joint.op(new).results().to_vec()));
+        sums[0] += f64::from(signal.iter().sum::<f32>());
+        sums[1] += f64::from(noise.iter().sum::<f32>());
     }
-    let (mut compared, mut powers) = (Vec::new(), Vec::new());
-    for (&value, other) in values.iter().zip(joint.region(body).results().to_vec()) {
-        let Some(&real) = twin.get(&value) else { continue };
-        let of = |joint: &mut Graph, name: &str, operands: &[ValueId], ty: TensorType| {
-            let new = NewOp::onnx(name).operands(operands.iter().map(|&v| Some(v)));
-            let new = if name == "Sub" { new } else { new.attr("keepdims", spaceevo_ir::Attr::Int(0)) };
-            let op = joint.insert(Place::End(body), new.result(name, ty));
-            joint.op(op).result()
-        };
-        let shape = float.value(value).ty().tensor().and_then(|t| t.shape.clone());
-        let noise = of(joint, "Sub", &[real, other], TensorType { elem: Elem::F32, quant: None, shape });
-        for numbers in [real, noise] {
-            powers.push(of(joint, "ReduceSumSquare", &[numbers], TensorType::of(Elem::F32, &[])));
-        }
-        compared.push(value);
+    sums
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn noise_is_what_storing_takes_away() {
+        let quant = Quant::per_tensor(Elem::U8, 0.5, 2);
+        let real: Vec<f32> = (0..5000).map(|i| (i % 7) as f32 * 0.5 + 0.25).collect();
+        let stored = Tensor::new([5000], (0..5000).map(|i| (i % 7 + 2) as u8).collect::<Vec<u8>>());
+        let [signal, noise] = signal_and_noise(&real, &stored, &quant).unwrap();
+        let expected: f64 = real.iter().map(|&x| f64::from(x * x)).sum();
+        assert!((signal / expected - 1.0).abs() < 1e-6, "{signal} {expected}");
+        assert!((noise / (5000.0 * 0.0625) - 1.0).abs() < 1e-6, "{noise}");
     }
-    joint.set_named_results(body, powers.clone(), (0..powers.len()).map(|i| format!("power{i}").into()).collect());
-    compared
 }

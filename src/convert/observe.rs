@@ -68,7 +68,11 @@ impl Observer for RuntimeObserver<'_> {
             given.iter().filter_map(|(slot, v)| Some((*slot, inputs.iter().position(|i| i == v)?))).collect();
         let show_given = |sample: usize, inputs: &[Tensor]| {
             for &(slot, input) in &given {
-                see(sample, slot, &inputs.get(input).and_then(Tensor::to_f32).unwrap_or_default());
+                let Some(tensor) = inputs.get(input) else { continue };
+                match tensor.values::<f32>() {
+                    Some(numbers) => see(sample, slot, &numbers),
+                    None => see(sample, slot, &tensor.to_f32().unwrap_or_default()),
+                }
             }
         };
         self.progress.stage("samples", samples.len());

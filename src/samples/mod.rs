@@ -151,7 +151,14 @@ fn convert(tensor: Tensor, elem: Elem) -> Result<Tensor, String> {
 
 fn first_not_finite(tensor: &Tensor) -> Option<usize> {
     match tensor.values::<f32>() {
-        Some(values) => values.iter().position(|v| !v.is_finite()),
+        Some(values) => {
+            // Blocks without an early exit are looked through as vectors.
+            const BLOCK: usize = 256;
+            let broken = |block: &[f32]| block.iter().fold(false, |any, v| any | !v.is_finite());
+            let block = values.chunks(BLOCK).position(broken)?;
+            let from = block * BLOCK;
+            values[from..].iter().position(|v| !v.is_finite()).map(|at| from + at)
+        }
         None => tensor.to_f64()?.iter().position(|v| !v.is_finite()),
     }
 }

@@ -26,7 +26,7 @@ impl Machine {
     /// True when four 8-bit products are added up in one instruction (VNNI, or the dot product instructions of Arm). Without
     /// them INT8 is seldom faster than float, and some kernels saturate at 16 bits.
     pub fn has_int8_dot(&self) -> bool {
-        self.features.iter().any(|f| matches!(*f, "avx512vnni" | "avxvnni" | "dotprod" | "i8mm"))
+        self.features.iter().any(|f| INT8_DOT.contains(f))
     }
 }
 
@@ -38,6 +38,14 @@ impl fmt::Display for Machine {
         }
         Ok(())
     }
+}
+
+/// Instruction sets that have a dot product of bytes.
+const INT8_DOT: [&str; 4] = ["avx512vnni", "avxvnni", "dotprod", "i8mm"];
+
+/// [`Machine::has_int8_dot`] of the machine that this process runs on.
+pub(crate) fn has_int8_dot() -> bool {
+    features().iter().any(|f| INT8_DOT.contains(f))
 }
 
 #[cfg(target_arch = "x86_64")]

@@ -10,12 +10,13 @@ const COUNTED: usize = 1 << 14;
 #[derive(Clone, Debug)]
 pub(crate) struct Histogram {
     exponent: i32,
-    counts: Vec<u64>,
+    /// Two counters for each bin: equal numbers follow each other, and a counter is not ready for the next at once.
+    counts: [Vec<u64>; 2],
 }
 
 impl Default for Histogram {
     fn default() -> Self {
-        Histogram { exponent: -100, counts: vec![0; 2 * HALF] }
+        Histogram { exponent: -100, counts: [vec![0; 2 * HALF], vec![0; 2 * HALF]] }
     }
 }
 
@@ -30,21 +31,23 @@ impl Histogram {
         let stride = numbers.len().div_ceil(COUNTED).max(1);
         // An odd stride does not fall into step with rows and channels.
         let stride = if stride > 1 { stride | 1 } else { 1 };
-        for &number in numbers.iter().step_by(stride) {
+        for (i, &number) in numbers.iter().step_by(stride).enumerate() {
             let place = number * per_unit;
             // Rounded down, without a call of the library for every number.
             let bin = place as i32 - i32::from(place < place as i32 as f32);
-            self.counts[(bin + HALF as i32).clamp(0, 2 * HALF as i32 - 1) as usize] += 1;
+            self.counts[i % 2][(bin + HALF as i32).clamp(0, 2 * HALF as i32 - 1) as usize] += 1;
         }
     }
 
     fn widen(&mut self) {
         self.exponent += 1;
-        let mut merged = vec![0; 2 * HALF];
-        for (i, pair) in self.counts.chunks_exact(2).enumerate() {
-            merged[HALF / 2 + i] = pair[0] + pair[1];
+        for counts in &mut self.counts {
+            let mut merged = vec![0; 2 * HALF];
+            for (i, pair) in counts.chunks_exact(2).enumerate() {
+                merged[HALF / 2 + i] = pair[0] + pair[1];
+            }
+            *counts = merged;
         }
-        self.counts = merged;
     }
 
     /// Width of a bin.
@@ -56,6 +59,8 @@ impl Histogram {
     pub(crate) fn bins(&self) -> Vec<(f64, f64, f64)> {
         let width = self.width();
         let centre = |i: usize| (i as f64 - HALF as f64 + 0.5) * width;
-        self.counts.iter().enumerate().filter(|(_, c)| **c > 0).map(|(i, &c)| (centre(i), width, c as f64)).collect()
+        let [first, second] = &self.counts;
+        let counts = first.iter().zip(second).map(|(a, b)| a + b).enumerate();
+        counts.filter(|(_, c)| *c > 0).map(|(i, c)| (centre(i), width, c as f64)).collect()
     }
 }

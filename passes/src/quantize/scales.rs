@@ -59,10 +59,9 @@ pub fn weights(real: &[f32], dims: &[usize], axis: Option<usize>, floor: &[f32],
     let inner: usize = axis.map_or(real.len(), |a| dims[a + 1..].iter().product()).max(1);
     let scale: Vec<f32> = (0..channels)
         .map(|c| {
-            let own: Vec<f32> = match axis {
-                None => real.to_vec(),
-                Some(_) => real.chunks_exact(inner).skip(c).step_by(channels.max(1)).flatten().copied().collect(),
-            };
+            let mut own = Vec::with_capacity(real.len() / channels.max(1));
+            let runs = real.chunks_exact(inner).skip(c).step_by(channels.max(1));
+            runs.for_each(|run| own.extend_from_slice(run));
             best_scale(&own, high).max(floor.get(c).copied().unwrap_or(0.0)).max(LEAST_SCALE)
         })
         .collect();

@@ -18,6 +18,7 @@ pub mod library;
 pub mod ort;
 mod source;
 pub mod tract;
+mod tract_quantize;
 mod tract_tables;
 mod tract_weights;
 

@@ -139,6 +139,7 @@ impl TractSession {
         if optimize {
             super::tract_tables::prevent(&mut typed)?;
             typed = typed.into_optimized()?;
+            super::tract_quantize::exchange(&mut typed)?;
         }
         typed.into_runnable()
     }
