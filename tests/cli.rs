@@ -96,6 +96,7 @@ fn unknown_names_are_answered_with_the_nearest() {
     for (arguments, near) in [
         (&["explain", "drop-ded"][..], "drop-dead"),
         (&["explain", "x86-vni"], "x86-vnni"),
+        (&["explain", "relu-of-rel"], "relu-of-relu"),
         (&["explain", "onnx-cycl"], "onnx-cycle"),
         (&["run", "-", "-p", "drop-dea"], "drop-dead"),
         (&["run", "-", "-p", "drop-dead", "--target", "x86-vnn"], "x86-vnni"),
@@ -158,6 +159,7 @@ fn json_is_json() {
         &["diff", &model, &model, "--json"],
         &["run", &input, "-p", "drop-identity", "--json"],
         &["list", "passes", "--json"],
+        &["list", "rules", "--json"],
         &["list", "targets", "--json"],
         &["list", "pipelines", "--json"],
         &["list", "diagnostics", "--json"],
@@ -173,7 +175,7 @@ fn json_is_json() {
 
 #[test]
 fn every_pass_and_every_diagnostic_has_a_page() {
-    for what in ["passes", "diagnostics", "targets", "pipelines"] {
+    for what in ["passes", "rules", "diagnostics", "targets", "pipelines"] {
         let list: serde_json::Value = serde_json::from_slice(&run(&["list", what, "--json"]).stdout).expect("JSON");
         for row in list.as_array().expect("a list") {
             let name = row["name"].as_str().expect("a name");

@@ -58,8 +58,6 @@ BUGS = [
      "rule.effect == Effect::Rounding && stored", "false && stored"),
     ("a rule forgets that a pool counts its padding", "rule/guard.rs",
      'attrs.get("count_include_pad").is_none_or(|a| *a == Attr::Int(0))', "true"),
-    ("a rule takes a convolution of many taps for one of one", "rule/guard.rs",
-     "plain && weights.get(2..)?.iter().all(|&k| k == 1)", "plain"),
 ]  # fmt: skip
 TESTS = ["--lib", "--test", "golden", "--test", "lower", "--test", "lift", "--test", "rules"]
 root = pathlib.Path(__file__).resolve().parent.parent

@@ -94,6 +94,16 @@ fn a_wrong_rule_is_caught() {
     }
 }
 
+/// What takes the place of a value must be stored as it is, whether or not a rule asks for that.
+#[test]
+fn types_that_differ_are_never_exchanged() {
+    let text = "/// careless\nrule careless : exact {\n  match {\n    %a = onnx.Relu %x\n    %y = onnx.Relu %a\n  }\n  \
+                replace %y {\n    yield %a\n  }\n}\n";
+    let rule = Rule::parse(text, "careless").unwrap().remove(0);
+    let (found, stored) = check(&rule, 200).unwrap();
+    assert!(found == 200 && stored > 20, "{found} cases, {stored} stored");
+}
+
 #[test]
 fn every_rule_matches_something_in_the_test_data() {
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../testdata");

@@ -61,8 +61,13 @@ pub fn instance(rule: &Rule, dice: &mut Dice, stored: bool) -> Option<Graph> {
     }
     let root = *drawing.values.get(&rule.root())?.all().first()?;
     let mut graph = drawing.graph;
-    // Somebody reads it: a result of the model could not be replaced by an input.
-    let copy = NewOp::onnx("Identity").operand(root).result("y", graph.value(root).ty().clone());
+    // Somebody reads it, as real numbers: a result of the model could not be replaced by an input, and storing it again would
+    // hide how it was stored.
+    let mut real = graph.value(root).ty().clone();
+    if let Type::Tensor(tensor) = &mut real {
+        tensor.quant = None;
+    }
+    let copy = NewOp::onnx("Identity").operand(root).result("y", real);
     let copy = graph.insert(Place::End(graph.body()), copy);
     graph.set_results(graph.body(), vec![graph.op(copy).result()]);
     Some(graph)
