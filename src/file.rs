@@ -14,6 +14,7 @@ use spaceevo_ir::text::{self, BlobHash, NoBlobs, PrintOptions};
 use spaceevo_ir::verify::{Form, verify};
 use spaceevo_ir::{Diagnostic, Graph, Loc, Severity};
 
+use crate::spaces::Library;
 use crate::weights;
 
 /// Bytes of text that are read at most.
@@ -87,7 +88,7 @@ pub fn load(path: impl AsRef<Path>) -> Result<Loaded, Vec<Diagnostic>> {
     let path = path.as_ref();
     if path == Path::new("-") {
         let bytes = bounded(&mut io::stdin().lock(), MAX_STREAM).map_err(|e| vec![unreadable(path, &e)])?;
-        return load_bytes(bytes.into(), "-", &NoBlobs);
+        return load_bytes(bytes.into(), "-", &Library::beside(None, &NoBlobs));
     }
     let format = match Format::of(path) {
         Some(format) => format,
@@ -107,7 +108,7 @@ pub fn load(path: impl AsRef<Path>) -> Result<Loaded, Vec<Diagnostic>> {
             let read = File::open(path).and_then(|mut file| bounded(&mut file, MAX_TEXT));
             let bytes = read.map_err(|e| vec![unreadable(path, &e)])?;
             let store = weights::read_beside(path).map_err(|d| vec![d])?;
-            load_text(&bytes, &path.display().to_string(), &store)
+            load_text(&bytes, &path.display().to_string(), &Library::beside(Some(path), &store))
         }
     }
 }

@@ -27,6 +27,7 @@ mod quality;
 pub mod reduce;
 pub mod samples;
 pub mod space_report;
+pub mod spaces;
 pub mod staged;
 pub mod weights;
 

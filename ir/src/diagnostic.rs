@@ -180,6 +180,10 @@ pub const CODES: &[(&str, &str)] = &[
     ),
     ("space-choice", "A space chooses a block type or a window that its hyperspace does not have."),
     (
+        "space-count",
+        "A table says that a block costs other multiply-accumulates or parameters than the page of its space makes.",
+    ),
+    (
         "space-crop",
         "A crop of a search space takes something else than a constant, or asks for more than the constant holds.",
     ),

@@ -14,7 +14,7 @@ fn failed<T>(why: impl Into<String>) -> Resolved<T> {
 }
 
 /// Parts that one expression may have after substitution: names that stand for sums of names double with every `let`.
-const MAX_PARTS: usize = 2000;
+const MAX_PARTS: usize = 500;
 
 impl Expr {
     /// How many numbers, names and functions it is made of.
@@ -29,7 +29,7 @@ impl Expr {
     /// The expression with others in the place of names; names that `names` does not know stay.
     ///
     /// # Errors
-    /// It would have more than two thousand parts.
+    /// It would have more than five hundred parts.
     pub fn with(&self, names: &BTreeMap<Symbol, Expr>) -> Resolved<Expr> {
         let mut left = MAX_PARTS;
         self.with_within(names, &mut left)
@@ -215,5 +215,84 @@ fn hull(of: Vec<(f64, f64)>) -> Resolved<(f64, f64)> {
     match both {
         Some((low, high)) if low.is_finite() && high.is_finite() => Ok((low, high)),
         _ => failed("a number without bounds"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PAGE: &str = "\
+let kernels = {plain: {3, 5}, wide: {3, 7}}
+param $block in {plain, wide}
+param $start in 0..1
+param $d in 2..3
+param $w[3] in window({16, 24, 40}, size 2, at $start)
+param $k in by $block kernels
+";
+
+    /// The table of a page with more lines, and an expression of it.
+    fn table(lines: &str, expr: &str) -> (SpaceTable, Expr) {
+        let graph = format!("graph @main(%x: f32[expr({expr})]) {{\n  return %x\n}}\n");
+        let text = format!("{PAGE}{lines}{graph}");
+        let graph = crate::text::parse(&text, "-", &crate::text::NoBlobs).into_result().expect("a page");
+        let input = graph.region(graph.body()).inputs()[0];
+        match &graph.value(input).ty().tensor().and_then(|t| t.shape.clone()).expect("a shape")[0] {
+            crate::types::Dim::Expr(expr) => (graph.space.clone(), (**expr).clone()),
+            other => panic!("{other} is no expression"),
+        }
+    }
+
+    #[test]
+    fn bounds_hold_whatever_is_open() {
+        for (lines, expr, expected) in [
+            ("", "$w[0]", (16.0, 40.0)),
+            ("bind $start = 1\n", "$w[0]", (24.0, 40.0)),
+            ("bind $start = 0\n", "round8($w[1] * 3 / 4)", (16.0, 24.0)),
+            ("bind $w = [16, 24]\n", "$w[$d - 2]", (16.0, 24.0)),
+            ("", "$k - $d", (0.0, 5.0)),
+            ("bind $block = plain\n", "$k - $d", (0.0, 3.0)),
+            ("", "select($d - 2, 8, $w[0])", (8.0, 40.0)),
+            ("", "equal($d, 2) * 5", (0.0, 5.0)),
+        ] {
+            let (table, expr) = table(lines, expr);
+            assert_eq!(table.bounds(&expr), Ok(expected), "{lines}{expr}");
+        }
+        let (unbounded, expr) = table("", "8 / ($d - 2)");
+        assert!(unbounded.bounds(&expr).is_err());
+    }
+
+    #[test]
+    fn what_is_known_is_folded() {
+        for (lines, expr, expected) in [
+            ("bind $d = 3\n", "$d * $w[$d - 1]", "3 * $w[2]"),
+            ("", "$w[0] / $w[0] * $d", "$d"),
+            ("", "equal($d, 4) + equal($w[0], $w[0])", "1"),
+            ("", "equal($d, 3) + 0", "equal($d, 3)"),
+            ("bind $d = 2\n", "select($d - 1, 8, $w[0])", "$w[0]"),
+        ] {
+            let (table, expr) = table(lines, expr);
+            assert_eq!(table.fold(&expr).expect("sound").to_string(), expected, "{lines}{expr}");
+        }
+        let (table, expr) = table("", "$w[$i] + first(2, 1)");
+        assert_eq!(table.fold(&expr.in_round(0)).expect("sound").to_string(), "$w[0] + 2");
+        assert_eq!(table.fold(&expr.in_round(2)).expect("sound").to_string(), "$w[2] + 1");
+    }
+
+    #[test]
+    fn domains_follow_what_is_bound() {
+        let holds = |lines: &str, name: &str, item: Item| {
+            let (table, _) = table(lines, "1");
+            table.holds(&table.param(name).expect("declared").domain, &item)
+        };
+        assert_eq!(holds("bind $start = 1\n", "w", Item::Int(16)), Ok(false));
+        assert_eq!(holds("bind $start = 1\n", "w", Item::Int(40)), Ok(true));
+        assert_eq!(holds("bind $block = wide\n", "k", Item::Float(7.0)), Ok(true));
+        assert_eq!(holds("bind $block = plain\n", "k", Item::Int(7)), Ok(false));
+        assert_eq!(holds("", "k", Item::Int(7)), Err(Unresolved::Unbound("block".into())));
+        let (table, _) = table("", "1");
+        let misfit = |value| table.misfit(table.param("d").expect("declared"), &value).expect("closed");
+        assert_eq!(misfit(Item::Int(3)), None);
+        assert_eq!(misfit(Item::List(vec![Item::Int(3)])).as_deref(), Some("$d is bound to a list, but it is one value"));
     }
 }

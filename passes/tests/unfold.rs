@@ -180,7 +180,7 @@ fn hostile_spaces_are_refused() {
                 "param $p in 1..3\nblock @a(%x) {{\n  let a0 = $p\n{doubling}  %y = space.Conv %x {{out = a60}}\n  yield %y\n}}\n{}",
                 graph("@a %x")
             ),
-            "more than 2000 parts",
+            "more than 500 parts",
         ),
         (graph("space.Repeat %x {block = a, count = 1000000000}"), "at most 64"),
         (

@@ -1,14 +1,22 @@
 //! The text format `.seir`: parser and printer.
 //!
 //! ```text
-//! file      = { param | bind | graph | function }
-//! param     = "param" $name "in" ( int ".." int [ "step" int ] | "{" item { "," item } "}" )
-//! bind      = "bind" $name "=" item
+//! file      = { import | let | param | bind | block | graph | function }
+//! import    = "import" string
+//! let       = "let" name "=" domain
+//! param     = "param" $name [ "[" int "]" ] "in" domain
+//! domain    = int ".." int [ "step" int ] | "{" item { "," item } "}" | name
+//!           | "window(" domain "," "size" int "," "at" $name ")" | "by" $name domain | "{" item ":" domain { "," … } "}"
+//! bind      = "bind" $name "=" ( item | "[" [ item { "," item } ] "]" )
+//! block     = "block" @name "(" %name [ ":" type ] { "," … } { "," name [ "=" expr ] } ")" "{" { step } "yield" %name "}"
+//! step      = "let" name "=" expr | %name "=" "const" number | %name "=" op [ operands ] [ attrs ] [ guard ]
+//! guard     = ( "if" | "unless" ) expr "=" expr { "and" expr "=" expr }
 //! graph     = "graph" @name inputs [ "with" settings ] body
 //! function  = "function" opname inputs [ "attrs" "{" name [ "=" attr ] … "}" ] [ "with" settings ] body
 //! inputs    = "(" [ %name [ ":" type suffix [ "=" literal ] ] { "," … } ] ")"
 //! body      = "{" { stmt } ( "return" | "yield" ) [ %name [ "as" %name ] { "," … } ] "}"
-//! stmt      = [ results "=" ] opname [ operands ] [ attrs ] [ regions ] [ ":" type suffix { "," type suffix } ] [ loc ] [ "node" settings ]
+//! op        = opname | @name                               @name: a call of that block
+//! stmt      = [ results "=" ] op [ operands ] [ attrs ] [ regions ] [ ":" type suffix { "," type suffix } ] [ loc ] [ "node" settings ]
 //!           | %name "=" "const" ( literal [ ":" type ] | "tensor" type literal [ ":" type ] ) suffix
 //! results   = ( %name | "_" ) { "," … }
 //! operands  = ( %name | "_" ) { "," … }                    "_": an absent optional operand
@@ -18,17 +26,13 @@
 //! type      = tensor | "seq<" type ">" | "opt<" type ">" | "map<" elem "," type ">" | "sparse<" tensor ">" | "?"
 //! tensor    = ( elem | "q" store "(" [ "axis" int "," ] scales "," zeros [ "," elem ] ")" ) ( "[*]" | "[" [ dim { "," dim } ] "]" )
 //! dim       = int | name | "?" | expr
-//! expr      = sums, differences, products, quotients and calls of int, float, $name, name
+//! expr      = sums, differences, products, quotients and calls of int, float, $name, $name "[" expr "]", name
 //! literal   = element | "[" literal { "," … } "]" | "splat(" element ")" | "rand(" seed [ "," low "," high ] ")" | "blob(" hash ")"
 //! attr      = int | float | string | word | expr | list | "tensor" tensor literal | "type" type | "ref(" name "," kind ")"
 //!           | "sparse(" dims "," tensor literal "," tensor literal ")"
 //! list      = [ "ints" | "floats" | "strs" | "tensors" | "types" | "list" ] "[" [ attr { "," attr } ] "]"
 //! loc       = "loc(" ( file "," node | file "," line "," column | pass { "," loc } | "?" ) ")"
 //! ```
-//!
-//! Reserved, because search spaces will need them: `block` and `let`, the domains `window(…)` and `by $p {…}`, indexed
-//! parameters (`$w[4]`), `first(…)` in expressions, `as $i` and `unless` behind an op, and the ops `space.Repeat`,
-//! `space.Call` and `space.Shortcut`.
 //!
 //! `//` starts a comment. Names with other characters than letters, digits, `_` and dots are quoted: `%"a/b:0"`. What a
 //! value looks like says what it is (`1` is an integer, `1.0` a float); where looks do not tell, a word in front does.

@@ -3,6 +3,7 @@
 //! A [`Hyperspace`] is the product over stages of block types and windows of widths. Choosing both for every stage makes a
 //! *search space*; choosing depth, kernels, widths and expansions inside of it makes a *subnet*.
 
+pub mod agreement;
 pub mod best;
 pub mod block_cache;
 pub mod certificate;
@@ -23,6 +24,7 @@ pub mod pool;
 pub mod random;
 pub mod rank;
 pub mod recover;
+pub mod sample;
 pub mod sampled;
 pub mod score;
 pub mod share;

@@ -35,6 +35,11 @@ impl StageCounts {
         StageCounts { blocks, known: HashMap::new() }
     }
 
+    /// How many different blocks were written out so far.
+    pub fn shapes(&self) -> usize {
+        self.known.len()
+    }
+
     /// The blocks of a stage one after the other; `channels` and `size` are what comes into the first, which has the stride.
     ///
     /// # Errors

@@ -11,6 +11,7 @@ mod blocks;
 mod channels;
 mod layers;
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
 
@@ -32,6 +33,8 @@ pub enum Weights {
 const MAX_MADE: usize = 200_000;
 /// Elements that the weights of one space may have together.
 const MAX_ELEMENTS: u64 = 1 << 29;
+/// Numbers, names and functions that the expressions of one space may be made of together.
+const MAX_PARTS: usize = 2_000_000;
 /// Calls that may nest.
 const MAX_CALLS: u32 = 24;
 /// Rounds of one repetition.
@@ -70,6 +73,7 @@ pub fn unfold(graph: &mut Graph, weights: Weights) -> Result<usize, Vec<Diagnost
         made: 0,
         elements: 0,
         drawn: 0,
+        parts: Cell::new(0),
         seen: Vec::new(),
     };
     let mut found = Vec::new();
@@ -100,6 +104,8 @@ struct Unfolder<'g> {
     elements: u64,
     /// Weights drawn so far: each has a seed of its own.
     drawn: u64,
+    /// Parts of expressions so far.
+    parts: Cell<usize>,
     /// Blocks being written out, the outermost first.
     seen: Vec<Symbol>,
 }
@@ -231,6 +237,10 @@ impl Unfolder<'_> {
     /// An expression with values in the place of names, and what can be computed computed.
     fn fold(&self, expr: &Expr, names: &Names, at: &Site) -> Made<Expr> {
         let put_in = expr.with(names).map_err(|why| at.value(why))?;
+        self.parts.set(self.parts.get() + put_in.parts());
+        if self.parts.get() > MAX_PARTS {
+            return Err(at.error("space-size", format!("{}: expressions of more than {MAX_PARTS} parts", at.path)));
+        }
         self.table.fold(&put_in).map_err(|why| at.value(why))
     }
 

@@ -6,16 +6,25 @@ use clap::Args;
 use spaceevo::search::exact::{Exact, Precision};
 use spaceevo::search::sampled::{self, Sampling};
 use spaceevo::search::{Choice, Formula, Hyperspace, Pool, Score, Tables, Terms};
+use spaceevo::spaces::Space;
 
-use super::super::arguments::{unknown, usage};
+use super::super::arguments::usage;
 use super::super::{Failure, say};
 
-/// A hyperspace by name.
+/// A hyperspace by shipped name, or from a `.seir` file.
 pub(super) fn find_hyperspace(name: &str) -> Result<Hyperspace, Failure> {
-    match name {
-        "onnxw" => Ok(spaceevo::search::shipped::onnxw()),
-        _ => Err(unknown("space", name, &["onnxw"])),
-    }
+    Ok(find_space(name)?.page.hyperspace)
+}
+
+/// A space by shipped name, or from a `.seir` file.
+pub(super) fn find_space(name: &str) -> Result<Space, Failure> {
+    spaceevo::spaces::load(name).map_err(|mut found| match found.pop() {
+        Some(unknown) if unknown.code == "space-unknown" => Failure::Usage(unknown),
+        last => {
+            found.extend(last);
+            Failure::Rejected(found)
+        }
+    })
 }
 
 /// Tables, and how rows become losses and latencies of networks.

@@ -3,10 +3,15 @@
 mod arguments;
 mod check;
 mod compare;
+mod count;
 mod evolve;
+mod named;
 mod rank;
+mod sample;
 mod score;
 mod search;
+mod show;
+mod specialize;
 mod tables;
 
 use clap::{Args, Subcommand};
@@ -25,6 +30,10 @@ pub(crate) struct Arguments {
 
 #[derive(Subcommand)]
 enum Verb {
+    Show(show::Arguments),
+    Count(count::Arguments),
+    Sample(sample::Arguments),
+    Specialize(specialize::Arguments),
     Score(score::Arguments),
     Evolve(evolve::Arguments),
     Search(search::Arguments),
@@ -37,6 +46,10 @@ enum Verb {
 /// Runs the verb.
 pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     match &arguments.verb {
+        Verb::Show(arguments) => show::run(arguments),
+        Verb::Count(arguments) => count::run(arguments),
+        Verb::Sample(arguments) => sample::run(arguments),
+        Verb::Specialize(arguments) => specialize::run(arguments),
         Verb::Score(arguments) => score::run(arguments),
         Verb::Evolve(arguments) => evolve::run(arguments),
         Verb::Search(arguments) => search::run(arguments),

@@ -20,7 +20,14 @@ impl Writer<'_> {
             self.domain(&one.domain);
             self.push("\n");
         }
+        let mut group = "";
         for param in &space.params {
+            // A blank line between the parameters of one stage and those of the next.
+            let own = param.name.rsplit_once('.').map_or("", |(group, _)| group);
+            if own != group && !self.out.is_empty() {
+                self.push("\n");
+            }
+            group = own;
             self.name("param $", &param.name);
             if let Some(count) = param.count {
                 self.push(&format!("[{count}]"));
