@@ -46,7 +46,7 @@ fn what_makes_no_sense_is_refused_before_anything_is_read() {
         space(&all)
     };
     for (arguments, exit, what) in [
-        (&["score", "nothing", "--choice", "0-0"][..], 2, "unknown space 'nothing'"),
+        (&["score", "nothing", "--choice", "0-0"][..], 2, "'nothing'"),
         (&["score", "onnxw", "--choice", "151122-023231"], 1, "/no/such/folder"),
         (&["score", "onnxw", "--choice", "151122-023231", "--top", "0"], 2, "--top"),
         (&["score", "onnxw", "--choice", "151122-023231", "--common"], 2, "--method sampled"),

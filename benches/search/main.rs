@@ -3,12 +3,15 @@
 //! Needs the published tables (SPACEEVO_DATA, default ../shared/data). RAYON_NUM_THREADS=1 measures one thread. A word picks one part:
 //! `cargo bench -p spaceevo-search --bench search -- rank`.
 
+#[path = "../../passes/search/tests/kit/mod.rs"]
+mod kit;
 mod nas_bench_macro;
 
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::time::Instant;
 
+use kit::onnxw;
 use spaceevo_search::best::Best;
 use spaceevo_search::block_cache::BlockCache;
 use spaceevo_search::certificate::certify;
@@ -19,7 +22,6 @@ use spaceevo_search::rank::rank;
 use spaceevo_search::recover::recover;
 use spaceevo_search::sampled::{self, Sampling};
 use spaceevo_search::share::share;
-use spaceevo_search::shipped::onnxw;
 use spaceevo_search::subnet;
 use spaceevo_search::{Choice, Formula, Pool, Subnet, Tables, Terms};
 

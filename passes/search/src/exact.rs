@@ -291,8 +291,15 @@ impl<'a> Exact<'a> {
     /// The same at least.
     pub fn at_least(&self, number: usize, prefix: &Prefix, bounds: &Bounds, guess: &mut Option<usize>) -> f64 {
         let grid = &self.grids[number];
-        if grid.room < 0 || grid.moments(prefix, &bounds.least).0 <= self.formula.tail() {
+        let least = if grid.room < 0 { 0.0 } else { grid.moments(prefix, &bounds.least).0 };
+        if least * (self.formula.draws as f64) < 1.0 {
             return 0.0;
+        }
+        if least <= self.formula.tail() {
+            // All that is known of the loss is that it is not above the highest of all.
+            let from: i64 = grid.loss_from.iter().sum();
+            let highest = from as f64 + grid.span(0..grid.losses.len()) as f64;
+            return self.formula.under(grid.limit, least, Some(highest * grid.loss_step / 1e6)).score;
         }
         self.join(number, prefix, &bounds.least, guess).score * (1.0 - SLACK)
     }

@@ -1,6 +1,8 @@
 //! Hyperspaces are counted right, and their texts read and written byte for byte.
 
-use spaceevo_search::shipped::onnxw;
+mod kit;
+
+use kit::onnxw;
 use spaceevo_search::{Choice, Expand, SubStage, Subnet};
 
 #[test]

@@ -4,15 +4,14 @@ mod kit;
 
 use std::ops::ControlFlow;
 
-use kit::published_pool;
+use kit::{onnxw, pool, published_pool, shipped, sources};
 use spaceevo_search::evolution::{History, Individual, Origin, Settings, evolve};
 use spaceevo_search::exact::{Exact, Precision};
 use spaceevo_search::log::{self, Chain};
 use spaceevo_search::moves::{Kind, Move};
 use spaceevo_search::nas_bench_macro::{Benchmark, Method};
 use spaceevo_search::random::Random;
-use spaceevo_search::shipped::onnxw;
-use spaceevo_search::{Choice, Formula, Hyperspace, Score};
+use spaceevo_search::{Choice, Formula, Hyperspace, Score, Tables};
 
 /// A score that needs no tables: how many digits are those of one space, with a little of everything else.
 fn judge(space: &Hyperspace) -> impl Fn(&[Choice]) -> Vec<Score> {
@@ -190,4 +189,21 @@ fn searches_on_trained_networks_come_near_the_optimum() {
     assert_eq!(Benchmark::parse("{}").expect_err("empty").code, "table-format");
     assert_eq!(Benchmark::parse("[").expect_err("no JSON").code, "table-format");
     assert!(text.len() > 1000 && Benchmark::parse(&text.replacen("22212220", "32212220", 1)).is_err());
+}
+
+#[test]
+fn the_other_published_hyperspace_needs_nothing_but_its_tables() {
+    let mut space = shipped("mobilew");
+    space.resolutions = vec![160, 192, 224];
+    let all = sources(&space, 9, &mut Random::new(&[8]));
+    assert_eq!(all.len(), 210);
+    let tables = Tables::parse(&all, &space).expect("rows of that form");
+    assert!(tables.gaps.is_empty() && tables.resolutions == [160, 192, 224]);
+    let pool = pool(&tables);
+    let exact = Exact::new(&pool, Formula { limits: vec![25_000_000, 30_000_000], ..Formula::default() }, Precision::FAST);
+    let settings = Settings { population: 60, tournament: 15, cycles: 120, ..Settings::default() };
+    let mut history = History::default();
+    evolve(&space, &settings, &mut history, |c| pool.covers(c), |c| exact.score_all(c), |_| ControlFlow::Continue(()));
+    assert_eq!(history.entries.len(), 120);
+    assert_eq!(history.entries.iter().filter(|e| e.origin == Origin::Homogeneous).count(), 49);
 }

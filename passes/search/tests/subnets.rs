@@ -1,9 +1,11 @@
 //! Search for subnets: the published procedure on a fitness whose optimum is known.
 
+mod kit;
+
 use std::cell::Cell;
 
+use kit::onnxw;
 use spaceevo_search::Subnet;
-use spaceevo_search::shipped::onnxw;
 use spaceevo_search::subnet::{Evaluated, Settings, pareto, search};
 
 /// A cost in milliseconds that is a sum over blocks.

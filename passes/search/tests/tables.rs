@@ -2,11 +2,10 @@
 
 mod kit;
 
-use kit::{published, small, sources};
+use kit::{onnxw, published, small, sources};
 use spaceevo_search::SubStage;
 use spaceevo_search::random::Random;
 use spaceevo_search::recover::{Key, recover};
-use spaceevo_search::shipped::onnxw;
 use spaceevo_search::source::{BlockSum, LatencySource, SubStageAt, priced};
 use spaceevo_search::tables::{Sources, outliers, statistics};
 use spaceevo_search::{Expand, Tables};

@@ -6,10 +6,35 @@ use std::fmt::Write;
 use std::path::PathBuf;
 use std::sync::OnceLock;
 
+use spaceevo_ir::text::{BlobHash, BlobSource, parse};
+use spaceevo_search::page::Page;
 use spaceevo_search::random::Random;
-use spaceevo_search::shipped::onnxw;
 use spaceevo_search::tables::Sources;
 use spaceevo_search::{Block, Choice, Expand, Hyperspace, Pool, Stage, Tables, Terms};
+
+/// The published hyperspace whose tables are there.
+pub(crate) fn onnxw() -> Hyperspace {
+    static SPACE: OnceLock<Hyperspace> = OnceLock::new();
+    SPACE.get_or_init(|| shipped("onnxw")).clone()
+}
+
+/// A hyperspace from its page.
+pub(crate) fn shipped(name: &str) -> Hyperspace {
+    const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../testdata/spaces/");
+    struct Pages;
+    impl BlobSource for Pages {
+        fn blob(&self, _: BlobHash) -> Option<bytes::Bytes> {
+            None
+        }
+
+        fn import(&self, name: &str) -> Option<String> {
+            std::fs::read_to_string(format!("{FOLDER}{name}.seir")).ok()
+        }
+    }
+    let text = Pages.import(name).expect("a page");
+    let graph = parse(&text, name, &Pages).into_result().expect("a space");
+    Page::read(&graph).expect("a hyperspace").hyperspace
+}
 
 /// A hyperspace of two to four stages with one or two block types and windows each.
 pub(crate) fn small(random: &mut Random) -> Hyperspace {
