@@ -28,7 +28,6 @@ pub mod sample;
 pub mod sampled;
 pub mod score;
 pub mod share;
-pub mod shipped;
 pub mod source;
 pub mod stage_counts;
 pub mod subnet;

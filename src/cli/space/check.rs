@@ -21,6 +21,9 @@ pub(crate) struct Arguments {
     /// The tables that it is about
     #[arg(long, value_name = "DIR")]
     tables: PathBuf,
+    /// The hyperspace as a .seir file, where it is none that ships
+    #[arg(long, value_name = "SPACE")]
+    space: Option<String>,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -37,7 +40,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
         let what = format!("{} is no certificate", arguments.file.display());
         return Err(Diagnostic::error("certificate", Loc::Unknown, what).into());
     }
-    let tables = Tables::open(&arguments.tables, &find_hyperspace(name)?)?;
+    let tables = Tables::open(&arguments.tables, &find_hyperspace(arguments.space.as_deref().unwrap_or(name))?)?;
     let start = Instant::now();
     let checked = check(&text, &tables)?;
     let seconds = start.elapsed().as_secs_f64();
