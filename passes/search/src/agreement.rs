@@ -7,17 +7,18 @@ use crate::page::Page;
 use crate::stage_counts::StageCounts;
 use crate::tables::{Table, Tables};
 
-/// Single precision holds sums of as many multiply-accumulates only to so many parts; published sums were made in it.
-const SINGLE: f64 = 3e-7;
-/// Where that begins to show in four decimals of a million.
-const SHOWS: u64 = 900_000_000;
+/// What a sum of a few dozen numbers loses in single precision, in which the published ones were made, in parts of the sum: half a
+/// unit in the last place (2^-24) for each of about twenty additions that do not come out even.
+const SINGLE: f64 = 20.0 / (1 << 24) as f64;
+/// Up to here single precision holds every whole number.
+const WHOLE: u64 = 1 << 24;
 
 /// What came of a comparison.
 #[derive(Clone, Default, Debug)]
 pub struct Agreement {
     /// Rows with the multiply-accumulates and parameters of the page, to the four decimals that are printed.
     pub equal: usize,
-    /// Rows whose multiply-accumulates differ by what sums in single precision lose.
+    /// Rows that differ by what sums in single precision lose.
     pub rounded: usize,
     /// Other rows: table, line, and what differs.
     pub different: Vec<(String, usize, String)>,
@@ -71,12 +72,11 @@ fn rows(
         let blocks = table.substage(row).map_err(|found| vec![found])?;
         let size = page.hyperspace.input_size(stage, row.resolution);
         let ours = counts.stage(&kind.blocks[block].name, &blocks, (row.channels, size), kind.stride)?;
+        let pairs = [(ours.macs, row.macs), (ours.params_with_quantizers(), row.params)];
         // Four decimals of a million: what lies just between two of them may be printed as either.
-        let params = ours.params_with_quantizers().abs_diff(row.params) <= 50;
-        let off = ours.macs.abs_diff(row.macs);
-        if params && off <= 50 {
+        if pairs.iter().all(|(ours, row)| ours.abs_diff(*row) <= 50) {
             found.equal += 1;
-        } else if params && row.macs > SHOWS && (off as f64) < SINGLE * row.macs as f64 {
+        } else if pairs.iter().all(|&(ours, row)| ours.abs_diff(row) as f64 <= 50.0 + lost(row)) {
             found.rounded += 1;
         } else {
             let what = format!(
@@ -90,4 +90,9 @@ fn rows(
         }
     }
     Ok(found)
+}
+
+/// How far a sum in single precision may be off.
+fn lost(sum: u64) -> f64 {
+    if sum > WHOLE { SINGLE * sum as f64 } else { 0.0 }
 }

@@ -7,9 +7,10 @@ use spaceevo_ir::verify::{Form, verify};
 use spaceevo_ir::{Graph, Severity, shape};
 use spaceevo_passes::count::count;
 use spaceevo_passes::unfold::{Weights, unfold};
+use spaceevo_search::agreement::compare;
 use spaceevo_search::page::{Page, bind};
 use spaceevo_search::stage_counts::StageCounts;
-use spaceevo_search::{BlockChoice, Expand, SubStage, Subnet};
+use spaceevo_search::{BlockChoice, Expand, SubStage, Subnet, Tables};
 
 const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../testdata/spaces/");
 
@@ -185,4 +186,24 @@ fn rows_of_the_published_tables_come_out() {
         seen += 1;
     }
     assert_eq!(seen, 144);
+}
+
+/// A table whose numbers are not those of its blocks is found out.
+#[test]
+fn tables_are_counted_anew() {
+    let (_, page) = load("onnxw");
+    let folder = tempfile::tempdir().expect("a folder");
+    let rows = include_str!("../../../testdata/spaces/vnni-rows.csv");
+    // The first of the four rows of each kind is from the first window.
+    for line in rows.lines().step_by(4) {
+        let (place, row) = (&line[..3], &line[4..]);
+        let row = if place == "3,1" { row.replace(",135.", ",136.") } else { row.to_owned() };
+        let file = folder.path().join(format!("stage{}_{}_0.csv", &place[..1], &place[2..]));
+        std::fs::write(file, format!("{row}\n")).expect("a table");
+    }
+    let tables = Tables::open(folder.path(), &page.hyperspace).expect("tables with gaps");
+    let found = compare(&page, &tables).expect("rows that can be counted");
+    let different: Vec<&str> = found.different.iter().map(|(table, ..)| table.as_str()).collect();
+    assert_eq!((found.equal + found.rounded, different), (35, vec!["stage3_1_0.csv"]));
+    assert!(found.shapes > 36);
 }
