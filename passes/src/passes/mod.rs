@@ -49,7 +49,6 @@ mod merge_reshapes;
 mod pad_stem;
 mod quantize;
 mod shrink_kernels;
-mod sink_avg_pool;
 mod sink_channel_shuffle;
 mod specialize;
 mod substitute_prelu;
@@ -105,7 +104,6 @@ pub(crate) fn all() -> Vec<Arc<dyn Pass>> {
         Arc::new(pad_stem::PadStem),
         Arc::new(quantize::Quantize),
         Arc::new(shrink_kernels::ShrinkKernels),
-        Arc::new(sink_avg_pool::SinkAvgPool),
         Arc::new(sink_channel_shuffle::SinkChannelShuffle),
         Arc::new(specialize::Specialize),
         Arc::new(substitute_prelu::SubstitutePrelu),

@@ -4,8 +4,8 @@
 //!
 //! ```text
 //! sum over ops     x integer(op) + (1 - x) float(op)
-//!  + over values   QuantizeLinear(v)     if its maker is float and some reader is not, + layout(v) behind a convolution
-//!                  DequantizeLinear(v)   if it is stored and some reader is float,     + layout(v) before a convolution
+//!  + over values   QuantizeLinear(v)     if its maker is float and some reader is not, + layout(v) if the value is a map
+//!                  DequantizeLinear(v)   if it is stored and some reader is float,     + layout(v) likewise
 //!  + over pairs    float(op)             if op is float, but the convolution whose float kernel would do it is not
 //!  + over layouts  plain(op)             if op runs on stored numbers that do not come in the layout of convolutions
 //! ```
@@ -24,7 +24,7 @@
 //! Ops are one node where they have no choice of their own: a clip and the op that saturates for it, a sigmoid and the
 //! product with what it reads, and neighbours at a value whose size is not known. Ops without prices cost nothing, and follow
 //! their neighbours. To decide, the float time of ops that could run in integers counts `1 + margin` times, as long as the
-//! whole is not slower than float then.
+//! whole is not slower than float then; and where the whole gains less than the margin, all that can run in integers do.
 
 mod builder;
 
@@ -82,7 +82,7 @@ struct Item {
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 struct End {
     item: Option<usize>,
-    /// The float kernel has a layout of its own.
+    /// In float, the op's layout is another than that of integer convolutions.
     blocked: bool,
 }
 
@@ -272,12 +272,15 @@ impl Problem {
         time
     }
 
-    /// By item: whether it runs in integers. Where the margin would make the whole slower than float, there is none.
+    /// By item: whether it runs in integers. Where the margin would make the whole slower than float, there is none; where the
+    /// whole gains less than the margin, all are.
     fn placed(&self, margin: f64) -> Vec<bool> {
-        let float = vec![false; self.items.len()];
+        let [float, integer] = [false, true].map(|integer| vec![integer; self.items.len()]);
         let bound = self.time(&float);
         let found = [margin, 0.0].into_iter().map(|margin| self.cheapest(margin));
-        found.into_iter().find(|placed| self.time(placed) <= bound).unwrap_or(float)
+        let found = found.into_iter().find(|placed| self.time(placed) <= bound).unwrap_or(float);
+        let all = self.time(&integer);
+        if all <= bound && all < self.time(&found) * (1.0 + margin) { integer } else { found }
     }
 
     /// True when a float convolution stands alone between stored numbers.
@@ -552,7 +555,7 @@ mod tests {
             assert!(time <= problem.time(&vec![false; items]), "{problem:?}");
         }
         let beside = |float| {
-            let items = vec![Item { float, integer: 100.0 }, Item { float: 100.0, integer: 50.0 }];
+            let items = vec![Item { float, integer: 100.0 }, Item { float: 100.0, integer: 1.0 }];
             Problem { items, ..Problem::default() }
         };
         assert_eq!([94.0, 96.0].map(|float| beside(float).placed(0.05)), [[false, true], [true, true]]);

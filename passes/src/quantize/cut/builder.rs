@@ -185,12 +185,15 @@ impl Builder<'_> {
     fn bridge(&self, value: ValueId, item: &BTreeMap<OpId, usize>) -> Option<Bridge> {
         let graph = self.graph;
         let maker = graph.def_op(value);
-        let placed = |op: OpId| End { item: item.get(&op).copied(), blocked: self.is_blocked(op) };
+        // Float convolutions have a layout of their own, and all other float ops the plain one.
+        let ty = graph.value(value).ty().tensor();
+        let blocked = ty.is_some_and(|t| t.rank() == Some(4) && [2, 3].iter().any(|&axis| t.dim(axis) != Some(1)));
+        let placed = |op: OpId| End { item: item.get(&op).copied(), blocked };
         let float = End { item: None, blocked: false };
         let mut readers: Vec<End> = (graph.value(value).users().iter())
             .map(|user| match *user {
                 User::Op(op, _) if self.reads(op, value) => placed(op),
-                User::Op(op, _) => End { item: None, blocked: self.is_blocked(op) },
+                User::Op(..) => End { item: None, blocked },
                 User::Return(..) => float,
             })
             .collect();
@@ -204,12 +207,7 @@ impl Builder<'_> {
         let able = maker.is_some_and(|op| self.target.ops.gives_floats(graph.op(op).name()));
         let free = able && (graph.use_count(value) == 1 || readers.iter().all(|r| r.item.is_none()));
         let price = |kind| self.prices.conversion(graph, value, kind).unwrap_or(0.0);
-        let (quantize, dequantize, layout) = (price(QUANTIZE), price(DEQUANTIZE), price(LAYOUT));
+        let (quantize, dequantize, layout) = (price(QUANTIZE), price(DEQUANTIZE), price(LAYOUT).max(price(TRANSPOSE)));
         Some(Bridge { maker: maker_end, free, readers, quantize, dequantize, layout })
-    }
-
-    /// True when the float kernel is a convolution's, whose layout is its own.
-    fn is_blocked(&self, op: OpId) -> bool {
-        self.graph.op(op).name().is_onnx("Conv") || self.prices.fused_into(self.graph, op).is_some()
     }
 }
