@@ -22,8 +22,8 @@ pub(crate) struct LowerPrelu;
 static INFO: PassInfo = PassInfo {
     name: "lower-prelu",
     summary: "write PRelu as Mul and Max, or Relu, Min, Mul and Add",
-    doc: "For runtimes whose PRelu decides for every number (`ops.slow` of the target): where the signs of the numbers cannot be \
-          foreseen, a processor guesses half of those decisions wrong. Slopes must be finite constants; those in [0, 1] give \
+    doc: "For runtimes whose PRelu decides for every number (`ops.slow` of the target), which is slow where the signs of the numbers \
+          cannot be foreseen. Slopes must be finite constants; those in [0, 1] give \
           `max(x, s x)`, those of at least 1 `min(x, s x)`, others `max(x, 0) + s min(x, 0)`. The sign of a zero may change.\n\n\
           It declines where slopes are computed, not finite, or stored, and where the target does not ask for it.",
     effect: Effect::Rounding,

@@ -1,5 +1,5 @@
-//! QuantizeLinear on whole vectors. tract rounds number by number; here
-//! rounding is a sum, and the bits are the same (but for numbers beyond 2^31 steps, which overflow in tract and saturate here).
+//! QuantizeLinear on whole vectors. tract rounds number by number; here rounding is a sum, and the bits are the same (but for
+//! numbers beyond 2^31 steps, which overflow in tract and saturate here).
 
 use tract_onnx::tract_hir::internal::*;
 use tract_onnx::tract_hir::tract_core::ops::element_wise::ElementWiseOp;
