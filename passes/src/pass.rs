@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use spaceevo_ir::verify::Form;
 use spaceevo_ir::{Diagnostic, Graph, Loc, OpId, Severity, ValueId};
 
+use crate::quantize::moments::Measured;
 use crate::target::Target;
 
 /// What a pass or a rule may do to the numbers. The most important word in the project.
@@ -189,6 +190,8 @@ pub struct Log {
     pub statistics: BTreeMap<(&'static str, &'static str), u64>,
     /// Rewrites still allowed (`--bisect-limit`); `None`: no limit.
     pub budget: Option<u64>,
+    /// What a pass measured on samples for those behind it.
+    pub measured: Option<Measured>,
 }
 
 impl<'a> PassContext<'a> {
@@ -262,6 +265,16 @@ impl<'a> PassContext<'a> {
     ) -> Result<(), Aborted> {
         let seen = self.observer.as_mut().map_or(Ok(()), |o| o.observe(graph, values, samples, see));
         seen.map_err(|diagnostic| self.error(diagnostic))
+    }
+
+    /// Leaves what was measured for the passes behind.
+    pub fn leave_measured(&mut self, measured: Measured) {
+        self.log.measured = Some(measured);
+    }
+
+    /// What a pass before measured, if one did; it is gone then.
+    pub fn take_measured(&mut self) -> Option<Measured> {
+        self.log.measured.take()
     }
 
     /// Adds to a counter, which stays at its largest number once it is reached.

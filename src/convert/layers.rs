@@ -1,50 +1,44 @@
 //! Which tensors lose most: every stored tensor against its float original.
 //!
-//! Both models run on a sample, with every tensor that is compared as an output. What the INT8 model stores is kept for
-//! that: a byte for each number. What the float model computes is looked at where the runtime left it.
+//! What the float model makes of the first samples was seen while calibrating ([`Glimpse`]); the INT8 model runs on the same
+//! samples, with every tensor that is compared as an output.
 
 use std::collections::HashMap;
 
-use spaceevo_cost::runtime::{ModelSource, Session};
-use spaceevo_ir::{Diagnostic, Elem, Graph, Loc, Quant, Symbol, Tensor, ValueId};
+use spaceevo_cost::runtime::{ModelSource, Session, TensorView};
+use spaceevo_ir::{Diagnostic, Elem, Graph, Loc, Quant, Symbol, ValueId};
 use spaceevo_passes::{Manager, Pipeline};
 
+use super::observe::{Glimpse, stride};
 use super::report::Layer;
 use super::verify::exact;
 use super::{Job, Options};
 
-/// Samples on which layers are compared: enough to rank them.
-const SAMPLES: usize = 2;
-
-/// Layers from worst to best, on the first of the samples of `indices`. `float` and `quantized` are one graph before and
-/// after types were quantized; values are paired by name.
+/// Layers from worst to best. `float` and `quantized` are one graph before and after types were quantized; values are paired
+/// by name.
 pub(super) fn compare(
     float: &Graph,
     quantized: &Graph,
+    seen: &Glimpse,
     job: &Job<'_>,
     options: &Options,
-    indices: &[usize],
 ) -> Result<Vec<Layer>, Diagnostic> {
-    let (stored, alone) = (by_name(quantized), by_name(float));
+    let stored = by_name(quantized);
     let pair = |v: ValueId| {
-        let name = float.value(v).name();
-        let other = (*stored.get(name)?)?;
+        let numbers = seen.numbers.get(&v)?;
+        let other = (*stored.get(float.value(v).name())?)?;
         let quant = quantized.value(other).ty().quant().filter(|quant| quant.axis.is_none())?;
-        alone.get(name)?.map(|_| (v, other, &**quant))
+        Some((v, numbers, other, &**quant))
     };
-    let pairs: Vec<(ValueId, ValueId, &Quant)> = made(float).filter_map(pair).collect();
+    let pairs: Vec<(ValueId, &Vec<Vec<f32>>, ValueId, &Quant)> = made(float).filter_map(pair).collect();
     if pairs.is_empty() {
         return Ok(Vec::new());
     }
-    let mut real = showing(float, pairs.iter().map(|p| p.0).collect(), job)?;
-    let mut int8 = storing(quantized, pairs.iter().map(|p| p.1).collect(), job, options)?;
+    let mut int8 = storing(quantized, pairs.iter().map(|p| p.2).collect(), job, options)?;
     let mut powers = vec![[0.0f64; 2]; pairs.len()];
-    for &index in indices.iter().take(SAMPLES) {
-        let inputs = job.samples.get(index)?;
-        let stored = int8.run(&inputs)?;
-        real.run_with(&inputs, &mut |i, view| {
-            let found = view.values::<f32>().and_then(|numbers| signal_and_noise(&numbers, &stored[i], pairs[i].2));
-            let [signal, noise] = found.unwrap_or_default();
+    for (sample, &index) in seen.samples.iter().enumerate() {
+        int8.run_with(&job.samples.get(index)?, &mut |i, stored| {
+            let [signal, noise] = signal_and_noise(&pairs[i].1[sample], &stored, pairs[i].3).unwrap_or_default();
             powers[i] = [powers[i][0] + signal, powers[i][1] + noise];
         })?;
     }
@@ -73,11 +67,6 @@ fn by_name(graph: &Graph) -> HashMap<Symbol, Option<ValueId>> {
 /// Results of the body's ops.
 fn made(graph: &Graph) -> impl Iterator<Item = ValueId> + '_ {
     graph.ops_in(graph.body()).flat_map(|op| graph.op(op).results().to_vec())
-}
-
-/// The float model with other outputs.
-fn showing(graph: &Graph, values: Vec<ValueId>, job: &Job<'_>) -> Result<Box<dyn Session>, Diagnostic> {
-    job.runtime.load(ModelSource::Graph(&returning(graph, values)), &exact())
 }
 
 /// The INT8 model with other outputs, as they are stored.
@@ -111,10 +100,10 @@ fn returning(graph: &Graph, values: Vec<ValueId>) -> Graph {
 }
 
 /// Sums of the squares of `real`, and of what it differs by from the numbers that are stored for it; `None` for types that no
-/// target stores activations as.
-fn signal_and_noise(real: &[f32], stored: &Tensor, quant: &Quant) -> Option<[f64; 2]> {
+/// target stores activations as. Every [`stride`]th number counts.
+fn signal_and_noise(real: &[f32], stored: &TensorView<'_>, quant: &Quant) -> Option<[f64; 2]> {
     let (scale, zero) = quant.at(0);
-    Some(match stored.elem() {
+    Some(match stored.elem {
         Elem::U8 => squares(real, &stored.values::<u8>()?, scale, zero as f32),
         Elem::I8 => squares(real, &stored.values::<i8>()?, scale, zero as f32),
         Elem::U16 => squares(real, &stored.values::<u16>()?, scale, zero as f32),
@@ -127,21 +116,10 @@ fn signal_and_noise(real: &[f32], stored: &Tensor, quant: &Quant) -> Option<[f64
 
 /// See [`signal_and_noise`]; `scale * (stored - zero)` are the numbers that are stored.
 fn squares<T: Copy + Into<f32>>(real: &[f32], stored: &[T], scale: f32, zero: f32) -> [f64; 2] {
-    // So many are summed in single precision, in lanes so that it is fast.
-    const BLOCK: usize = 1 << 12;
-    const LANES: usize = 16;
     let mut sums = [0.0f64; 2];
-    for (real, stored) in real.chunks(BLOCK).zip(stored.chunks(BLOCK)) {
-        let (mut signal, mut noise) = ([0.0f32; LANES], [0.0f32; LANES]);
-        for (real, stored) in real.chunks(LANES).zip(stored.chunks(LANES)) {
-            for (i, (&x, &q)) in real.iter().zip(stored).enumerate() {
-                let apart = x - scale * (q.into() - zero);
-                signal[i] += x * x;
-                noise[i] += apart * apart;
-            }
-        }
-        sums[0] += f64::from(signal.iter().sum::<f32>());
-        sums[1] += f64::from(noise.iter().sum::<f32>());
+    for (&x, &q) in real.iter().zip(stored.iter().step_by(stride(stored.len()))) {
+        let apart = x - scale * (q.into() - zero);
+        sums = [sums[0] + f64::from(x * x), sums[1] + f64::from(apart * apart)];
     }
     sums
 }
@@ -153,11 +131,13 @@ mod tests {
     #[test]
     fn noise_is_what_storing_takes_away() {
         let quant = Quant::per_tensor(Elem::U8, 0.5, 2);
-        let real: Vec<f32> = (0..5000).map(|i| (i % 7) as f32 * 0.5 + 0.25).collect();
-        let stored = Tensor::new([5000], (0..5000).map(|i| (i % 7 + 2) as u8).collect::<Vec<u8>>());
-        let [signal, noise] = signal_and_noise(&real, &stored, &quant).unwrap();
+        let stored: Vec<u8> = (0..50_000).map(|i| (i % 7 + 2) as u8).collect();
+        let real = stored.iter().step_by(stride(stored.len())).map(|&q| (f32::from(q) - 2.0) * 0.5 + 0.25);
+        let real: Vec<f32> = real.collect();
+        let view = TensorView { elem: Elem::U8, dims: &[50_000], bytes: &stored, strings: &[] };
+        let [signal, noise] = signal_and_noise(&real, &view, &quant).unwrap();
         let expected: f64 = real.iter().map(|&x| f64::from(x * x)).sum();
         assert!((signal / expected - 1.0).abs() < 1e-6, "{signal} {expected}");
-        assert!((noise / (5000.0 * 0.0625) - 1.0).abs() < 1e-6, "{noise}");
+        assert!((noise / (real.len() as f64 * 0.0625) - 1.0).abs() < 1e-6, "{noise}");
     }
 }

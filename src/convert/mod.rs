@@ -131,7 +131,8 @@ impl Options {
 
     /// The passes that look at samples.
     fn calibration(&self) -> String {
-        let mut parts = vec![format!("method={}", self.method)];
+        // As many as 'correct-bias' looks at.
+        let mut parts = vec![format!("method={}", self.method), "moments=16".to_owned()];
         if self.method == "percentile" {
             parts.push(format!("share={}", self.share));
         }
@@ -211,7 +212,7 @@ pub fn convert(job: &Job<'_>, options: &Options, progress: &(dyn Progress + Sync
     report.warnings.extend(imported.warnings.iter().map(Diagnostic::to_string));
 
     report.samples = calibrating.len();
-    let mut observer = RuntimeObserver::new(job.runtime, job.samples, calibrating.clone(), options.threads, progress);
+    let mut observer = RuntimeObserver::new(job.runtime, job.samples, calibrating, options.threads, progress).remembering();
     let text = options.pipeline();
     let pipeline = Pipeline::parse(&text, job.registry).map_err(one)?;
     refuse_strong_effects(&pipeline, job.registry, options)?;
@@ -219,6 +220,7 @@ pub fn convert(job: &Job<'_>, options: &Options, progress: &(dyn Progress + Sync
     let mut manager = Manager::new(job.registry, &options.target);
     manager.watchers.push(&mut keep);
     let run = manager.run(&pipeline, &mut graph, Some(&mut observer));
+    keep.keep_seen(observer);
     report.take(&run);
     if !run.ok() {
         return Err(run.log.diagnostics);

@@ -124,7 +124,7 @@ pub struct Verification {
     pub held_out: bool,
     /// Each output.
     pub outputs: Vec<OutputQuality>,
-    /// Layers by SQNR, the worst first.
+    /// Layers by SQNR, the worst first: on two of the samples that were calibrated on.
     pub layers: Vec<Layer>,
     /// Accuracy on labelled samples, if there were any.
     pub accuracy: Option<Accuracy>,

@@ -8,7 +8,7 @@ use spaceevo_cost::runtime::{LoadOptions, ModelSource, Runtime, Session};
 use spaceevo_ir::{Diagnostic, Elem, Graph, Loc, OpId};
 use spaceevo_passes::{Manager, Outcome, PassInfo, Pipeline, Watch};
 
-use super::observe::{in_parallel, threads_or_all};
+use super::observe::{Glimpse, RuntimeObserver, in_parallel, threads_or_all};
 use super::report::{Accuracy, OutputQuality, Verification};
 use super::{Job, Options, Progress, Writing, layers};
 use crate::quality::{Quality, top};
@@ -38,6 +38,14 @@ pub(super) struct KeepQuantized {
     float: Option<Graph>,
     quantized: Option<Graph>,
     portable: Option<Graph>,
+    seen: Option<Glimpse>,
+}
+
+impl KeepQuantized {
+    /// Keeps what was seen of the first of these graphs.
+    pub(super) fn keep_seen(&mut self, observer: RuntimeObserver<'_>) {
+        self.seen = self.float.as_ref().and_then(|float| observer.into_glimpse(float));
+    }
 }
 
 impl Watch for KeepQuantized {
@@ -80,8 +88,8 @@ pub(super) fn verify(
     let through = if twin.is_some() { ", through the equivalent QDQ form" } else { "" };
     let indices: Vec<usize> = if held_out.is_empty() { (0..job.samples.len().min(16)).collect() } else { held_out.to_vec() };
     let outputs = outputs(float, int8, job.samples, &indices).map_err(one)?;
-    let layers = match (&keep.float, &keep.quantized) {
-        (Some(float), Some(quantized)) => layers::compare(float, quantized, job, options, &indices).map_err(one)?,
+    let layers = match (&keep.float, &keep.quantized, &keep.seen) {
+        (Some(float), Some(quantized), Some(seen)) => layers::compare(float, quantized, seen, job, options).map_err(one)?,
         _ => Vec::new(),
     };
     let measure = |labelled| accuracy(job.runtime, job.source, source, &load, labelled, options, progress);

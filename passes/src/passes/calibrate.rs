@@ -9,9 +9,11 @@
 use spaceevo_ir::verify::Form;
 use spaceevo_ir::{Diagnostic, Graph, Loc, Range, ValueId};
 
+use super::correct_bias::correctable;
 use super::quantize::{EXCLUDE, placed};
 use crate::calibrate::{Method, Statistics};
 use crate::pass::{Aborted, Effect, OptionInfo, OptionKind, Outcome, Pass, PassContext, PassInfo, evenly_spaced};
+use crate::quantize::moments::Layers;
 use crate::quantize::placement::clip_bounds;
 
 /// See the module documentation.
@@ -39,6 +41,12 @@ static INFO: PassInfo = PassInfo {
             default: "0.9999",
             help: "share of the numbers that 'percentile' keeps",
         },
+        OptionInfo {
+            name: "moments",
+            kind: OptionKind::Int,
+            default: "0",
+            help: "samples on which to measure what 'correct-bias' right behind asks for, so that it runs none again",
+        },
         EXCLUDE,
     ],
 };
@@ -60,7 +68,13 @@ impl Pass for Calibrate {
         let method = Method::from_word(cx.text("method"), share).unwrap_or(Method::MinMax);
         let statistics = Statistics::new(method, values.len());
         let samples = cx.samples()?;
-        observe(graph, cx, &values, &samples, method, &statistics)?;
+        let moments = cx.int("moments").and_then(|n| usize::try_from(n).ok()).unwrap_or(0);
+        let layers = if moments > 0 { correctable(graph, &plan, cx.target, |_, _| {}) } else { Vec::new() };
+        let measured = (!layers.is_empty()).then(|| {
+            let layers = Layers::new(graph, layers);
+            (layers, evenly_spaced(samples.len(), moments))
+        });
+        observe(graph, cx, &values, &samples, method, &statistics, measured.as_ref())?;
         let (low, high) = cx.target.quant.activations.stored_range();
         for (&value, range) in values.iter().zip(statistics.ranges((high - low + 1) as u32)) {
             match range {
@@ -88,6 +102,10 @@ impl Pass for Calibrate {
                 }
             }
         }
+        if let Some((layers, seen)) = measured {
+            // Noting ranges changed no number.
+            cx.leave_measured(layers.measured(graph, seen));
+        }
         cx.count("tensors", values.len() as u64);
         cx.count("samples", samples.len() as u64);
         Ok(Outcome::Changed)
@@ -95,9 +113,9 @@ impl Pass for Calibrate {
 }
 
 /// Samples after which to ask which ranges can still grow.
-const FIRST_LOOK: usize = 4;
-/// Samples that say how the numbers between two bounds are distributed: a quarter of a million of them.
-const FIRST_HISTOGRAM: usize = 16;
+const FIRST_LOOK: usize = 2;
+/// Samples that say how the numbers between two bounds are distributed: more than a hundred thousand of them.
+const FIRST_HISTOGRAM: usize = 8;
 
 /// Shows the statistics what the values take on the samples. The smallest and the largest number between two bounds are known
 /// as soon as both bounds were met: the rest of the samples is run without looking at such values, which lets a runtime keep
@@ -109,19 +127,38 @@ fn observe(
     samples: &[usize],
     method: Method,
     statistics: &Statistics,
+    measured: Option<&(Layers, Vec<usize>)>,
 ) -> Result<(), Aborted> {
-    let bounded = |v: &ValueId| matches!(bounds(graph, *v), (low, high) if low.is_finite() && high.is_finite());
+    let bounds: Vec<(f32, f32)> = values.iter().map(|&v| bounds(graph, v)).collect();
+    let closed = |slot: usize| statistics.spans(slot, bounds[slot]);
     let look = match method {
-        _ if !values.iter().any(bounded) => samples.len(),
+        _ if !bounds.iter().any(|(low, high)| low.is_finite() && high.is_finite()) => samples.len(),
         Method::MinMax => FIRST_LOOK,
         Method::Entropy | Method::Mse => FIRST_HISTOGRAM,
         Method::MovingAverage | Method::Percentile(_) => samples.len(),
     };
     // From all over them: neighbours may show the same things.
-    let first: Vec<usize> = evenly_spaced(samples.len(), look).into_iter().map(|at| samples[at]).collect();
+    let mut first: Vec<usize> = evenly_spaced(samples.len(), look);
+    let (layers, moments) = measured.map_or((None, &[][..]), |(layers, moments)| (Some(layers), &moments[..]));
+    first.extend(moments);
+    first.sort_unstable();
+    first.dedup();
+    let mut shown = values.to_vec();
+    let others = layers.map_or(&[][..], |layers| &layers.values);
+    shown.extend(others.iter().filter(|v| !values.contains(v)));
+    let layer: Vec<Option<usize>> = shown.iter().map(|v| others.iter().position(|other| other == v)).collect();
+    cx.observe(graph, &shown, &first, &|sample, slot, numbers| {
+        if slot < values.len() && !(method == Method::MinMax && closed(slot)) {
+            statistics.see(sample, slot, numbers);
+        }
+        if let (Some(layers), Some(operand)) = (layers, layer[slot])
+            && moments.contains(&sample)
+        {
+            layers.see(sample, operand, numbers);
+        }
+    })?;
     let rest: Vec<usize> = samples.iter().copied().filter(|sample| !first.contains(sample)).collect();
-    cx.observe(graph, values, &first, &|sample, slot, numbers| statistics.see(sample, slot, numbers))?;
-    let open: Vec<usize> = (0..values.len()).filter(|&slot| !statistics.spans(slot, bounds(graph, values[slot]))).collect();
+    let open: Vec<usize> = (0..values.len()).filter(|&slot| !closed(slot)).collect();
     let values: Vec<ValueId> = open.iter().map(|&slot| values[slot]).collect();
     if rest.is_empty() || values.is_empty() {
         return Ok(());

@@ -11,18 +11,18 @@
 //! stays small (see [`crate::quantize::rounding`]); `b' = b - (W' - W) E[x]` takes back the rest (Nagel et al., Data-free
 //! quantization through weight equalization and bias correction, ICCV 2019, section 4.2, with measured means).
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use spaceevo_ir::verify::Form;
-use spaceevo_ir::{Graph, OpId, Tensor, ValueId};
+use spaceevo_ir::{Graph, OpId, Tensor};
 
 use super::quantize::{EXCLUDE, placed};
 use crate::pass::{Aborted, Effect, Outcome, Pass, PassContext, PassInfo, samples};
-use crate::quantize::moments::{Gather, Moments, Window};
-use crate::quantize::placement::{Kind, has_weights};
+use crate::quantize::moments::{Layers, Moments, Window};
+use crate::quantize::placement::{Kind, Placement, has_weights};
 use crate::quantize::{rounding, scales};
 use crate::rewrite;
+use crate::target::Target;
 
 /// See the module documentation.
 pub(crate) struct CorrectBias;
@@ -47,34 +47,24 @@ impl Pass for CorrectBias {
 
     fn run(&self, graph: &mut Graph, cx: &mut PassContext<'_>) -> Result<Outcome, Aborted> {
         let plan = placed(graph, cx);
-        let mut layers: Vec<(OpId, Window, Weights)> = Vec::new();
-        for op in graph.ops_in(graph.body()).collect::<Vec<_>>() {
-            if *plan.kind(op) != Kind::Integer || !has_weights(graph, op) {
-                continue;
-            }
-            let Some(weights) = Weights::of(graph, op, cx) else { continue };
-            match Window::of(graph, op) {
-                Ok(window) => layers.push((op, window, weights)),
-                Err(why) => cx.declined(graph, op, why),
-            }
-        }
+        let layers = correctable(graph, &plan, cx.target, |op, why| cx.declined(graph, op, why));
         if layers.is_empty() {
             return Ok(Outcome::Unchanged);
         }
-        // Several ops may read one value.
-        let mut readers: BTreeMap<ValueId, Vec<usize>> = BTreeMap::new();
-        for (layer, (op, ..)) in layers.iter().enumerate() {
-            graph.op(*op).operand(0).into_iter().for_each(|x| readers.entry(x).or_default().push(layer));
-        }
-        let (values, readers): (Vec<ValueId>, Vec<Vec<usize>>) = readers.into_iter().unzip();
-        let gather = Gather::new(layers.iter().map(|l| l.1.clone()).collect());
         let samples = cx.samples()?;
-        cx.observe(graph, &values, &samples, &|sample, slot, numbers| {
-            readers[slot].iter().for_each(|&layer| gather.see(sample, layer, numbers));
-        })?;
+        // 'calibrate' may have measured them in runs of its own.
+        let measured = match cx.take_measured().filter(|measured| measured.holds(graph, &samples)) {
+            Some(measured) => measured,
+            None => {
+                let seen = Layers::new(graph, layers.iter().cloned());
+                cx.observe(graph, &seen.values, &samples, &|sample, slot, numbers| seen.see(sample, slot, numbers))?;
+                seen.measured(graph, samples)
+            }
+        };
         let mut changed = false;
-        for ((op, window, weights), moments) in layers.iter().zip(gather.moments()) {
-            let corrected = moments.and_then(|m| weights.correct(graph, cx, *op, window, &m));
+        for (op, window) in &layers {
+            let weights = Weights::of(graph, *op, cx.target);
+            let corrected = weights.zip(measured.of(*op)).and_then(|(w, m)| w.correct(graph, cx, *op, window, m));
             let Some(Corrected { weights, bias, moved }) = corrected else { continue };
             if !cx.rewrite(graph, *op, format!("{moved} weights rounded the other way")) {
                 break;
@@ -90,13 +80,39 @@ impl Pass for CorrectBias {
     }
 }
 
+/// The ops with something to correct, and how their weights meet what they read; `why` is told of those that cannot be looked at.
+pub(super) fn correctable(
+    graph: &Graph,
+    plan: &Placement,
+    target: &Target,
+    mut why: impl FnMut(OpId, String),
+) -> Vec<(OpId, Window)> {
+    let ops = graph.ops_in(graph.body()).filter(|&op| *plan.kind(op) == Kind::Integer && has_weights(graph, op));
+    let mut layers = Vec::new();
+    for op in ops.filter(|&op| is_rounded(graph, op, target)) {
+        match Window::of(graph, op) {
+            Ok(window) => layers.push((op, window)),
+            Err(reason) => why(op, reason),
+        }
+    }
+    layers
+}
+
+/// True when `quantize` would not store the weights of an op as they are.
+fn is_rounded(graph: &Graph, op: OpId, target: &Target) -> bool {
+    let tensor = graph.op(op).operand(1).and_then(|w| graph.const_of(w));
+    let Some((tensor, real)) = tensor.and_then(|tensor| Some((tensor, tensor.to_f32()?))) else { return false };
+    let axis = scales::weight_axis(graph, op, target);
+    real.iter().all(|x| x.is_finite()) && !scales::on_grid(&real, tensor.dims(), axis, &target.quant.weights)
+}
+
 struct Corrected {
     weights: Tensor,
     bias: Option<Tensor>,
     moved: usize,
 }
 
-/// The weights of an op that are not stored exactly, and what `quantize` would store.
+/// The weights of an op, and what `quantize` would store.
 struct Weights {
     real: Vec<f32>,
     dims: Vec<usize>,
@@ -104,22 +120,13 @@ struct Weights {
 }
 
 impl Weights {
-    /// `None` when there is nothing to correct: no constant numbers, or all on the grid.
-    fn of(graph: &Graph, op: OpId, cx: &PassContext<'_>) -> Option<Weights> {
+    /// `None` when they are no constant numbers.
+    fn of(graph: &Graph, op: OpId, target: &Target) -> Option<Weights> {
         let tensor = graph.const_of(graph.op(op).operand(1)?)?;
         let (real, dims) = (tensor.to_f32()?, tensor.dims().to_vec());
-        if real.iter().any(|x| !x.is_finite()) || real.is_empty() {
-            return None;
-        }
-        let axis = scales::weight_axis(graph, op, cx.target);
-        let nearest = scales::weights(&real, &dims, axis, &[], &cx.target.quant.weights);
-        let inner: usize = axis.map_or(real.len(), |a| dims[a + 1..].iter().product::<usize>()).max(1);
-        let stored = nearest.stored.values::<i8>()?;
-        let off_grid = real.chunks(inner).zip(stored.chunks(inner)).zip(nearest.quant.scale.iter().cycle()).any(
-            |((real, stored), step)| real.iter().zip(stored).any(|(w, q)| (w - f32::from(*q) * step).abs() > 1e-3 * step),
-        );
-        drop(stored);
-        off_grid.then_some(Weights { real, dims, nearest })
+        let axis = scales::weight_axis(graph, op, target);
+        let nearest = scales::weights(&real, &dims, axis, &[], &target.quant.weights);
+        Some(Weights { real, dims, nearest })
     }
 
     /// New weights and bias; `None` when the op's form is none that `quantize` would store.

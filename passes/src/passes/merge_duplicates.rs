@@ -7,10 +7,10 @@
 //! ```
 
 use std::collections::HashMap;
-use std::hash::{DefaultHasher, Hash, Hasher};
 
 use spaceevo_ir::verify::Form;
 use spaceevo_ir::{Attr, Elem, Graph, OpId, OpName, User, ValueId};
+use xxhash_rust::xxh3::xxh3_64;
 
 use crate::analysis::is_random;
 use crate::pass::{Aborted, Effect, Outcome, Pass, PassContext, PassInfo};
@@ -118,9 +118,7 @@ fn merge_constants(graph: &mut Graph, cx: &mut PassContext<'_>) -> bool {
     for region in graph.all_regions() {
         for value in graph.region(region).consts().to_vec() {
             let Some(tensor) = graph.const_of(value) else { continue };
-            let mut hasher = DefaultHasher::new();
-            tensor.bytes().hash(&mut hasher);
-            let key = (tensor.elem(), tensor.dims().to_vec(), hasher.finish());
+            let key = (tensor.elem(), tensor.dims().to_vec(), xxh3_64(&tensor.bytes()));
             let earlier = seen.entry(key).or_default();
             let reader = graph
                 .value(value)

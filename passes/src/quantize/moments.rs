@@ -1,8 +1,9 @@
 //! What ops with weights read, on average: the statistics that rounding of weights goes by.
 
+use std::collections::BTreeMap;
 use std::sync::Mutex;
 
-use spaceevo_ir::{Graph, OpId};
+use spaceevo_ir::{Graph, OpId, ValueId};
 
 /// How the weights of an op meet the numbers of its operand.
 #[derive(Clone, PartialEq, Debug)]
@@ -201,6 +202,61 @@ pub struct Moments {
     pub variance: Vec<f64>,
     /// Correlation of neighbours along a row, 0 to 1, for each channel.
     pub alike: Vec<f64>,
+}
+
+/// Ops with weights whose operands are looked at while samples stream by.
+pub struct Layers {
+    ops: Vec<OpId>,
+    /// What the ops read, without repetition.
+    pub values: Vec<ValueId>,
+    /// By value: the ops that read it.
+    readers: Vec<Vec<usize>>,
+    gather: Gather,
+}
+
+impl Layers {
+    /// These ops, with the windows of their weights.
+    pub fn new(graph: &Graph, layers: impl IntoIterator<Item = (OpId, Window)>) -> Layers {
+        let (ops, windows): (Vec<OpId>, Vec<Window>) = layers.into_iter().unzip();
+        let mut readers: BTreeMap<ValueId, Vec<usize>> = BTreeMap::new();
+        for (layer, op) in ops.iter().enumerate() {
+            graph.op(*op).operand(0).into_iter().for_each(|x| readers.entry(x).or_default().push(layer));
+        }
+        let (values, readers) = readers.into_iter().unzip();
+        Layers { ops, values, readers, gather: Gather::new(windows) }
+    }
+
+    /// Takes the numbers of `values[slot]` for one sample.
+    pub fn see(&self, sample: usize, slot: usize, numbers: &[f32]) {
+        self.readers[slot].iter().for_each(|&layer| self.gather.see(sample, layer, numbers));
+    }
+
+    /// What was seen on these samples.
+    pub fn measured(self, graph: &Graph, samples: Vec<usize>) -> Measured {
+        let found = self.ops.into_iter().zip(self.gather.moments());
+        let moments = found.filter_map(|(op, moments)| Some((op, moments?))).collect();
+        Measured { revision: graph.revision(), samples, moments }
+    }
+}
+
+/// Moments of what ops read, measured on samples: of a graph as it stood then.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Measured {
+    revision: u64,
+    samples: Vec<usize>,
+    moments: BTreeMap<OpId, Moments>,
+}
+
+impl Measured {
+    /// True when running the graph on these samples again would find the same.
+    pub fn holds(&self, graph: &Graph, samples: &[usize]) -> bool {
+        self.revision == graph.revision() && self.samples == samples
+    }
+
+    /// Moments of what the op reads; `None` when it was not seen, or not finite.
+    pub fn of(&self, op: OpId) -> Option<&Moments> {
+        self.moments.get(&op)
+    }
 }
 
 /// Gathers moments of several operands while samples stream by. Sums of samples are kept apart and added in their order:

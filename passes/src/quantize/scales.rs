@@ -1,5 +1,7 @@
 //! Scales and zero points.
 
+use std::borrow::Cow;
+
 use spaceevo_ir::{Elem, Graph, OpId, Quant, Range, Tensor};
 
 use crate::target::{StoreRule, Target};
@@ -57,13 +59,9 @@ pub fn weights(real: &[f32], dims: &[usize], axis: Option<usize>, floor: &[f32],
     let axis = axis.filter(|_| !real.is_empty());
     let channels = axis.map_or(1, |a| dims[a]);
     let inner: usize = axis.map_or(real.len(), |a| dims[a + 1..].iter().product()).max(1);
-    let scale: Vec<f32> = (0..channels)
-        .map(|c| {
-            let mut own = Vec::with_capacity(real.len() / channels.max(1));
-            let runs = real.chunks_exact(inner).skip(c).step_by(channels.max(1));
-            runs.for_each(|run| own.extend_from_slice(run));
-            best_scale(&own, high).max(floor.get(c).copied().unwrap_or(0.0)).max(LEAST_SCALE)
-        })
+    let scale: Vec<f32> = channel_weights(real, inner, channels)
+        .enumerate()
+        .map(|(c, own)| best_scale(&own, high).max(floor.get(c).copied().unwrap_or(0.0)).max(LEAST_SCALE))
         .collect();
     let high = high as f32;
     let mut stored: Vec<i8> = Vec::with_capacity(real.len());
@@ -74,25 +72,50 @@ pub fn weights(real: &[f32], dims: &[usize], axis: Option<usize>, floor: &[f32],
     Weights { stored: Tensor::new(dims, stored), quant }
 }
 
-/// The scale of least squared error among `largest / k` for `k` from `high` down to three quarters of it.
-fn best_scale(weights: &[f32], high: i32) -> f32 {
+/// True when [`weights`] would store all of them as they are.
+pub fn on_grid(real: &[f32], dims: &[usize], axis: Option<usize>, rule: &StoreRule) -> bool {
+    let axis = axis.filter(|_| !real.is_empty());
+    let channels = axis.map_or(1, |a| dims[a]);
+    let inner: usize = axis.map_or(real.len(), |a| dims[a + 1..].iter().product()).max(1);
+    let high = rule.stored_range().1;
+    channel_weights(real, inner, channels).all(|own| grid(&own, candidates(&own, high)).is_some())
+}
+
+/// The weights of each channel, where `inner` of one lie together.
+fn channel_weights(real: &[f32], inner: usize, channels: usize) -> impl Iterator<Item = Cow<'_, [f32]>> {
+    (0..channels).map(move |c| {
+        if channels * inner == real.len() {
+            return Cow::Borrowed(&real[c * inner..][..inner]);
+        }
+        let mut own = Vec::with_capacity(real.len() / channels.max(1));
+        real.chunks_exact(inner).skip(c).step_by(channels.max(1)).for_each(|run| own.extend_from_slice(run));
+        Cow::Owned(own)
+    })
+}
+
+/// Scales that are tried, from the smallest on: `largest / k` for `k` from `high` down to three quarters of it.
+fn candidates(weights: &[f32], high: i32) -> impl Iterator<Item = f32> + Clone {
     let largest = weights.iter().fold(0.0f32, |m, w| m.max(w.abs()));
-    if largest == 0.0 {
-        return 1.0 / 255.0;
-    }
-    let exact = f64::from(largest) * f64::from(largest) * 1e-10;
-    let mut best = (f64::INFINITY, largest / high as f32);
-    for k in (high - high / 4..=high).rev() {
-        let scale = largest / k as f32;
-        let error = squared_error(weights, scale);
-        if error < best.0 {
-            best = (error, scale);
-        }
-        if error <= exact {
-            break;
-        }
-    }
-    best.1
+    (high - high / 4..=high).rev().map(move |k| if largest == 0.0 { 1.0 / 255.0 } else { largest / k as f32 })
+}
+
+/// The first scale that all weights are multiples of, up to a thousandth of it.
+fn grid(weights: &[f32], mut scales: impl Iterator<Item = f32>) -> Option<f32> {
+    scales.find(|&scale| {
+        let inverse = 1.0 / scale;
+        let off = |w: &f32| (w * inverse - nearest(w * inverse)).abs() > 1e-3;
+        // Most scales are wrong, and a few weights show it; the right one has to look at all of them.
+        weights.chunks(64).all(|chunk| chunk.iter().filter(|w| off(w)).count() == 0)
+    })
+}
+
+/// The scale of least squared error among the candidates; that of a grid, where the weights lie on one.
+fn best_scale(weights: &[f32], high: i32) -> f32 {
+    let scales = candidates(weights, high);
+    grid(weights, scales.clone()).unwrap_or_else(|| {
+        let least = scales.map(|scale| (squared_error(weights, scale), scale)).min_by(|a, b| a.0.total_cmp(&b.0));
+        least.map_or(1.0 / 255.0, |(_, scale)| scale)
+    })
 }
 
 /// Sum of squared rounding errors, in eight lanes: this runs for every weight and candidate.

@@ -41,18 +41,26 @@ impl Quantize {
         if self.signed { i8::datum_type() } else { u8::datum_type() }
     }
 
-    fn fill<T: Datum + Copy>(&self, input: &Tensor, narrow: impl Fn(i32) -> T) -> TractResult<Tensor> {
+    fn fill(&self, input: &Tensor) -> TractResult<Tensor> {
         let numbers = input.try_as_plain_ram()?.as_slice::<f32>()?;
-        let stored: Vec<T> = numbers.iter().map(|&x| narrow(nearest(x * self.inverse) + self.zero)).collect();
-        Tensor::from_shape(input.shape(), &stored)
+        let (low, high) = if self.signed { (-128, 127) } else { (0, 255) };
+        let (low, high) = ((low - self.zero) as f32, (high - self.zero) as f32);
+        let (inverse, zero) = (self.inverse, self.zero as u8);
+        let byte = |x: &f32| low_byte(x * inverse, low, high).wrapping_add(zero);
+        if self.signed {
+            Tensor::from_shape(input.shape(), &numbers.iter().map(|x| byte(x) as i8).collect::<Vec<i8>>())
+        } else {
+            Tensor::from_shape(input.shape(), &numbers.iter().map(byte).collect::<Vec<u8>>())
+        }
     }
 }
 
-/// The nearest integer, ties to even, held within what no zero point brings back into a byte; 0 for NaN. Adding 1.5 * 2^23
-/// leaves no bits behind the point.
-fn nearest(x: f32) -> i32 {
+/// The last eight bits of the nearest integer, ties to even, of a number held within bounds of at most 2^22; 0 for NaN. Added to
+/// 1.5 * 2^23, the integer is what the last bits of the sum say. Not `clamp`, which looks at its bounds for every number.
+fn low_byte(x: f32, low: f32, high: f32) -> u8 {
     const SHIFT: f32 = 12_582_912.0;
-    ((x.clamp(-1024.0, 1024.0) + SHIFT) - SHIFT) as i32
+    let x = if x.is_nan() { 0.0 } else { x };
+    (x.max(low).min(high) + SHIFT).to_bits() as u8
 }
 
 impl Op for Quantize {
@@ -67,11 +75,7 @@ impl EvalOp for Quantize {
     op_out_of_plan!();
 
     fn eval(&self, _ctx: &EvalContext, inputs: TVec<TValue>) -> TractResult<TVec<TValue>> {
-        let output = if self.signed {
-            self.fill(&inputs[0], |q| q.clamp(-128, 127) as i8)?
-        } else {
-            self.fill(&inputs[0], |q| q.clamp(0, 255) as u8)?
-        };
+        let output = self.fill(&inputs[0])?;
         Ok(tvec!(output.into_tvalue()))
     }
 }
@@ -98,11 +102,11 @@ mod tests {
         let input = Tensor::from_shape(&[numbers.len()], &numbers).unwrap();
         for (zero, inverse) in [(0, 1.0), (128, 1.0), (7, 3.3), (255, 0.1)] {
             let ours = Quantize { inverse, zero, signed: false };
-            let ours = ours.fill(&input, |q| q.clamp(0, 255) as u8).unwrap();
+            let ours = ours.fill(&input).unwrap();
             let theirs: Vec<u8> = numbers.iter().map(|&x| quantize_linear_f32_u8(x, inverse, zero)).collect();
             assert_eq!(ours.try_as_plain_ram().unwrap().as_slice::<u8>().unwrap(), theirs);
             let zero = zero - 128;
-            let ours = Quantize { inverse, zero, signed: true }.fill(&input, |q| q.clamp(-128, 127) as i8).unwrap();
+            let ours = Quantize { inverse, zero, signed: true }.fill(&input).unwrap();
             let theirs: Vec<i8> = numbers.iter().map(|&x| quantize_linear_f32_i8(x, inverse, zero)).collect();
             assert_eq!(ours.try_as_plain_ram().unwrap().as_slice::<i8>().unwrap(), theirs);
         }
