@@ -1,4 +1,4 @@
-//! Pads the channels of a stored model input to what the first convolution's kernel likes.
+//! Pads the channels of a stored model input, or of what is stored behind float ops, to what the first convolution's kernel likes.
 //!
 //! ```text
 //!                                                       %p = onnx.Pad %x, [0, 0, 0, 0, 0, 1, 0, 0] : [1,4,..]
@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use spaceevo_ir::verify::Form;
 use spaceevo_ir::{Def, Dim, Graph, NewOp, OpId, Place, Tensor, Type, ValueId};
 
-use crate::analysis::opset;
+use crate::analysis::{is_plain, opset};
 use crate::pass::{Aborted, Effect, Outcome, Pass, PassContext, PassInfo};
 use crate::target::WidthRule;
 use crate::width::extend;
@@ -23,8 +23,9 @@ pub(crate) struct PadStem;
 static INFO: PassInfo = PassInfo {
     name: "pad-stem",
     summary: "pad the channels of a stored input for the first convolution",
-    doc: "A Conv that reads a stored input of the model with as many channels as the target lists under `stem` reads a Pad of \
-          it with `input` channels instead, and gets columns of zeros. Several such Convs share the Pad.\n\n\
+    doc: "A Conv that reads a stored input of the model, or what a float op makes and stores, with as many channels as the \
+          target lists under `stem`, reads a Pad of it with `input` channels instead, and gets columns of zeros. Several such \
+          Convs share the Pad.\n\n\
           No bit of any result changes: the padding is only multiplied with zeros.\n\n\
           It declines for grouped Convs, for weights that are computed, for inputs in float, for channel counts that are \
           not listed, and below operator set 13, whose Pad knows no bytes. It does nothing for a target without the \
@@ -45,7 +46,10 @@ impl Pass for PadStem {
         let mut padded: BTreeMap<ValueId, ValueId> = BTreeMap::new();
         for op in graph.ops_in(graph.body()).collect::<Vec<_>>() {
             let Some(input) = graph.op(op).operand(0).filter(|_| graph.op(op).name().is_onnx("Conv")) else { continue };
-            if !matches!(graph.value(input).def(), Def::Input(region, _) if region == graph.body()) {
+            let given = matches!(graph.value(input).def(), Def::Input(region, _) if region == graph.body());
+            // What integer ops make is for 'legalize-width', which pads weights and needs no Pad.
+            let computed = graph.def_op(input).and_then(|maker| graph.op(maker).operand(0));
+            if !given && !computed.is_some_and(|read| is_plain(graph, read)) {
                 continue;
             }
             let Some(channels) = graph.value(input).ty().tensor().and_then(|t| t.dim(1)) else { continue };
