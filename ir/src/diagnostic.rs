@@ -149,6 +149,8 @@ pub const CODES: &[(&str, &str)] = &[
     ("pass-contract", "A pass broke a promise: a mistake of the program, not of the model."),
     ("pipeline-syntax", "A pipeline text is malformed, or names a pass, option or pipeline that does not exist."),
     ("preprocess-spec", "A preprocessing spec has an unknown word or a number that makes no sense."),
+    ("profile-format", "What a runtime noted about its kernels cannot be read, or is about another model."),
+    ("profile-unsupported", "A runtime does not say what its kernels take: take another one for profiles."),
     (
         "quant-scale-mismatch",
         "The scale of a bias is not the product of the input's and the weight's scales, or its zero point is not 0.",
