@@ -385,7 +385,7 @@ impl Bench<'_> {
         // No two alike: kernels that compare branch by what they find. Multiples of the golden ratio fill an interval evenly.
         let number = |at: usize| (at as f32 * 0.618_034).fract() - 0.5;
         let input = Tensor::new(extents, (0..numbers).map(number).collect::<Vec<f32>>());
-        Ok(Chain { contestant: Contestant { session, inputs: vec![input] }, nanos: Vec::new() })
+        Ok(Chain { contestant: Contestant::new(vec![session], vec![input]), nanos: Vec::new() })
     }
 
     fn take_turns(&self, chains: &mut [Chain]) -> Result<(), Diagnostic> {
@@ -406,7 +406,7 @@ struct Chain {
 
 impl Chain {
     fn turn(&mut self, least: Duration) -> Result<(), Diagnostic> {
-        self.nanos.push(self.contestant.turn(least, Work::Thread)?.cpu);
+        self.nanos.push(self.contestant.turn(0, least, Work::Thread)?.cpu);
         Ok(())
     }
 }
