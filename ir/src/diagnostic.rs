@@ -119,6 +119,7 @@ pub const CODES: &[(&str, &str)] = &[
         "The machine is too noisy to measure on: two sessions of one model cannot be told to be equally fast.",
     ),
     ("measure-shape", "Inputs for a measurement cannot be drawn: extents are open, or shapes were given that do not fit."),
+    ("measure-store", "A store of measurements cannot be read or written: it is damaged, newer, or something else."),
     ("missing-range", "A tensor shall be stored as integers, but no range was calibrated for it."),
     ("no-prices", "Nothing can be predicted for a target without prices: 'measure-ops' measures them."),
     ("no-samples", "Calibration needs samples, and none were given."),

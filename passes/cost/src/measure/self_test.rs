@@ -29,7 +29,7 @@ pub fn trial(runtime: &dyn Runtime, model: Model<'_>, sessions: usize, settings:
 }
 
 /// What trials say about a machine.
-#[derive(Clone, PartialEq, Debug)]
+#[derive(Clone, PartialEq, Debug, serde::Serialize)]
 pub struct Summary {
     /// Trials.
     pub trials: usize,

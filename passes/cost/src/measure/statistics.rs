@@ -1,7 +1,7 @@
 //! What a median of noisy times is, and how sure it is.
 
 /// A median with the interval that holds the true one with a stated confidence.
-#[derive(Clone, Copy, PartialEq, Debug)]
+#[derive(Clone, Copy, PartialEq, Debug, serde::Serialize)]
 pub struct Estimate {
     /// The median.
     pub median: f64,
