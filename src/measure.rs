@@ -82,15 +82,11 @@ pub fn measure(plan: &Plan<'_>, subjects: &[Subject], progress: &dyn Progress) -
     let settings = &plan.settings;
     let machine = Machine::detect();
     let processor = if plan.pin && settings.threads == 1 { pin::to_one_processor() } else { None };
-    let mut watch = Watch::start(Work::of(settings.threads));
+    let watch = Watch::start(Work::of(settings.threads));
     let (graph, none) = (reference::graph(), Shapes::new());
     let reference = Model { source: ModelSource::Graph(&graph), shapes: &none };
     progress.stage("self-test", 0);
     let noise = quiet(plan, reference)?;
-    // The trials warm the machine up: what they saw is theirs, unless the machine is measured anyway.
-    if !plan.anyway {
-        watch = Watch::start(Work::of(settings.threads));
-    }
     let mut report = Report {
         machine: machine.to_string(),
         int8_dot: machine.has_int8_dot(),

@@ -114,6 +114,7 @@ pub const CODES: &[(&str, &str)] = &[
         "ir-links",
         "The links between values, their makers and their readers contradict each other: a fault of the pass that ran.",
     ),
+    ("measure-job", "A measurement job or its results are incomplete, damaged, or do not belong together."),
     (
         "measure-noisy",
         "The machine is too noisy to measure on: two sessions of one model cannot be told to be equally fast.",

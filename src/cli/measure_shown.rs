@@ -107,7 +107,7 @@ fn profile(name: &str, shares: &Shares) -> Vec<String> {
     }
     let sum = |word: &str| {
         let of: Vec<f64> = shares.stretches.iter().filter(|s| s.0 == word).map(|s| s.3).collect();
-        format!("{} {word} ({:.0} us)", of.len(), of.iter().sum::<f64>())
+        format!("{} {word} ({:.0} us)", of.len(), of.iter().fold(0.0, |sum, micros| sum + micros))
     };
     lines.push(format!("  stretches: {}, {}, {}", sum("integer"), sum("float"), sum("border")));
     lines

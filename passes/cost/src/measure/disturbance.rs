@@ -92,8 +92,8 @@ impl Watch {
             signs.stolen = Some((now.stolen - before.stolen) / total);
             let free = wall * now.processors as f64 - own;
             let others = now.busy - before.busy - own;
-            // Counters of the system go by hundredths of a second: too coarse for less than half a second.
-            signs.others = (now.processors > 1 && wall > 0.5).then(|| (others / free.max(1e-9)).clamp(0.0, 1.0));
+            // Counters of the system go by hundredths of a second: too coarse for a tenth.
+            signs.others = (now.processors > 1 && wall > 0.2).then(|| (others / free.max(1e-9)).clamp(0.0, 1.0));
         }
         signs
     }

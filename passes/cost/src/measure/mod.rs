@@ -7,6 +7,7 @@ pub mod interleave;
 pub mod job;
 pub mod load;
 mod npy;
+mod owners;
 pub mod pin;
 pub mod profile;
 pub mod reference;

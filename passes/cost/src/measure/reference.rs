@@ -21,6 +21,15 @@ mod tests {
     use crate::measure::load::{Model, load};
     use crate::runtime::{ModelSource, tract::Tract};
 
+    /// If this fails because the network was changed: give it another name, since ratios to it are kept.
+    #[test]
+    fn the_reference_is_the_one_that_ratios_were_recorded_with() {
+        let text = include_str!("reference.seir");
+        let network = &text[text.find("graph").unwrap()..];
+        let hash = crate::measure::store::hash(network.as_bytes());
+        assert_eq!((NAME, hash.as_str()), ("reference-1", "90f1a2a3a81a7e922f14593795c6ad15"));
+    }
+
     #[test]
     fn the_reference_runs_where_nothing_is_installed() {
         let graph = graph();
