@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use spaceevo_cost::machine::Machine;
 use spaceevo_cost::measure::clock::Work;
 use spaceevo_cost::measure::disturbance::{Limits, Watch};
-use spaceevo_cost::measure::inputs::{Shapes, drawn};
+use spaceevo_cost::measure::inputs::{Shapes, drawn, known};
 use spaceevo_cost::measure::load::{Model, load};
 use spaceevo_cost::measure::profile::profile;
 use spaceevo_cost::measure::report::{Comparison, Measured, Report, Shares};
@@ -79,6 +79,7 @@ impl Subject {
 ///
 /// Errors: those of loading and running, and `measure-noisy`.
 pub fn measure(plan: &Plan<'_>, subjects: &[Subject], progress: &dyn Progress) -> Result<Report, Diagnostic> {
+    known(plan.shapes, &subjects.iter().map(|subject| &subject.graph).collect::<Vec<_>>())?;
     let settings = &plan.settings;
     let machine = Machine::detect();
     let processor = if plan.pin && settings.threads == 1 { pin::to_one_processor() } else { None };
@@ -110,7 +111,7 @@ pub fn measure(plan: &Plan<'_>, subjects: &[Subject], progress: &dyn Progress) -
         let mut contestants = load(plan.runtime, &models, settings.threads, SESSIONS)?;
         let mut pairs: Vec<(usize, usize)> = (1..models.len()).map(|at| (at, 0)).collect();
         pairs.extend(plan.compare.then_some((1, 2)));
-        let settings = Settings { budget: settings.budget * group.len() as u32, ..*settings };
+        let settings = Settings { budget: settings.budget.saturating_mul(group.len() as u32), ..*settings };
         let rounds = sequential::measure(&mut contestants, &pairs, &settings)?;
         for (at, subject) in group.iter().enumerate() {
             report.models.extend(Measured::of(subject.name.clone(), subject.hash.clone(), &rounds, at + 1, &settings));
@@ -190,6 +191,7 @@ pub fn self_test(
     trials: usize,
     progress: &dyn Progress,
 ) -> Result<Vec<SelfTest>, Diagnostic> {
+    known(plan.shapes, &subjects.iter().map(|subject| &subject.graph).collect::<Vec<_>>())?;
     let machine = format!("{}, {} {}", Machine::detect(), plan.runtime.name(), plan.runtime.version());
     if plan.pin && plan.settings.threads == 1 {
         pin::to_one_processor();

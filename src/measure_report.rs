@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use spaceevo_cost::measure::report::{Measured, Report, Shares};
+use spaceevo_cost::measure::report::{Line, Measured, Report, Shares};
 
 use crate::convert::{STYLE, escape};
 
@@ -12,7 +12,8 @@ const ROW: f64 = 22.0;
 /// Kernels in the chart of a profile.
 const BARS: usize = 40;
 
-const OWN_STYLE: &str = ".whisker { stroke: var(--accent); stroke-width: 2; } circle { fill: var(--accent); }\n\
+const OWN_STYLE: &str = "td.n { white-space: nowrap; } th, td { padding-right: 18px; }\n\
+    .whisker { stroke: var(--accent); stroke-width: 2; } circle { fill: var(--accent); }\n\
     rect.op { fill: var(--accent); } rect.layout { fill: var(--fair); } rect.conversion { fill: var(--poor); } rect.other { fill: var(--soft); }\n\
     i.op { background: var(--accent); } i.layout { background: var(--fair); } i.conversion { background: var(--poor); } i.other { background: var(--soft); }\n";
 
@@ -170,7 +171,7 @@ fn profile(out: &mut String, name: &str, shares: &Shares) {
     for (row, &at) in slowest.iter().enumerate() {
         let kernel = &shares.kernels[at];
         let top = row as f64 * ROW;
-        let label = kernel.ops.last().map_or(kernel.operator.as_str(), |op| op.as_str());
+        let label = fused(kernel);
         let length = (WIDTH - LABEL - 80.0) * kernel.micros / most;
         let _ = writeln!(
             out,
@@ -182,7 +183,7 @@ fn profile(out: &mut String, name: &str, shares: &Shares) {
             kernel.micros,
             LABEL - 8.0,
             top + 15.0,
-            escape(&ending(label)),
+            escape(&ending(&label)),
             kernel.role,
             top + 3.0,
             length.max(1.0),
@@ -216,6 +217,13 @@ fn profile(out: &mut String, name: &str, shares: &Shares) {
     *out += "</tbody></table></div></details>\n</section>\n";
 }
 
+/// `Conv+Relu %y`: what a kernel computes, and what it makes.
+fn fused(kernel: &Line) -> String {
+    let parts: Vec<(&str, &str)> = kernel.ops.iter().filter_map(|op| op.split_once(' ')).collect();
+    let Some((_, made)) = parts.last() else { return kernel.operator.clone() };
+    format!("{} {made}", parts.iter().map(|(op, _)| *op).collect::<Vec<_>>().join("+"))
+}
+
 /// The end of a long name, which tells more than its beginning.
 fn ending(name: &str) -> String {
     let count = name.chars().count();
@@ -238,7 +246,7 @@ fn short(value: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use spaceevo_cost::measure::report::{Comparison, Line};
+    use spaceevo_cost::measure::report::Comparison;
     use spaceevo_cost::measure::statistics::Estimate;
 
     fn measured(name: &str, ms: f64) -> Measured {
@@ -288,6 +296,8 @@ mod tests {
         let page = page(&report);
         assert!(page.contains("a&amp;b.onnx is faster than c.onnx: 0.500 of its time, between 0.490 and 0.510"), "{page}");
         assert!(page.contains("x &lt; y") && page.contains("Conv %a&lt;b") && page.contains("<rect class=\"layout\""));
+        let both = Line { operator: "o".into(), role: "op", ops: vec!["Conv %c".into(), "Relu %y".into()], micros: 1.0 };
+        assert_eq!(fused(&both), "Conv+Relu %y");
         assert!(!page.contains("%a<b") && !page.contains("<script"));
         assert_eq!(page.matches("<svg").count(), page.matches("</svg>").count());
         assert_eq!(page.matches("<section").count(), page.matches("</section>").count());

@@ -123,7 +123,7 @@ fn what_makes_no_sense_is_refused() {
     refused(&["/nowhere.onnx"], 1, "file-io");
     refused(&["--history", "/nowhere.sqlite"], 1, "measure-store");
     refused(&["--history", MODEL], 1, "measure-store");
-    refused(&[MODEL, "--runtime", "tract", "--anyway", "--shape", "nobody=1,2"], 1, "the model has no input 'nobody'");
+    refused(&[MODEL, "--runtime", "tract", "--anyway", "--shape", "nobody=1,2"], 1, "no model has an input 'nobody'");
     let profile = [&[MODEL, "--profile"][..], &QUICK].concat();
     refused(&profile, 1, "profile-unsupported");
 }

@@ -4,21 +4,30 @@
 use std::collections::BTreeMap;
 
 use spaceevo_ir::tensor::Rand;
-use spaceevo_ir::{Diagnostic, Loc, Tensor};
+use spaceevo_ir::{Diagnostic, Graph, Loc, Tensor};
 
 use crate::runtime::Port;
 
 /// Shapes of inputs by name, for inputs that leave extents open.
 pub type Shapes = BTreeMap<String, Vec<usize>>;
 
-/// One tensor per input. An open first extent is a batch of one.
+/// Every shape must be for an input that a model has, whichever of them. Errors: `measure-shape`.
+pub fn known(shapes: &Shapes, models: &[&Graph]) -> Result<(), Diagnostic> {
+    let names = |graph: &&Graph| {
+        let inputs = graph.region(graph.body()).inputs().iter();
+        inputs.map(|&value| graph.value(value).name().to_string()).collect::<Vec<_>>()
+    };
+    let inputs: Vec<String> = models.iter().flat_map(names).collect();
+    match shapes.keys().find(|name| !inputs.contains(name)) {
+        None => Ok(()),
+        Some(name) => Err(wrong(format!("no model has an input '{name}'; there is {}", inputs.join(", ")))),
+    }
+}
+
+/// One tensor per input. An open first extent is a batch of one; shapes of inputs that are not there are left alone.
 ///
 /// Errors: `measure-shape` for other open extents that `shapes` does not say, and for shapes that do not fit.
 pub fn drawn(ports: &[Port], shapes: &Shapes) -> Result<Vec<Tensor>, Diagnostic> {
-    if let Some(name) = shapes.keys().find(|name| !ports.iter().any(|port| port.name == **name)) {
-        let known: Vec<&str> = ports.iter().map(|port| port.name.as_str()).collect();
-        return Err(wrong(format!("the model has no input '{name}'; it has {}", known.join(", "))));
-    }
     ports.iter().enumerate().map(|(at, port)| one(at, port, shapes.get(&port.name))).collect()
 }
 
@@ -74,7 +83,11 @@ mod tests {
         let shapes = |dims: &[usize]| Shapes::from([("x".to_owned(), dims.to_vec())]);
         assert_eq!(drawn(&image, &shapes(&[2, 3, 5])).unwrap()[0].dims(), [2, 3, 5]);
         assert!(drawn(&image, &shapes(&[2, 4, 5])).is_err() && drawn(&image, &shapes(&[2, 3])).is_err());
-        assert!(drawn(&[], &shapes(&[1])).is_err(), "a name that no input has");
+        let mut graph = Graph::new("g");
+        assert_eq!(known(&shapes(&[1]), &[&graph]).unwrap_err().code, "measure-shape");
+        let body = graph.body();
+        graph.add_input(body, "x", TensorType::of(Elem::F32, &[1]));
+        assert_eq!(known(&shapes(&[1]), &[&Graph::new("other"), &graph]), Ok(()));
         let tensors = drawn(&[port(&[None, Some(40)])], &Shapes::new()).unwrap();
         assert_eq!(tensors[0].dims(), [1, 40]);
         let numbers = tensors[0].to_f64().unwrap();

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use spaceevo_ir::{Diagnostic, Elem, Graph, Loc, Tensor, Type};
 
-use super::inputs::{Shapes, drawn};
+use super::inputs::{Shapes, drawn, known};
 use super::sequential::Settings;
 use super::statistics::estimate;
 use super::store::{Record, hash};
@@ -107,6 +107,7 @@ pub fn export(
     settings: &Settings,
     force: bool,
 ) -> Result<Manifest, Diagnostic> {
+    known(shapes, &models.iter().map(|(_, graph)| graph).collect::<Vec<_>>())?;
     let replaces = folder.exists();
     if replaces && !(force && folder.join("manifest.json").is_file()) {
         let error = Diagnostic::error("output-exists", Loc::Unknown, format!("{} exists", folder.display()));
@@ -117,6 +118,7 @@ pub fn export(
     let reference = [(reference::NAME.to_owned(), reference::graph())];
     let mut entries = Vec::new();
     for (at, (name, graph)) in reference.iter().chain(models).enumerate() {
+        // The reference network's input may be called like one of theirs.
         let shapes = if at == 0 { &Shapes::new() } else { shapes };
         entries.push(entry(staged.path(), at, name, graph, shapes)?);
     }
@@ -152,12 +154,7 @@ fn entry(folder: &Path, at: usize, name: &str, graph: &Graph, shapes: &Shapes) -
     let values = graph.region(graph.body()).inputs().iter().map(|&value| graph.value(value));
     let open = values.filter(|value| value.tensor().is_none());
     let ports: Vec<Port> = open.map(|v| Port { name: v.name().to_string(), ty: v.ty().clone() as Type }).collect();
-    let shapes: Shapes = shapes
-        .iter()
-        .filter(|(name, _)| ports.iter().any(|p| p.name == **name))
-        .map(|(n, s)| (n.clone(), s.clone()))
-        .collect();
-    let tensors: Vec<Tensor> = drawn(&ports, &shapes)?;
+    let tensors: Vec<Tensor> = drawn(&ports, shapes)?;
     let mut inputs = Vec::new();
     for (which, (port, tensor)) in ports.iter().zip(tensors).enumerate() {
         let file = format!("{at:04}.{which}.npy");
