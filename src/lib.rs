@@ -23,6 +23,8 @@ pub mod convert;
 pub mod file;
 pub mod inspect;
 pub mod line_diff;
+pub mod measure;
+pub mod measure_report;
 mod quality;
 pub mod reduce;
 pub mod samples;

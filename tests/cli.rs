@@ -4,7 +4,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
-const COMMANDS: [&str; 13] = [
+const COMMANDS: [&str; 14] = [
     "convert",
     "run",
     "inspect",
@@ -15,6 +15,7 @@ const COMMANDS: [&str; 13] = [
     "reduce",
     "advise",
     "space",
+    "measure",
     "measure-ops",
     "doctor",
     "completions",

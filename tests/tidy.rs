@@ -32,8 +32,14 @@ const ARROWS: &[(&str, &str, &[&str])] = &[
 ];
 
 /// Dependencies that only one crate may have.
-const HOMES: &[(&str, &str)] =
-    &[("clap", "."), ("prost", "ir/onnx"), ("tract-onnx", "passes/cost"), ("ort", "passes/cost"), ("egg", "passes/egraph")];
+const HOMES: &[(&str, &str)] = &[
+    ("clap", "."),
+    ("prost", "ir/onnx"),
+    ("tract-onnx", "passes/cost"),
+    ("ort", "passes/cost"),
+    ("rusqlite", "passes/cost"),
+    ("egg", "passes/egraph"),
+];
 
 fn dependencies(folder: &str) -> BTreeSet<String> {
     let text = std::fs::read_to_string(root().join(folder).join("Cargo.toml")).unwrap();

@@ -114,6 +114,13 @@ pub const CODES: &[(&str, &str)] = &[
         "ir-links",
         "The links between values, their makers and their readers contradict each other: a fault of the pass that ran.",
     ),
+    ("measure-job", "A measurement job or its results are incomplete, damaged, or do not belong together."),
+    (
+        "measure-noisy",
+        "The machine is too noisy to measure on: two sessions of one model cannot be told to be equally fast.",
+    ),
+    ("measure-shape", "Inputs for a measurement cannot be drawn: extents are open, or shapes were given that do not fit."),
+    ("measure-store", "A store of measurements cannot be read or written: it is damaged, newer, or something else."),
     ("missing-range", "A tensor shall be stored as integers, but no range was calibrated for it."),
     ("no-prices", "Nothing can be predicted for a target without prices: 'measure-ops' measures them."),
     ("no-samples", "Calibration needs samples, and none were given."),
@@ -149,6 +156,8 @@ pub const CODES: &[(&str, &str)] = &[
     ("pass-contract", "A pass broke a promise: a mistake of the program, not of the model."),
     ("pipeline-syntax", "A pipeline text is malformed, or names a pass, option or pipeline that does not exist."),
     ("preprocess-spec", "A preprocessing spec has an unknown word or a number that makes no sense."),
+    ("profile-format", "What a runtime noted about its kernels cannot be read, or is about another model."),
+    ("profile-unsupported", "A runtime does not say what its kernels take: take another one for profiles."),
     (
         "quant-scale-mismatch",
         "The scale of a bias is not the product of the input's and the weight's scales, or its zero point is not 0.",

@@ -1,7 +1,7 @@
 //! `measure-ops`: fills the price table of a target by measurement on this machine.
 
 use std::path::PathBuf;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use clap::Args;
 use serde::Serialize;
@@ -13,6 +13,7 @@ use spaceevo::passes::Target;
 use spaceevo::passes::price::Prices;
 
 use super::arguments::{default_target, find_runtime, find_target};
+use super::measure_kept::today;
 use super::progress::Bar;
 use super::{Failure, print, say};
 
@@ -103,15 +104,4 @@ fn rest(arguments: &Arguments) -> Result<String, Failure> {
         }
     }
     Ok(kept.trim_end().to_owned() + "\n")
-}
-
-/// The date of today in universal time, ISO 8601 (Hinnant, chrono-compatible low-level date algorithms).
-fn today() -> String {
-    let days = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs() / 86_400) + 719_468;
-    let (era, day_of_era) = (days / 146_097, days % 146_097);
-    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month = (5 * day_of_year + 2) / 153;
-    let (day, month) = (day_of_year - (153 * month + 2) / 5 + 1, if month < 10 { month + 3 } else { month - 9 });
-    format!("{:04}-{month:02}-{day:02}", era * 400 + year_of_era + u64::from(month <= 2))
 }

@@ -10,7 +10,10 @@ mod dump;
 mod explain;
 mod inspect;
 mod list;
+mod measure;
+mod measure_kept;
 mod measure_ops;
+mod measure_shown;
 mod progress;
 mod reduce;
 mod run;
@@ -47,6 +50,7 @@ enum Command {
     Test(test::Arguments),
     Reduce(reduce::Arguments),
     Advise(advise::Arguments),
+    Measure(Box<measure::Arguments>),
     MeasureOps(measure_ops::Arguments),
     Space(space::Arguments),
     Doctor(doctor::Arguments),
@@ -90,6 +94,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Test(arguments) => test::run(&arguments),
         Command::Reduce(arguments) => reduce::run(&arguments),
         Command::Advise(arguments) => advise::run(&arguments),
+        Command::Measure(arguments) => measure::run(&arguments),
         Command::MeasureOps(arguments) => measure_ops::run(&arguments),
         Command::Space(arguments) => space::run(&arguments),
         Command::Doctor(arguments) => doctor::run(&arguments),
