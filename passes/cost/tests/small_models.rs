@@ -189,3 +189,15 @@ fn models_that_cannot_be_loaded_are_diagnostics() {
         assert!(error.code == "runtime-load" && error.to_string().contains("/nowhere/m.onnx"), "{error}");
     }
 }
+
+#[test]
+fn an_operand_that_is_left_out_at_the_end_may_have_an_empty_name() {
+    let text = "graph @g(%x: f32[1,1,2,2]) with {opset = 17} {\n  %w = const [[[[2.0]]]] : f32[1,1,1,1]\n  \
+                %y = onnx.Conv %x, %w, _ : f32[1,1,2,2]\n  return %y\n}";
+    let graph = spaceevo_ir::text::parse(text, "test", &spaceevo_ir::text::NoBlobs).graph.unwrap();
+    for runtime in runtimes() {
+        let mut session = runtime.load(ModelSource::Graph(&graph), &LoadOptions::default()).unwrap();
+        let outputs = session.run(&[Tensor::new([1, 1, 2, 2], vec![1f32, 2.0, 3.0, 4.0])]).unwrap();
+        assert_eq!(outputs[0].to_f32().unwrap(), [2.0, 4.0, 6.0, 8.0], "{}", runtime.name());
+    }
+}

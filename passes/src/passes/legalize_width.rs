@@ -28,7 +28,9 @@ static INFO: PassInfo = PassInfo {
           group together get faster by at least the part `gain`, the group is padded: rows of zeros and zero biases in \
           each Conv and Gemm that makes one of its values, columns of zeros in those that read one. Works on float graphs \
           and on quantized types; there a stored zero point stands for 0, and a padded channel repeats the last scale.\n\n\
-          No bit of any result changes: what a padded channel holds is finite and is only ever multiplied with zeros.\n\n\
+          No bit of any result changes: what a padded channel holds is finite and is only ever multiplied with zeros. (A \
+          runtime may add up a float pool in another order where a map has other channels: ONNX Runtime does, in the last \
+          bits of a gate that stays in float.)\n\n\
           It declines where padding saves too little, and where an op needs the number of channels as it is: it names the \
           first such op. It does nothing for a target without the section.",
     effect: Effect::Exact,

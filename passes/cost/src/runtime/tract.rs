@@ -66,6 +66,11 @@ fn parse(model: ModelSource<'_>) -> Result<Parsed, String> {
             ModelSource::Graph(_) => (pb::ModelProto::default(), None),
         };
         if let Some(graph) = &mut proto.graph {
+            // An operand that is left out at the end may be written as an empty name, which tract looks up.
+            for node in &mut graph.node {
+                let given = node.input.iter().rposition(|name| !name.is_empty()).map_or(0, |last| last + 1);
+                node.input.truncate(given);
+            }
             super::tract_weights::fold(graph);
         }
         let parsed = onnx.parse(&proto, folder)?;
