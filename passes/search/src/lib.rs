@@ -13,6 +13,8 @@ pub mod enumerate;
 pub mod evolution;
 pub mod exact;
 pub mod front;
+mod grid;
+mod halves;
 pub mod hyperspace;
 pub mod log;
 pub mod moves;
@@ -32,6 +34,7 @@ pub mod source;
 pub mod stage_counts;
 pub mod subnet;
 pub mod tables;
+mod tail;
 
 pub use encoding::{BlockChoice, SubStage, Subnet};
 pub use hyperspace::{Block, Choice, Expand, Hyperspace, Stage};
