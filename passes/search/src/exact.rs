@@ -37,6 +37,7 @@ type Kept<T> = Mutex<HashMap<(usize, Vec<usize>), Arc<T>>>;
 pub struct Exact<'a> {
     pool: &'a Pool,
     formula: Formula,
+    precision: Precision,
     grids: Vec<Grid>,
     /// Stages of the first half.
     split: usize,
@@ -61,7 +62,7 @@ impl<'a> Exact<'a> {
         let fastest = |s: usize| (0..pool.choices(s)).filter(|&i| pool.complete(s, i)).min_by_key(|&i| mean(s, i));
         let fastest: Option<Vec<usize>> = (split..stages).map(fastest).collect();
         let typical = grids.iter().map(|g| fastest.as_ref().map(|choices| g.suffix(split, choices))).collect();
-        Exact { pool, formula, grids, split, prefixes: Default::default(), suffixes: Default::default(), typical }
+        Exact { pool, formula, precision, grids, split, prefixes: Default::default(), suffixes: Default::default(), typical }
     }
 
     /// Scores a space.
@@ -98,22 +99,51 @@ impl<'a> Exact<'a> {
         self.grids[number].suffix(self.split, choices)
     }
 
-    /// The score of two halves. `guess` is the cell where the last search ended: the next space's is near.
+    /// The score of two halves. `guess` says where the last search ended, counted from the place of its first half: the next space's is
+    /// near.
     pub fn join(&self, number: usize, prefix: &Prefix, suffix: &Suffix, guess: &mut Option<isize>) -> LimitScore {
+        self.placed(number, prefix, suffix, guess).0
+    }
+
+    /// The same, with the cell of loss, counted from 0, at which it was read off; `None` where it is the mean of all or of nothing.
+    pub(crate) fn placed(
+        &self,
+        number: usize,
+        prefix: &Prefix,
+        suffix: &Suffix,
+        guess: &mut Option<isize>,
+    ) -> (LimitScore, Option<i64>) {
         let grid = &self.grids[number];
         let (share, sum) = grid.moments(prefix, suffix);
         let from: i64 = grid.loss_from.iter().sum();
         let scored = |cells: f64| self.formula.under(grid.limit, share, Some((cells + from as f64) * grid.loss_step / 1e6));
         // Fewer than one subnet within the limit is to be expected among the draws: the published score finds none.
         if grid.room < 0 || share * (self.formula.draws as f64) < 1.0 {
-            return self.formula.under(grid.limit, share.max(0.0), None);
+            return (self.formula.under(grid.limit, share.max(0.0), None), None);
         }
         let tail = self.formula.tail();
         if share <= tail {
             // All of them count.
-            return scored(sum / share);
+            return (scored(sum / share), None);
         }
-        scored(grid.tail_mean(prefix, suffix, tail, guess))
+        let mean = grid.tail_mean(prefix, suffix, tail, guess);
+        let place = guess.map(|g| from + prefix.place as i64 + g as i64);
+        (scored(mean), place)
+    }
+
+    /// The size of a cell of loss in millionths under the `number`-th limit.
+    pub(crate) fn loss_step(&self, number: usize) -> f64 {
+        self.grids[number].loss_step
+    }
+
+    /// What it scores by.
+    pub fn formula(&self) -> &Formula {
+        &self.formula
+    }
+
+    /// How fine its grids are.
+    pub fn precision(&self) -> Precision {
+        self.precision
     }
 
     /// What the score of a first half with any second half of a group is at most.

@@ -5,6 +5,7 @@
 
 pub mod agreement;
 pub mod best;
+pub mod best_space;
 pub mod block_cache;
 pub mod certificate;
 pub mod check;
@@ -31,10 +32,12 @@ pub mod sampled;
 pub mod score;
 pub mod share;
 pub mod source;
+pub mod space_certificate;
 pub mod stage_counts;
 pub mod subnet;
 pub mod tables;
 mod tail;
+pub mod tilt;
 
 pub use encoding::{BlockChoice, SubStage, Subnet};
 pub use hyperspace::{Block, Choice, Expand, Hyperspace, Stage};

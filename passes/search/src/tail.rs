@@ -34,7 +34,8 @@ fn climb(start: usize, most: usize, values: impl Fn(usize) -> [f64; PLACES]) -> 
         let found = values(at);
         let top = (1..PLACES - 1).fold(1, |top, i| if found[i] > found[top] { i } else { top });
         let [left, here, right] = [found[top - 1], found[top], found[top + 1]];
-        let way = if right > here { 1 } else { -isize::from(left > here) };
+        // Beyond the ends there is nothing to be found.
+        let way = if right > here && at < most { 1 } else { -isize::from(left > here && at > AROUND) };
         if way == 0 || turns > 20 {
             let bend = left - 2.0 * here + right;
             let peak = if bend < 0.0 && left <= here && right <= here {
