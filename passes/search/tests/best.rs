@@ -141,10 +141,12 @@ fn the_whole_published_hyperspace_is_searched() {
     let best = Best::new(&pool);
     let found = best.within(10_000_000).expect("something is within 10 ms");
     assert_eq!((found.loss, found.latency), (2_341_500, 9_951_100));
-    // The sum of losses is blind to resolution: small pictures win under every limit that a device would be given.
-    for point in best.curve(200).iter().filter(|p| p.latency < 27_000_000) {
-        assert_eq!(point.resolution, 160);
+    // The sum of losses is blind to resolution: 160 pixels win under every limit that these tables were made for, and 224 never.
+    for point in best.curve(200) {
+        assert_eq!(point.resolution, if point.latency < 27_468_300 { 160 } else { 192 }, "{point:?}");
     }
+    assert_eq!(best.within(27_468_299).map(|f| f.resolution), Some(160));
+    assert_eq!(best.within(27_468_300).map(|f| (f.resolution, f.loss)), Some((192, 2_016_000)));
     // A term for the resolution corrects that.
     let terms = spaceevo_search::Terms { resolutions: vec![(160, 0.12), (192, 0.05)], ..pool.terms.clone() };
     let corrected = Pool::new(tables, terms).expect("terms of resolutions that are there");
