@@ -9,6 +9,7 @@ pub mod best_space;
 pub mod block_cache;
 pub mod certificate;
 pub mod check;
+pub mod consistent;
 pub mod encoding;
 pub mod enumerate;
 pub mod evolution;
