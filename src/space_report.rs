@@ -112,7 +112,8 @@ fn head(kind: &str, title: &str) -> String {
     )
 }
 
-const LINE_STYLE: &str = "svg path { fill: none; stroke-width: 1.8; }\n\
+const LINE_STYLE: &str = "td.whole { white-space: nowrap; }\n\
+    svg path { fill: none; stroke-width: 1.8; }\n\
     .l0 { stroke: #2a78d6; } .l1 { stroke: #d6662a; } .l2 { stroke: #2f9e5b; } .l3 { stroke: #9250c4; } .l4 { stroke: #777; }\n\
     i.l0 { background: #2a78d6; } i.l1 { background: #d6662a; } i.l2 { background: #2f9e5b; } i.l3 { background: #9250c4; }\n\
     i.l4 { background: #777; }\n";
@@ -124,7 +125,12 @@ fn section(out: &mut String, title: &str, note: &str) {
 
 fn table(heads: &[&str], rows: &[Vec<String>]) -> String {
     let number = |cell: &str| cell.starts_with(|c: char| c.is_ascii_digit());
-    let class = |i: usize| if rows.first().is_some_and(|r| number(&r[i])) { " class=\"n\"" } else { "" };
+    // Names of spaces have dashes, at which they must not be broken.
+    let class = |i: usize| match rows.first() {
+        Some(row) if number(&row[i]) => " class=\"n\"",
+        Some(row) if !row[i].contains(' ') => " class=\"whole\"",
+        _ => "",
+    };
     let mut out = "<div class=\"scroll\"><table>\n<thead><tr>".to_owned();
     heads.iter().enumerate().for_each(|(i, h)| out += &format!("<th{}>{}</th>", class(i), escape(h)));
     out += "</tr></thead>\n<tbody>\n";
@@ -233,7 +239,7 @@ fn chart(x_name: &str, y_name: &str, lines: &[Line]) -> String {
         let _ = writeln!(out, "<text class=\"label\" x=\"{:.1}\" y=\"{:.1}\">{}</text>", LEFT - 6.0, at + 4.0, shown(tick));
     }
     let _ =
-        writeln!(out, "<text class=\"axis\" x=\"{:.1}\" y=\"{:.1}\">{}</text>", WIDTH - 40.0, HEIGHT - 2.0, escape(x_name));
+        writeln!(out, "<text class=\"label\" x=\"{:.1}\" y=\"{:.1}\">{}</text>", WIDTH - 16.0, HEIGHT - 2.0, escape(x_name));
     for (i, line) in lines.iter().enumerate() {
         let mut path = String::new();
         for (n, (px, py)) in line.points.iter().enumerate() {

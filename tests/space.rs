@@ -61,7 +61,7 @@ fn what_makes_no_sense_is_refused_before_anything_is_read() {
     let refused =
         space(&["score", "onnxw", "--choice", "151122-023231", "--tables", ".", "--fixed-ms", FIXED, "--limit", "-1"]);
     assert_eq!(code(&refused), 2, "{}", err(&refused));
-    for verb in ["score", "evolve", "search", "check", "compare", "rank", "tables"] {
+    for verb in ["score", "evolve", "search", "certify", "check", "compare", "rank", "price", "tables"] {
         let help = space(&[verb, "--help"]);
         assert!(code(&help) == 0 && String::from_utf8_lossy(&help.stdout).contains("Example:"), "{verb}");
     }
@@ -96,6 +96,20 @@ fn published_tables_are_scored_searched_and_certified() {
     std::fs::write(&proof, text.replacen("claim 23415", "claim 23414", 1)).expect("written");
     let refused = space(&["check", &shown, "--tables", &tables]);
     assert!(code(&refused) == 1 && err(&refused).contains("changed or damaged"), "{}", err(&refused));
+    let best = folder.path().join("space.cert");
+    let shown = best.display().to_string();
+    let found = json(&with(&["certify", "onnxw", "--limit", "25", "-o", &shown]));
+    assert_eq!((found["space"].as_str(), found["spaces"].as_str()), (Some("onnxw-121122-133331"), Some("95551488")));
+    assert_eq!(code(&with(&["certify", "onnxw", "--limit", "25", "-o", &shown])), 1, "nothing is overwritten");
+    let checked = json(&space(&["check", &shown, "--tables", &tables, "--json"]));
+    assert_eq!((checked["valid"].as_bool(), &checked["scored"]), (Some(true), &found["scored"]));
+    let text = std::fs::read_to_string(&best).expect("written");
+    std::fs::write(&best, text.replacen("margin 0.001", "margin 0.002", 1)).expect("written");
+    let refused = space(&["check", &shown, "--tables", &tables]);
+    assert!(code(&refused) == 1 && err(&refused).contains("changed or damaged"), "{}", err(&refused));
+    let refused = with(&["certify", "onnxw", "--limit", "1", "-o", &folder.path().join("none.cert").display().to_string()]);
+    assert!(code(&refused) == 1 && err(&refused).contains("no space of onnxw"), "{}", err(&refused));
+    assert!(!folder.path().join("none.cert").exists());
     let refused = with(&["search", "onnxw", "--limit", "3"]);
     assert!(code(&refused) == 1 && err(&refused).contains("the fastest subnet takes"), "{}", err(&refused));
     let small = json(&with(&["search", "onnxw", "--limit", "12", "--max-mmacs", "250", "--max-mparams", "5", "--top", "2"]));

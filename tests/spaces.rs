@@ -86,6 +86,27 @@ fn activations_of_a_random_network_keep_their_size() {
 }
 
 #[test]
+fn subnets_are_priced_in_their_best_form() {
+    let target = spaceevo::Target::named("x86-vnni").expect("a shipped target");
+    let registry = spaceevo::registry();
+    let space = spaceevo::spaces::load("onnxw-151122-023231").expect("a space");
+    let choice = space.page.hyperspace.parse_choice("151122-023231").expect("a choice");
+    for line in include_str!("../testdata/spaces/seqnets.txt").lines().filter(|l| l.starts_with("SEQnet@vnni-A0")) {
+        let subnet = spaceevo::search::Subnet::parse(line.split(' ').nth(2).expect("an encoding")).expect("published");
+        let price = space.price(&choice, &subnet, &target, &registry).expect("the target has prices");
+        assert!(0.0 < price.best_us && price.best_us <= price.written_us && price.best_us < price.float_us, "{price:?}");
+        assert!(price.passes.iter().any(|(pass, _)| pass == "fold-conv-bn"), "{price:?}");
+        let portable = spaceevo::Target::named("portable").expect("a shipped target");
+        assert_eq!(space.price(&choice, &subnet, &portable, &registry).expect_err("no prices")[0].code, "no-prices");
+    }
+    let least = "d1#1#2#2#2#2#2#1_k3#3#3#3#3#3#3#3#3#3#3#3#3_w16#16#32#32#64#64#112#112#144#144#240#240#320\
+                 _e0#0.5#4.0#4.0#1.0#1.0#4.0#4.0#4.0#4.0#4.0#4.0#4.0_r160";
+    let shown = out(&run(&["space", "price", "onnxw-151122-023231", "--subnet", least]));
+    assert!(shown.contains("as written") && shown.contains("best form"), "{shown}");
+    ends(2, &["space", "price", "onnxw", "--subnet", least, "--target", "nowhere"], "nowhere");
+}
+
+#[test]
 fn what_is_not_there_is_said() {
     ends(2, &["space", "show", "onxw"], "did you mean 'onnxw'?");
     refused(&["space", "count", "onnxw-951122-023231"], "there is no '9'");

@@ -13,15 +13,17 @@ use std::time::Instant;
 
 use kit::onnxw;
 use spaceevo_search::best::Best;
+use spaceevo_search::best_space::best_space;
 use spaceevo_search::block_cache::BlockCache;
 use spaceevo_search::certificate::certify;
-use spaceevo_search::check::check;
+use spaceevo_search::check::{check, check_space};
 use spaceevo_search::evolution::{History, Settings, evolve};
 use spaceevo_search::exact::{Exact, Precision};
 use spaceevo_search::rank::rank;
 use spaceevo_search::recover::recover;
 use spaceevo_search::sampled::{self, Sampling};
 use spaceevo_search::share::share;
+use spaceevo_search::space_certificate::certify_space;
 use spaceevo_search::subnet;
 use spaceevo_search::{Choice, Formula, Pool, Subnet, Tables, Terms};
 
@@ -137,6 +139,26 @@ fn main() {
             println!("rank: {} spaces at {limits:?} ms in {seconds:.1} s", found.spaces);
             found.best.iter().for_each(|(s, c)| println!("rank:   {c} {s:.5}"));
             println!("rank:   {published} {:?}, {large} {:?}", found.ranks[0], found.ranks[1]);
+        }
+    }
+    if asked("space") {
+        for limits in [&[10][..], &[15], &[25], &[10, 15]] {
+            let start = Instant::now();
+            let exact = Exact::new(&pool, formula(limits), Precision::FAST);
+            let best = best_space(&exact, &pool).expect("some meet the limits");
+            let found = start.elapsed().as_secs_f64();
+            let text = certify_space(&best, &exact, &pool, tables.checksum());
+            let start = Instant::now();
+            let checked = check_space(&text, &tables).expect("a proof");
+            let seconds = start.elapsed().as_secs_f64();
+            println!(
+                "space: {} is the best of {} at {limits:?} ms ({:.5}), found in {found:.2} s; {} of them scored, the others by bounds; {} bytes checked in {seconds:.2} s",
+                checked.space,
+                checked.spaces,
+                checked.score,
+                checked.open,
+                text.len()
+            );
         }
     }
     if asked("nas-bench-macro") {

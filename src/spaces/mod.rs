@@ -10,6 +10,7 @@
 //! # Ok(()) }
 //! ```
 
+mod price;
 mod settle;
 
 use std::path::{Path, PathBuf};
@@ -24,6 +25,7 @@ use spaceevo_search::{BlockChoice, Choice, Subnet};
 
 use crate::file;
 
+pub use price::SubnetPrice;
 pub use settle::settle;
 
 /// The pages of `testdata/spaces`.

@@ -5,14 +5,18 @@
 
 pub mod agreement;
 pub mod best;
+pub mod best_space;
 pub mod block_cache;
 pub mod certificate;
 pub mod check;
+pub mod consistent;
 pub mod encoding;
 pub mod enumerate;
 pub mod evolution;
 pub mod exact;
 pub mod front;
+mod grid;
+mod halves;
 pub mod hyperspace;
 pub mod log;
 pub mod moves;
@@ -29,9 +33,12 @@ pub mod sampled;
 pub mod score;
 pub mod share;
 pub mod source;
+pub mod space_certificate;
 pub mod stage_counts;
 pub mod subnet;
 pub mod tables;
+mod tail;
+pub mod tilt;
 
 pub use encoding::{BlockChoice, SubStage, Subnet};
 pub use hyperspace::{Block, Choice, Expand, Hyperspace, Stage};

@@ -28,7 +28,8 @@ pub struct Terms {
     /// Factor of each stage's loss, as fitted to trained networks; empty for 1 everywhere, as published.
     pub weights: Vec<f64>,
     /// What is added to every loss at a resolution. The sum of losses is blind to resolution: small pictures cost less and lose
-    /// nothing, so without such a term the best subnet under any limit is one of the smallest resolution.
+    /// nothing. On the published tables the best subnet is one of 160 pixels under every limit below 27.46 ms, one of 192 above, and
+    /// never one of 224.
     pub resolutions: Vec<(u32, f64)>,
     /// Nanoseconds of the parts that are not searched, by resolution.
     pub fixed: Vec<(u32, u32)>,

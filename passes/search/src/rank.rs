@@ -36,7 +36,7 @@ struct Node {
     /// By limit.
     suffixes: Vec<Suffix>,
     bounds: Vec<Bounds>,
-    guesses: Vec<[Option<usize>; 3]>,
+    guesses: Vec<[Option<isize>; 3]>,
     children: Vec<Node>,
 }
 

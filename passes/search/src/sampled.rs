@@ -87,8 +87,12 @@ pub fn draws(pool: &Pool, choice: &Choice, count: usize, seed: u64) -> Vec<Pair>
 fn draw(pool: &Pool, choice: &Choice, formula: &Formula, sampling: &Sampling, names: [u64; 3], limit: u32) -> Part {
     let stages = pool.hyperspace.stages.len();
     let indices: Vec<usize> = (0..stages).map(|s| pool.choice_index(choice, s)).collect();
-    let lists = |r: usize| -> Vec<&[Pair]> { (0..stages).map(|s| pool.entry(s, indices[s], r).pairs.as_slice()).collect() };
-    let lists: Vec<_> = (0..pool.resolutions.len()).map(lists).collect();
+    let rows = |r: usize| -> Vec<Vec<Pair>> {
+        let own = |s: usize| pool.entry(s, indices[s], r).pairs.clone();
+        (0..stages).map(|s| if sampling.common { coupled(own(s)) } else { own(s) }).collect()
+    };
+    let rows: Vec<_> = (0..pool.resolutions.len()).map(rows).collect();
+    let lists: Vec<Vec<&[Pair]>> = rows.iter().map(|r| r.iter().map(Vec::as_slice).collect()).collect();
     let joined = |r: usize| Joined::new((0..stages).map(|s| pool.entry(s, indices[s], r).items.as_slice()));
     let joined: Vec<Joined> = if sampling.consistent { (0..lists.len()).map(joined).collect() } else { Vec::new() };
     let batches = formula.draws.div_ceil(sampling.batch);
@@ -113,6 +117,15 @@ fn draw(pool: &Pool, choice: &Choice, formula: &Formula, sampling: &Sampling, na
     };
     let empty = || Part { feasible: 0, best: BinaryHeap::new() };
     starts.into_par_iter().map(task).reduce(empty, merge)
+}
+
+/// Rows in an order in which the same random number picks similar rows of two tables: by loss, in as many groups as each has rows, and
+/// by latency within a group.
+fn coupled(mut rows: Vec<Pair>) -> Vec<Pair> {
+    rows.sort_unstable();
+    let size = rows.len().isqrt().max(1);
+    rows.chunks_mut(size).for_each(|g| g.sort_by_key(|&p| (latency(p), loss(p))));
+    rows
 }
 
 /// Dispatches on the number of stages, so that the loop over them is unrolled.

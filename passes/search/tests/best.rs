@@ -6,6 +6,7 @@ use kit::{pool, published, published_pool, small, sources};
 use spaceevo_search::best::Best;
 use spaceevo_search::certificate::certify;
 use spaceevo_search::check::check;
+use spaceevo_search::consistent;
 use spaceevo_search::objectives::{Limits, search};
 use spaceevo_search::pool::{latency, loss};
 use spaceevo_search::random::Random;
@@ -81,6 +82,46 @@ fn a_thousand_small_hyperspaces_have_the_best_that_brute_force_finds() {
     }
 }
 
+#[test]
+fn subnets_whose_widths_join_are_the_best_of_those() {
+    let mut random = Random::new(&[7]);
+    let mut none = 0;
+    for case in 0..200 {
+        let space = small(&mut random);
+        let tables = Tables::parse(&sources(&space, 8, &mut random), &space).expect("random tables");
+        let pool = pool(&tables);
+        // Loss, latency and last width of all that join.
+        let mut all: Vec<(u64, u64)> = Vec::new();
+        for r in 0..pool.resolutions.len() {
+            let mut begun: Vec<(u64, u64, Option<u32>)> = vec![(0, 0, None)];
+            for stage in 0..space.stages.len() {
+                let rows: Vec<_> = (0..pool.choices(stage)).flat_map(|c| pool.entry(stage, c, r).items.clone()).collect();
+                let joined = |b: &(u64, u64, Option<u32>)| {
+                    let b = *b;
+                    let fits = move |i: &&spaceevo_search::pool::Item| b.2.is_none_or(|width| width == i.channels);
+                    let next = move |i: &spaceevo_search::pool::Item| {
+                        (b.0 + u64::from(loss(i.pair)), b.1 + u64::from(latency(i.pair)), Some(i.width))
+                    };
+                    rows.iter().filter(fits).map(next).collect::<Vec<_>>()
+                };
+                begun = begun.iter().flat_map(joined).collect();
+            }
+            all.extend(begun.iter().map(|b| (b.0, b.1)));
+        }
+        let middle = all.iter().map(|s| s.1).sum::<u64>() / all.len().max(1) as u64;
+        for limit in [0, middle, u64::MAX] {
+            let want = all.iter().filter(|s| s.1 <= limit).map(|s| s.0).min();
+            let found = consistent::within(&pool, limit);
+            assert_eq!(found.as_ref().map(|f| f.loss), want, "case {case}, limit {limit}");
+            none += usize::from(found.is_none());
+            let Some(found) = found else { continue };
+            let described = found.describe(&pool, &tables).expect("rows are there");
+            assert!((described.loss * 1e6 - found.loss as f64).abs() < 0.5 && found.latency <= limit);
+        }
+    }
+    assert!((200..500).contains(&none), "{none}");
+}
+
 /// The text with a line changed and all checksums right again.
 fn forged(text: &str, from: &str, to: &str) -> String {
     assert!(text.contains(from), "{from}");
@@ -141,10 +182,12 @@ fn the_whole_published_hyperspace_is_searched() {
     let best = Best::new(&pool);
     let found = best.within(10_000_000).expect("something is within 10 ms");
     assert_eq!((found.loss, found.latency), (2_341_500, 9_951_100));
-    // The sum of losses is blind to resolution: small pictures win under every limit that a device would be given.
-    for point in best.curve(200).iter().filter(|p| p.latency < 27_000_000) {
-        assert_eq!(point.resolution, 160);
+    // The sum of losses is blind to resolution: 160 pixels win under every limit that these tables were made for, and 224 never.
+    for point in best.curve(200) {
+        assert_eq!(point.resolution, if point.latency < 27_468_300 { 160 } else { 192 }, "{point:?}");
     }
+    assert_eq!(best.within(27_468_299).map(|f| f.resolution), Some(160));
+    assert_eq!(best.within(27_468_300).map(|f| (f.resolution, f.loss)), Some((192, 2_016_000)));
     // A term for the resolution corrects that.
     let terms = spaceevo_search::Terms { resolutions: vec![(160, 0.12), (192, 0.05)], ..pool.terms.clone() };
     let corrected = Pool::new(tables, terms).expect("terms of resolutions that are there");

@@ -144,10 +144,9 @@ fn the_published_space_is_found_again() {
     let formula = Formula { limits: vec![10_000_000, 15_000_000], ..Formula::default() };
     let exact = Exact::new(&pool, formula, Precision { loss_step: 20_000, latency_cells: 30 });
     let published = exact.score(&space.parse_choice("151122-023231").expect("published")).score;
-    let settings = Settings { cycles: 1500, seed: 1, ..Settings::default() };
-    let evolved = |random: bool| {
+    let evolved = |random: bool, seed: u64| {
         let mut history = History::default();
-        let settings = Settings { random, ..settings.clone() };
+        let settings = Settings { cycles: 1500, seed, random, ..Settings::default() };
         evolve(
             &space,
             &settings,
@@ -158,9 +157,11 @@ fn the_published_space_is_found_again() {
         );
         history.best().expect("not empty").score
     };
-    let (evolution, random) = (evolved(false), evolved(true));
-    assert!(evolution > random, "{evolution} {random}");
-    assert!(evolution / published > 0.99, "{evolution} {published}");
+    for seed in 1..=5 {
+        let (evolution, random) = (evolved(false, seed), evolved(true, seed));
+        assert!(evolution > random, "seed {seed}: {evolution} {random}");
+        assert!(evolution / published > 0.985, "seed {seed}: {evolution} {published}");
+    }
 }
 
 #[test]

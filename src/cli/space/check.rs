@@ -7,12 +7,12 @@ use clap::Args;
 use serde_json::json;
 use spaceevo::ir::{Diagnostic, Loc};
 use spaceevo::search::Tables;
-use spaceevo::search::check::check;
+use spaceevo::search::check::{check, check_space};
 
 use super::super::{Failure, print};
 use super::arguments::find_hyperspace;
 
-/// Replay a certificate of 'space search --certify' against the tables, and say what it proves
+/// Replay a certificate of 'space search --certify' or 'space certify' against the tables, and say what it proves
 #[derive(Args)]
 #[command(after_help = "Example:\n  spaceevo-opt space check best.cert --tables lut.tar.gz")]
 pub(crate) struct Arguments {
@@ -42,6 +42,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     }
     let tables = Tables::open(&arguments.tables, &find_hyperspace(arguments.space.as_deref().unwrap_or(name))?)?;
     let start = Instant::now();
+    if text.starts_with("spaceevo space-certificate") {
+        return about_spaces(arguments, &text, &tables);
+    }
     let checked = check(&text, &tables)?;
     let seconds = start.elapsed().as_secs_f64();
     if arguments.json {
@@ -64,5 +67,29 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
         None => format!("valid: no subnet of {name} is within {limit} ms"),
     });
     print(&format!("{} steps in {seconds:.3} s", checked.steps));
+    Ok(())
+}
+
+/// A certificate that a space is the best.
+fn about_spaces(arguments: &Arguments, text: &str, tables: &Tables) -> Result<(), Failure> {
+    let start = Instant::now();
+    let checked = check_space(text, tables)?;
+    let seconds = start.elapsed().as_secs_f64();
+    if arguments.json {
+        let whole = json!({
+            "valid": true, "space": checked.space, "score": checked.score, "limits_ms": checked.limits_ms, "margin": checked.margin,
+            "spaces": checked.spaces.to_string(), "scored": checked.open, "seconds": seconds,
+        });
+        print(&serde_json::to_string_pretty(&whole).unwrap_or_default());
+        return Ok(());
+    }
+    let limits: Vec<String> = checked.limits_ms.iter().map(f64::to_string).collect();
+    print(&format!("valid: {} has the highest score at {} ms, {:.5}", checked.space, limits.join(" and "), checked.score));
+    print(&format!(
+        "{} of {} spaces scored; the rows of the others bound theirs {} % lower; {seconds:.3} s",
+        checked.open,
+        checked.spaces,
+        100.0 * checked.margin
+    ));
     Ok(())
 }

@@ -1,11 +1,13 @@
 //! `space`: search spaces, one file for each verb.
 
 mod arguments;
+mod certify;
 mod check;
 mod compare;
 mod count;
 mod evolve;
 mod named;
+mod price;
 mod rank;
 mod sample;
 mod score;
@@ -37,8 +39,10 @@ enum Verb {
     Score(score::Arguments),
     Evolve(evolve::Arguments),
     Search(search::Arguments),
+    Certify(certify::Arguments),
     Check(check::Arguments),
     Compare(compare::Arguments),
+    Price(price::Arguments),
     Rank(rank::Arguments),
     Tables(tables::Arguments),
 }
@@ -53,8 +57,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
         Verb::Score(arguments) => score::run(arguments),
         Verb::Evolve(arguments) => evolve::run(arguments),
         Verb::Search(arguments) => search::run(arguments),
+        Verb::Certify(arguments) => certify::run(arguments),
         Verb::Check(arguments) => check::run(arguments),
         Verb::Compare(arguments) => compare::run(arguments),
+        Verb::Price(arguments) => price::run(arguments),
         Verb::Rank(arguments) => rank::run(arguments),
         Verb::Tables(arguments) => tables::run(arguments),
     }

@@ -10,6 +10,7 @@ use spaceevo::ir::{Diagnostic, Loc};
 use spaceevo::search::Tables;
 use spaceevo::search::best::{Best, Described};
 use spaceevo::search::certificate::certify;
+use spaceevo::search::consistent;
 use spaceevo::search::next::next;
 use spaceevo::search::objectives::{Limits, search};
 use spaceevo::search::recover::recover;
@@ -50,6 +51,9 @@ pub(crate) struct Arguments {
     /// Another target's tables and the limit there, for the searched stages: DIR:MS; may be given several times
     #[arg(long, value_name = "DIR:MS")]
     also: Vec<String>,
+    /// Only subnets whose widths join: every stage is fed what the stage before puts out
+    #[arg(long, conflicts_with_all = ["certify", "top", "max_mmacs", "max_mparams", "also", "curve"])]
+    consistent: bool,
     /// Steps after which a search under several limits ends with what it has, and says how much better an answer could be
     #[arg(long, default_value_t = 1_000_000)]
     steps: usize,
@@ -85,9 +89,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
         };
         let answer = search(pool, tables, &limits, arguments.top.max(1), arguments.steps)?;
         (answer.found, answer.bound, answer.complete)
+    } else if arguments.consistent {
+        (consistent::within(pool, limit).into_iter().collect(), None, true)
     } else {
-        let found: Vec<_> = best.within(limit).into_iter().collect();
-        (found, None, true)
+        (best.within(limit).into_iter().collect(), None, true)
     };
     let seconds = start.elapsed().as_secs_f64();
     let wishes = next(tables, pool, limit);
@@ -123,7 +128,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
         let bound = bound.map_or(0.0, |b| b as f64 / 1e6);
         print(&format!("the steps were used up: what is not found has a loss of at least {bound:.4} (--steps)"));
     }
-    if by_resolution.len() > 1 && !several {
+    if by_resolution.len() > 1 && !several && !arguments.consistent {
         let part = |d: &Described| format!("{} pixels: {:.4}", d.resolution, d.loss);
         print(&format!("best loss by resolution  {}", by_resolution.iter().map(part).collect::<Vec<_>>().join(", ")));
     }

@@ -1,10 +1,10 @@
-//! The reader of certificates. It shares nothing with the search but the tables: small enough to be believed.
+//! The reader of certificates about subnets.
 
 use std::collections::BTreeMap;
 
-use spaceevo_ir::{Diagnostic, Loc};
-use xxhash_rust::xxh3::xxh3_128;
+use spaceevo_ir::Diagnostic;
 
+use super::{Head, ensure, read, wrong};
 use crate::tables::Tables;
 
 /// What a certificate was found to prove.
@@ -23,12 +23,7 @@ type Stairs = Vec<(u64, u64)>;
 
 #[derive(Default)]
 struct Parts {
-    hyperspace: String,
-    tables: String,
     limit: u64,
-    weights: Vec<f64>,
-    resolutions: BTreeMap<u32, (u64, u64)>,
-    windows: BTreeMap<(u32, usize), u64>,
     claim: Option<(u64, u64, u32)>,
     picks: Vec<(usize, usize)>,
     bounds: BTreeMap<(u32, usize), Stairs>,
@@ -38,21 +33,15 @@ struct Parts {
 ///
 /// Errors: `certificate`, with the line where it is malformed, or with the step that does not follow.
 pub fn check(text: &str, tables: &Tables) -> Result<Checked, Diagnostic> {
-    let parts = read(text)?;
+    let mut parts = Parts::default();
+    let head = read(text, "certificate", &mut |words| parse(words, &mut parts))?;
+    head.fits(tables)?;
     let stages = tables.hyperspace.stages.len();
-    ensure(parts.hyperspace == tables.hyperspace.name, || {
-        format!("it is about {}, not {}", parts.hyperspace, tables.hyperspace.name)
-    })?;
-    ensure(parts.tables == format!("{:032x}", tables.checksum()), || "it is about other tables than these".into())?;
-    ensure(parts.weights.len() == stages, || format!("it has {} weights for {stages} stages", parts.weights.len()))?;
-    ensure(parts.resolutions.keys().copied().eq(tables.resolutions.iter().copied()), || {
-        format!("it must be about the resolutions {:?}", tables.resolutions)
-    })?;
     if let Some(claim) = parts.claim {
-        check_picks(&parts, claim, tables)?;
+        check_picks(&head, &parts, claim, tables)?;
     }
     let mut steps = 0;
-    for &resolution in parts.resolutions.keys() {
+    for &resolution in head.resolutions.keys() {
         let mut before: Stairs = vec![(0, 0)];
         for stage in 0..stages {
             let after = if stage + 1 == stages {
@@ -67,7 +56,7 @@ pub fn check(text: &str, tables: &Tables) -> Result<Checked, Diagnostic> {
             ensure(after.windows(2).all(|p| p[0].0 < p[1].0 && p[0].1 > p[1].1), || {
                 format!("the bound for resolution {resolution}, {} stages, is no falling staircase", stage + 1)
             })?;
-            for (latency, loss) in rows(&parts, tables, stage, resolution) {
+            for (latency, loss) in rows(&head, tables, stage, resolution) {
                 for &(t, l) in &before {
                     let (t, l) = (t + latency, l + loss);
                     if t > parts.limit {
@@ -90,7 +79,7 @@ pub fn check(text: &str, tables: &Tables) -> Result<Checked, Diagnostic> {
 }
 
 /// The claimed subnet exists, is what it is said to be, and is within the limit.
-fn check_picks(parts: &Parts, claim: (u64, u64, u32), tables: &Tables) -> Result<(), Diagnostic> {
+fn check_picks(head: &Head, parts: &Parts, claim: (u64, u64, u32), tables: &Tables) -> Result<(), Diagnostic> {
     let stages = &tables.hyperspace.stages;
     ensure(parts.picks.len() == stages.len(), || "it must pick one row for each stage".into())?;
     let (mut loss, mut latency) = (0, 0);
@@ -98,7 +87,7 @@ fn check_picks(parts: &Parts, claim: (u64, u64, u32), tables: &Tables) -> Result
         let (block, window) = (choice / stages[s].windows(), choice % stages[s].windows());
         let row = tables.table(s, block, window).and_then(|t| t.rows.get(row)).filter(|r| r.resolution == claim.2);
         let row = row.ok_or_else(|| wrong(format!("the row that it picks for {} is not there", stages[s].name)))?;
-        let (l, t) = priced(parts, s, s + 1 == stages.len(), window, claim.2, row.loss, row.latency);
+        let (l, t) = head.priced(s, window, claim.2, row.loss, row.latency);
         (loss, latency) = (loss + l, latency + t);
     }
     ensure((loss, latency) == (claim.0, claim.1), || {
@@ -107,24 +96,12 @@ fn check_picks(parts: &Parts, claim: (u64, u64, u32), tables: &Tables) -> Result
     ensure(latency <= parts.limit, || "the claimed subnet is beyond the limit".into())
 }
 
-/// Loss and latency of a row, with weights and what is not searched.
-fn priced(parts: &Parts, stage: usize, last: bool, window: usize, resolution: u32, loss: u32, latency: u32) -> (u64, u64) {
-    let loss = (parts.weights[stage] * f64::from(loss)).round() as u64;
-    if !last {
-        return (loss, u64::from(latency));
-    }
-    let (fixed, added) = parts.resolutions.get(&resolution).copied().unwrap_or_default();
-    let fixed = parts.windows.get(&(resolution, window)).copied().unwrap_or(fixed);
-    (loss + added, u64::from(latency) + fixed)
-}
-
 /// The (latency, loss) of all rows of a stage at a resolution, without those that another one beats.
-fn rows(parts: &Parts, tables: &Tables, stage: usize, resolution: u32) -> Stairs {
-    let last = stage + 1 == tables.hyperspace.stages.len();
+fn rows(head: &Head, tables: &Tables, stage: usize, resolution: u32) -> Stairs {
     let mut all: Stairs = Vec::new();
     for (_, _, window, table) in tables.iter().filter(|(s, ..)| *s == stage) {
         for row in table.rows.iter().filter(|r| r.resolution == resolution) {
-            let (loss, latency) = priced(parts, stage, last, window, resolution, row.loss, row.latency);
+            let (loss, latency) = head.priced(stage, window, resolution, row.loss, row.latency);
             all.push((latency, loss));
         }
     }
@@ -138,38 +115,9 @@ fn rows(parts: &Parts, tables: &Tables, stage: usize, resolution: u32) -> Stairs
     kept
 }
 
-fn read(text: &str) -> Result<Parts, Diagnostic> {
-    let body = text.rfind("\nend ").map(|at| &text[..=at]);
-    let body = body.ok_or_else(|| wrong("it has no last line 'end': it is not complete".into()))?;
-    let end = text[body.len()..].trim_end();
-    ensure(end == format!("end {:032x}", xxh3_128(body.as_bytes())), || {
-        "its checksum is another one: it was changed or damaged".into()
-    })?;
-    let mut lines = body.lines().zip(1..);
-    ensure(lines.next().is_some_and(|(l, _)| l == "spaceevo certificate 1"), || "it is no certificate of version 1".into())?;
-    let mut parts = Parts::default();
-    for (line, number) in lines {
-        parse(line, &mut parts).ok_or_else(|| {
-            let loc = Loc::Text { file: "certificate".into(), line: number, column: 1 };
-            Diagnostic::error("certificate", loc, "the line is malformed")
-        })?;
-    }
-    Ok(parts)
-}
-
-fn parse(line: &str, parts: &mut Parts) -> Option<()> {
-    let words: Vec<&str> = line.split(' ').collect();
-    match words.as_slice() {
-        ["hyperspace", name] => parts.hyperspace = (*name).to_owned(),
-        ["tables", sum] => parts.tables = (*sum).to_owned(),
+fn parse(words: &[&str], parts: &mut Parts) -> Option<()> {
+    match words {
         ["limit", ns] => parts.limit = ns.parse::<u32>().ok()?.into(),
-        ["weights", weights @ ..] => parts.weights = weights.iter().map(|w| w.parse().ok()).collect::<Option<_>>()?,
-        ["resolution", r, "fixed", ns, "added", loss] => {
-            parts.resolutions.insert(r.parse().ok()?, (ns.parse::<u32>().ok()?.into(), loss.parse::<u32>().ok()?.into()));
-        }
-        ["window", r, window, "fixed", ns] => {
-            parts.windows.insert((r.parse().ok()?, window.parse().ok()?), ns.parse::<u32>().ok()?.into());
-        }
         ["claim", "none"] => {}
         ["claim", loss, latency, r] => {
             parts.claim = Some((loss.parse::<u32>().ok()?.into(), latency.parse::<u32>().ok()?.into(), r.parse().ok()?));
@@ -186,12 +134,4 @@ fn parse(line: &str, parts: &mut Parts) -> Option<()> {
         _ => return None,
     }
     Some(())
-}
-
-fn wrong(what: String) -> Diagnostic {
-    Diagnostic::error("certificate", Loc::Unknown, format!("the certificate proves nothing: {what}"))
-}
-
-fn ensure(holds: bool, what: impl FnOnce() -> String) -> Result<(), Diagnostic> {
-    if holds { Ok(()) } else { Err(wrong(what())) }
 }
