@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use spaceevo_ir::{Diagnostic, Elem, Loc, OpName};
 
+use crate::kernel_rules::KernelRules;
 use crate::price::{Curve, Prices};
 
 /// A target description (`passes/targets/*.toml`).
@@ -31,6 +32,8 @@ pub struct Target {
     /// What ops cost, as `measure-ops` writes it: by it the cheapest placement is found (`quantize::cut`). Without it, all
     /// ops run in integers that can.
     pub prices: Option<Prices>,
+    /// Which kernels the runtime makes of a graph: by it a predictor cuts a model into what it prices.
+    pub kernels: Option<KernelRules>,
 }
 
 /// Where the facts come from: every statement about speed says on what it was measured.

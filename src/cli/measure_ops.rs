@@ -106,7 +106,7 @@ fn rest(arguments: &Arguments) -> Result<String, Failure> {
 }
 
 /// The date of today in universal time, ISO 8601 (Hinnant, chrono-compatible low-level date algorithms).
-fn today() -> String {
+pub(crate) fn today() -> String {
     let days = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs() / 86_400) + 719_468;
     let (era, day_of_era) = (days / 146_097, days % 146_097);
     let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;

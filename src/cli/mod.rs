@@ -2,6 +2,7 @@
 
 mod advise;
 mod arguments;
+mod build_predictor;
 mod completions;
 mod convert;
 mod diff;
@@ -11,6 +12,7 @@ mod explain;
 mod inspect;
 mod list;
 mod measure_ops;
+mod predict;
 mod progress;
 mod reduce;
 mod run;
@@ -48,6 +50,8 @@ enum Command {
     Reduce(reduce::Arguments),
     Advise(advise::Arguments),
     MeasureOps(measure_ops::Arguments),
+    BuildPredictor(build_predictor::Arguments),
+    Predict(predict::Arguments),
     Space(space::Arguments),
     Doctor(doctor::Arguments),
     Completions(completions::Arguments),
@@ -91,6 +95,8 @@ pub(crate) fn main() -> ExitCode {
         Command::Reduce(arguments) => reduce::run(&arguments),
         Command::Advise(arguments) => advise::run(&arguments),
         Command::MeasureOps(arguments) => measure_ops::run(&arguments),
+        Command::BuildPredictor(arguments) => build_predictor::run(&arguments),
+        Command::Predict(arguments) => predict::run(&arguments),
         Command::Space(arguments) => space::run(&arguments),
         Command::Doctor(arguments) => doctor::run(&arguments),
         Command::Completions(arguments) => completions::run(&arguments),

@@ -1,0 +1,176 @@
+//! In which layout each kernel runs, and the changes of layout between them.
+//!
+//! ONNX Runtime puts a transposition before and behind each op that wants channels last, and then pushes them through their
+//! neighbours. A transposition is pushed through an op when that makes fewer of them: every operand of a computed map that is
+//! transposed already counts one less, every other one more, and one more unless the result leads to where channels are last again
+//! (`optimizer/transpose_optimization`). In one pass in order, that is [`Placer::follows_last`]. Float convolutions run in blocks of
+//! channels (`optimizer/nchwc_transformer`), and ops behind them as long as all that they read is in blocks.
+
+use spaceevo_ir::{Graph, ValueId};
+use spaceevo_passes::kernel_rules::{Blocked, KernelRules};
+
+use super::detect::{Node, Placed, bytes, extents, kernel};
+use super::{Kernel, Layout};
+
+/// Gives nodes their layouts.
+pub(super) fn place(graph: &Graph, rules: &KernelRules, nodes: Vec<Node>) -> Vec<Placed> {
+    let lead = leads(graph, rules, &nodes);
+    let values = graph.value_bound();
+    let mut placer =
+        Placer { graph, rules, lead, native: vec![Layout::Plain; values], made: vec![0; values], placed: Vec::new() };
+    for node in nodes {
+        placer.node(node);
+    }
+    for &result in graph.region(graph.body()).results() {
+        placer.need(result, Layout::Plain);
+    }
+    placer.placed
+}
+
+fn holds(list: &[String], op: &str) -> bool {
+    list.iter().any(|o| o == op)
+}
+
+fn is_map(graph: &Graph, value: ValueId) -> bool {
+    graph.value(value).ty().rank() == Some(4)
+}
+
+/// Values that lead to where channels are last, through ops that could run so.
+fn leads(graph: &Graph, rules: &KernelRules, nodes: &[Node]) -> Vec<bool> {
+    let mut lead = vec![false; graph.value_bound()];
+    for node in nodes.iter().rev() {
+        let wants = holds(&rules.channels_last, &node.op);
+        let follows = || holds(&rules.follow_last, &node.op) && node.outputs.iter().any(|v| lead[v.index()]);
+        if wants || follows() {
+            let reads = if wants { &node.inputs[..1] } else { &node.inputs };
+            reads.iter().for_each(|v| lead[v.index()] = true);
+        }
+    }
+    lead
+}
+
+struct Placer<'a> {
+    graph: &'a Graph,
+    rules: &'a KernelRules,
+    lead: Vec<bool>,
+    /// The layout in which each value is made.
+    native: Vec<Layout>,
+    /// Other layouts in which it is there by now, as bits.
+    made: Vec<u8>,
+    placed: Vec<Placed>,
+}
+
+impl Placer<'_> {
+    fn node(&mut self, node: Node) {
+        let maps = node.inputs.first().is_some_and(|&v| is_map(self.graph, v));
+        let blocked = self.rules.blocked.as_ref().filter(|_| maps);
+        if maps && holds(&self.rules.channels_last, &node.op) {
+            self.need(node.inputs[0], Layout::Last);
+            self.put(node, Layout::Last, None);
+        } else if let Some(rule) = blocked.filter(|rule| self.wants_blocks(rule, &node)) {
+            let narrow = node.window.groups == 1 && extents(self.graph.value(node.inputs[0]).ty())[1] < rule.block;
+            let read = if narrow { Layout::Plain } else { Layout::Blocked };
+            self.need(node.inputs[0], read);
+            self.put(node, Layout::Blocked, Some(rule.block));
+        } else if let Some(rule) = blocked.filter(|rule| self.follows_blocks(rule, &node)) {
+            self.put(node, Layout::Blocked, Some(rule.block));
+        } else if maps && self.follows_last(&node) {
+            for &value in node.inputs.clone().iter().filter(|&&v| is_map(self.graph, v)) {
+                self.need(value, Layout::Last);
+            }
+            self.put(node, Layout::Last, None);
+        } else {
+            for &value in &node.inputs.clone() {
+                self.need(value, Layout::Plain);
+            }
+            self.put(node, Layout::Plain, None);
+        }
+    }
+
+    fn put(&mut self, node: Node, layout: Layout, block: Option<u32>) {
+        for output in &node.outputs {
+            self.native[output.index()] = layout;
+        }
+        let kernel = kernel(self.graph, self.rules, &node, layout, block);
+        self.placed.push(Placed { kernel, ops: node.ops });
+    }
+
+    /// A float convolution or pool whose channels fit into blocks.
+    fn wants_blocks(&self, rule: &Blocked, node: &Node) -> bool {
+        let float = |v: ValueId| bytes(self.graph.value(v).ty()) == 4;
+        if !holds(&rule.wanted, &node.op) || !node.inputs.iter().chain(&node.outputs).all(|&v| float(v)) {
+            return false;
+        }
+        let channels = |values: &[ValueId]| values.first().map_or(1, |&v| extents(self.graph.value(v).ty())[1]);
+        let (read, made) = (channels(&node.inputs), channels(&node.outputs));
+        let groups = node.window.groups;
+        match () {
+            _ if node.op.as_ref() != "Conv" => read % rule.block == 0,
+            _ if groups == 1 => read < rule.block || read % rule.align == 0,
+            _ if groups == read && made == groups => made % rule.align == 0,
+            _ => (read / groups) % rule.block == 0 && (made / groups) % rule.block == 0,
+        }
+    }
+
+    fn follows_blocks(&self, rule: &Blocked, node: &Node) -> bool {
+        let dims = |v: ValueId| extents(self.graph.value(v).ty());
+        let first = dims(node.inputs[0]);
+        let alike = |v: ValueId| dims(v) == first || &*node.op == "Concat" && dims(v)[1] % rule.block == 0;
+        let whole = &*node.op != "Concat" || first[1] % rule.block == 0;
+        holds(&rule.follow, &node.op)
+            && (node.others == 0 || node.inputs.len() > 1)
+            && whole
+            && node.inputs.iter().all(|&v| self.native[v.index()] == Layout::Blocked && alike(v))
+    }
+
+    fn follows_last(&self, node: &Node) -> bool {
+        if !holds(&self.rules.follow_last, &node.op) {
+            return false;
+        }
+        let mut cost = 0;
+        for &value in node.inputs.iter().filter(|&&v| is_map(self.graph, v)) {
+            cost += if self.native[value.index()] == Layout::Last { -1 } else { 1 };
+        }
+        let leads = node.outputs.iter().any(|v| self.lead[v.index()]);
+        cost < 0 && (leads || cost + 1 < 0)
+    }
+
+    /// Brings a value into a layout, unless it is there already.
+    fn need(&mut self, value: ValueId, layout: Layout) {
+        let native = self.native[value.index()];
+        if native == layout || self.graph.value(value).is_const() || !is_map(self.graph, value) {
+            return;
+        }
+        let through = match (native, layout) {
+            (Layout::Last, Layout::Blocked) | (Layout::Blocked, Layout::Last) => Some(Layout::Plain),
+            _ => None,
+        };
+        let mut from = native;
+        for to in through.into_iter().chain([layout]) {
+            let bit = 1 << to as u8;
+            if self.made[value.index()] & bit == 0 {
+                self.made[value.index()] |= bit;
+                self.convert(value, from, to);
+            }
+            from = to;
+        }
+    }
+
+    fn convert(&mut self, value: ValueId, from: Layout, to: Layout) {
+        let ty = self.graph.value(value).ty();
+        let plain = extents(ty);
+        let blocked = self.rules.blocked.as_ref();
+        let (name, input, output) = match (from, to, blocked) {
+            (Layout::Blocked, _, Some(rule)) => (Some(&rule.reorder[1]), padded(plain, rule.block), plain),
+            (_, Layout::Blocked, Some(rule)) => (Some(&rule.reorder[0]), plain, padded(plain, rule.block)),
+            _ => (self.rules.transpose.as_ref(), plain, plain),
+        };
+        let Some(name) = name else { return };
+        let same = Kernel::same(name, to, [bytes(ty); 2], input);
+        self.placed.push(Placed { kernel: Kernel { output, ..same }, ops: Vec::new() });
+    }
+}
+
+fn padded([n, c, h, w]: super::Extents, block: u32) -> super::Extents {
+    [n, c.next_multiple_of(block), h, w]
+}

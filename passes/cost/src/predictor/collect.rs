@@ -1,0 +1,400 @@
+//! Measures the kernels of drawn networks until time is up, and goes on where it stopped.
+//!
+//! Each network is traced in several rounds, far from each other in time, so that what disturbs the machine for a while is in one
+//! round of a few networks. What was measured is appended to a file, a round of a network at once:
+//!
+//! ```text
+//! network stored 17 round 0 cpu 2894100.0 kernels 61
+//! QLinearConv last 1:1 1x32x28x28 1x64x28x28 k3x3 s1x1 d1x1 g1 +0 = 28250.0
+//! …
+//! end
+//! ```
+//!
+//! Networks of the last part are drawn near kernels that the first part predicts badly: those that are held out have no say.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use spaceevo_ir::{Diagnostic, Loc};
+use spaceevo_passes::{Registry, Target};
+
+use super::draw::{Drawn, Draws, Numbers, Prior, network};
+use super::fit::{Sample, fit, held_out, median};
+use super::{Origin, Overhead};
+use crate::kernels::{Kernel, detect};
+use crate::measure::clock::Work;
+use crate::measure::interleave::Contestant;
+use crate::measure::trace::{middle, parse};
+use crate::runtime::{LoadOptions, ModelSource, Runtime};
+
+/// What to measure.
+#[derive(Clone, Copy, Debug)]
+pub struct Plan {
+    /// Of random numbers.
+    pub seed: u64,
+    /// Networks in stored numbers.
+    pub stored: usize,
+    /// Networks in float.
+    pub float: usize,
+    /// Times that each is traced.
+    pub rounds: usize,
+    /// Runs of a trace.
+    pub runs: usize,
+}
+
+impl Plan {
+    /// About 4,000 kernels, in four minutes on a processor of 2023.
+    pub fn usual(seed: u64) -> Plan {
+        Plan { seed, stored: 80, float: 40, rounds: 5, runs: 24 }
+    }
+
+    /// Traces in all.
+    pub fn steps(&self) -> usize {
+        self.rounds * (self.stored + self.float)
+    }
+}
+
+/// A network, once traced.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Traced {
+    /// What it computes with.
+    pub numbers: Numbers,
+    /// Its number.
+    pub number: usize,
+    /// Which round.
+    pub round: usize,
+    /// Nanoseconds of processor of a run that is not traced.
+    pub cpu: f64,
+    /// Kernels that ran.
+    pub kernels: usize,
+    /// Nanoseconds of all kernels that ran.
+    pub sum: f64,
+    /// Kernels that were foreseen, with their nanoseconds.
+    pub times: Vec<(Kernel, f64)>,
+}
+
+/// What was measured so far.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct Measured {
+    /// In order.
+    pub traced: Vec<Traced>,
+}
+
+/// ONNX Runtime cuts off parts of microseconds, half of one on average.
+const CUT: f64 = 0.5;
+/// Runs of a trace that are not counted.
+const WARM: usize = 3;
+/// Part of the networks that are drawn before errors are looked at.
+const FIRST: f64 = 0.6;
+
+impl Measured {
+    /// Reads what was appended; what was cut off at the end is left out.
+    ///
+    /// Errors: `measurements-file` with the line that is none.
+    pub fn parse(text: &str, file: &str) -> Result<Measured, Diagnostic> {
+        let mut measured = Measured::default();
+        let mut open: Option<Traced> = None;
+        for (at, line) in text.lines().enumerate() {
+            let fault = |what: &str| {
+                let message = format!("{file}: line {}: {what}", at + 1);
+                Diagnostic::error("measurements-file", Loc::Unknown, message)
+            };
+            if line == "end" {
+                measured.traced.push(open.take().ok_or_else(|| fault("nothing is to be ended here"))?);
+            } else if line.starts_with("network ") {
+                open = Some(head(line).ok_or_else(|| fault("this is no head of a network"))?);
+            } else {
+                let pair = line
+                    .split_once(" = ")
+                    .and_then(|(key, time)| Some((key.parse().ok()?, time.parse().ok().filter(|t: &f64| t.is_finite())?)));
+                let last = text.lines().count() == at + 1;
+                match (&mut open, pair) {
+                    (Some(open), Some(pair)) => open.times.push(pair),
+                    // The process ended while it wrote.
+                    _ if last => {}
+                    _ => return Err(fault("this is no kernel and its time")),
+                }
+            }
+        }
+        Ok(measured)
+    }
+
+    /// Kernels with all their times.
+    pub fn samples(&self) -> Vec<Sample> {
+        let mut order: Vec<&Kernel> = Vec::new();
+        let mut times: HashMap<&Kernel, Vec<(usize, f64)>> = HashMap::new();
+        for traced in &self.traced {
+            for (kernel, time) in &traced.times {
+                let all = times.entry(kernel).or_default();
+                if all.is_empty() {
+                    order.push(kernel);
+                }
+                all.push((traced.round, *time));
+            }
+        }
+        let sample = |kernel: &Kernel| {
+            let mut all = times[kernel].clone();
+            all.sort_by_key(|(round, _)| *round);
+            Sample { kernel: kernel.clone(), times: all.into_iter().map(|(_, time)| time).collect() }
+        };
+        order.into_iter().map(sample).collect()
+    }
+
+    /// What networks cost beside their kernels: a line through what is left, by least squares.
+    pub fn overhead(&self) -> Overhead {
+        let mut nets: BTreeMap<(Numbers, usize), (Vec<f64>, usize)> = BTreeMap::new();
+        for traced in &self.traced {
+            let net = nets.entry((traced.numbers, traced.number)).or_default();
+            net.0.push(traced.cpu - traced.sum);
+            net.1 = traced.kernels;
+        }
+        let points: Vec<(f64, f64)> = nets.values().map(|(left, kernels)| (*kernels as f64, median(left))).collect();
+        let count = points.len().max(1) as f64;
+        let mean = |of: &dyn Fn(&(f64, f64)) -> f64| points.iter().map(of).sum::<f64>() / count;
+        let (x, y) = (mean(&|p| p.0), mean(&|p| p.1));
+        let (square, product) = (mean(&|p| (p.0 - x) * (p.0 - x)), mean(&|p| (p.0 - x) * (p.1 - y)));
+        let step = if square > 0.0 { product / square } else { 0.0 };
+        Overhead { call: y - step * x, step, spread: 0.02 }
+    }
+}
+
+fn head(line: &str) -> Option<Traced> {
+    let fields: Vec<&str> = line.split(' ').collect();
+    let ["network", numbers, number, "round", round, "cpu", cpu, "sum", sum, "kernels", kernels] = fields[..] else {
+        return None;
+    };
+    let numbers = match numbers {
+        "stored" => Numbers::Stored,
+        "float" => Numbers::Float,
+        _ => return None,
+    };
+    Some(Traced {
+        numbers,
+        number: number.parse().ok()?,
+        round: round.parse().ok()?,
+        cpu: cpu.parse().ok()?,
+        kernels: kernels.parse().ok()?,
+        sum: sum.parse().ok()?,
+        times: Vec::new(),
+    })
+}
+
+impl Traced {
+    fn to_text(&self) -> String {
+        let word = if self.numbers == Numbers::Stored { "stored" } else { "float" };
+        let Traced { number, round, cpu, sum, kernels, .. } = self;
+        let mut text = format!("network {word} {number} round {round} cpu {cpu:?} sum {sum:?} kernels {kernels}\n");
+        for (kernel, time) in &self.times {
+            let _ = writeln!(text, "{kernel} = {time:?}");
+        }
+        text + "end\n"
+    }
+}
+
+/// Where to measure.
+pub struct Collector<'a> {
+    /// Runs networks.
+    pub runtime: &'a dyn Runtime,
+    /// Says how numbers are stored, and which kernels there are.
+    pub target: &'a Target,
+    /// Passes that write stored numbers as operators.
+    pub registry: &'a Registry,
+    /// What to draw convolutions like.
+    pub priors: &'a [Prior],
+    /// What to measure.
+    pub plan: Plan,
+}
+
+impl Collector<'_> {
+    /// Measures until the plan is done or `budget` is over, appending to `file`. `told` is given the number of steps done.
+    /// True when the plan is done.
+    ///
+    /// Errors: `file-io`, `measurements-file`, those of running networks.
+    pub fn collect(&self, file: &Path, budget: Duration, told: &dyn Fn(usize)) -> Result<(Measured, bool), Diagnostic> {
+        let start = Instant::now();
+        let io = |e: std::io::Error| Diagnostic::error("file-io", Loc::Unknown, format!("{}: {e}", file.display()));
+        let text = if file.exists() { std::fs::read_to_string(file).map_err(io)? } else { String::new() };
+        let mut measured = Measured::parse(&text, &file.display().to_string())?;
+        let mut append = std::fs::OpenOptions::new().create(true).append(true).open(file).map_err(io)?;
+        if !text.is_empty() && !text.ends_with("end\n") {
+            // What was cut off is made good: everything that is known, written anew.
+            let whole: String = measured.traced.iter().map(Traced::to_text).collect();
+            std::fs::write(file, whole).map_err(io)?;
+        }
+        let known = |t: &Traced| (t.numbers, t.number, t.round);
+        let done: BTreeSet<_> = measured.traced.iter().map(known).collect();
+        let mut near: Option<Vec<Prior>> = None;
+        let mut steps = 0;
+        for round in 0..self.plan.rounds {
+            for (numbers, number) in self.order() {
+                steps += 1;
+                if done.contains(&(numbers, number, round)) {
+                    continue;
+                }
+                if start.elapsed() >= budget {
+                    return Ok((measured, false));
+                }
+                let priors = match self.is_first(numbers, number) {
+                    true => self.priors,
+                    false => near.get_or_insert_with(|| self.near(&measured)),
+                };
+                let traced = self.trace(numbers, number, round, priors)?;
+                append.write_all(traced.to_text().as_bytes()).map_err(io)?;
+                measured.traced.push(traced);
+                told(steps);
+            }
+        }
+        Ok((measured, true))
+    }
+
+    /// Networks of both kinds in turns, those of the first part before the others.
+    fn order(&self) -> Vec<(Numbers, usize)> {
+        let kinds = [(Numbers::Stored, self.plan.stored), (Numbers::Float, self.plan.float)];
+        let mut all: Vec<(f64, Numbers, usize)> = Vec::new();
+        for (numbers, count) in kinds {
+            all.extend((0..count).map(|number| (number as f64 / count as f64, numbers, number)));
+        }
+        all.sort_by(|a, b| a.partial_cmp(b).unwrap_or(std::cmp::Ordering::Equal));
+        all.into_iter().map(|(_, numbers, number)| (numbers, number)).collect()
+    }
+
+    fn is_first(&self, numbers: Numbers, number: usize) -> bool {
+        let count = if numbers == Numbers::Stored { self.plan.stored } else { self.plan.float };
+        (number as f64) < FIRST * count as f64
+    }
+
+    /// Convolutions that are predicted badly by a model of other kernels than them, among those of the first networks' first
+    /// round; of what is held out nothing is looked at.
+    fn near(&self, measured: &Measured) -> Vec<Prior> {
+        let first = |t: &&Traced| t.round == 0 && self.is_first(t.numbers, t.number);
+        let first = Measured { traced: measured.traced.iter().filter(first).cloned().collect() };
+        let known: Vec<Sample> = first.samples().into_iter().filter(|s| !held_out(&s.kernel, 0)).collect();
+        // Folds beside that of the final hold-out.
+        let mut errors: Vec<(f64, Prior)> = Vec::new();
+        for fold in [1, 2] {
+            let (predictor, _) = fit(&known, Origin::new(), first.overhead(), fold, &|_| usize::MAX);
+            for sample in known.iter().filter(|s| held_out(&s.kernel, fold)) {
+                let error = (predictor.kernel(&sample.kernel).nanos / sample.time()).ln().abs();
+                errors.extend(prior_of(&sample.kernel).map(|prior| (error, prior)));
+            }
+        }
+        errors.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
+        let worst = errors.into_iter().filter(|(error, _)| *error > 0.08).map(|(_, prior)| prior).take(60);
+        self.priors.iter().copied().chain(worst.flat_map(|prior| [prior; 4])).collect()
+    }
+
+    fn trace(&self, numbers: Numbers, number: usize, round: usize, priors: &[Prior]) -> Result<Traced, Diagnostic> {
+        let stream = 2 * number as u64 + u64::from(numbers == Numbers::Stored);
+        let drawn = network(&mut Draws::new(self.plan.seed, stream), priors, numbers, self.target, self.registry)?;
+        let (ran, sum) = self.kernels(&drawn)?;
+        let kernels = ran.values().map(Vec::len).sum();
+        let session = self.runtime.load(ModelSource::Graph(&drawn.graph), &LoadOptions::default())?;
+        let mut contestant = Contestant { session, inputs: drawn.inputs.clone() };
+        let cpu = contestant.turn(Duration::from_millis(25), Work::Thread)?.cpu;
+        let times = assign(&detect(&drawn.graph, self.target)?.into_iter().map(|p| p.kernel).collect::<Vec<_>>(), &ran);
+        Ok(Traced { numbers, number, round, cpu, kernels, sum, times })
+    }
+
+    /// Nanoseconds of what ran, by signature, in order; and of everything together.
+    fn kernels(&self, drawn: &Drawn) -> Result<(Ran, f64), Diagnostic> {
+        let options = LoadOptions::default();
+        let trace = self.runtime.trace(ModelSource::Graph(&drawn.graph), &options, &drawn.inputs, WARM + self.plan.runs)?;
+        let runs = parse(&trace.events, WARM)?;
+        let mut ran = Ran::new();
+        let mut sum = 0.0;
+        for kernel in &runs.kernels {
+            let numbers = |data: &[crate::measure::trace::Data]| data.first().map_or(1, |d| d.dims.iter().product());
+            let nanos = (middle(&kernel.micros) + CUT) * 1000.0;
+            sum += nanos;
+            let signature = (Arc::from(kernel.op.as_str()), numbers(&kernel.inputs), numbers(&kernel.outputs));
+            ran.entry(signature).or_default().push(nanos);
+        }
+        Ok((ran, sum))
+    }
+}
+
+/// Nanoseconds by [`Kernel::signature`].
+type Ran = BTreeMap<(Arc<str>, u64, u64), Vec<f64>>;
+
+/// Gives kernels the times of what ran with their signature: all of them, where all kernels of a signature are one, and none
+/// where it is not clear which is which.
+fn assign(kernels: &[Kernel], ran: &Ran) -> Vec<(Kernel, f64)> {
+    let mut by: BTreeMap<_, Vec<&Kernel>> = BTreeMap::new();
+    for kernel in kernels {
+        by.entry(kernel.signature()).or_default().push(kernel);
+    }
+    let mut found = Vec::new();
+    for (signature, kernels) in by {
+        let Some(times) = ran.get(&signature) else { continue };
+        if kernels.len() == times.len() && kernels.iter().all(|&kernel| kernel == kernels[0]) {
+            found.push((kernels[0].clone(), median(times)));
+        }
+    }
+    found
+}
+
+/// The convolution that a kernel is, if it is square.
+fn prior_of(kernel: &Kernel) -> Option<Prior> {
+    let [_, input, height, width] = kernel.input;
+    let fits = kernel.op.ends_with("Conv") && height == width && kernel.window[0] == kernel.window[1];
+    let (window, stride) = (kernel.window[0], kernel.strides[0]);
+    (fits && kernel.dilations == [1, 1] && window % 2 == 1).then_some(Prior {
+        size: height,
+        input,
+        output: kernel.output[1],
+        window,
+        stride,
+        groups: kernel.groups,
+    })
+}
+
+/// Convolutions of kernels, to draw others like.
+pub fn priors_of<'a>(kernels: impl IntoIterator<Item = &'a Kernel>) -> Vec<Prior> {
+    kernels.into_iter().filter_map(prior_of).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernels::Layout;
+
+    fn traced(number: usize, round: usize, time: f64) -> Traced {
+        let kernel = Kernel::same("QLinearAdd", Layout::Last, [1, 1], [1, 8, 7, 7]);
+        let numbers = Numbers::Stored;
+        Traced { numbers, number, round, cpu: 900.5, kernels: 10 + number, sum: 100.0, times: vec![(kernel, time)] }
+    }
+
+    #[test]
+    fn what_was_measured_is_read_again_and_a_torn_end_is_left_out() {
+        let both = [traced(0, 0, 8.25), traced(0, 1, 9.0)];
+        let text: String = both.iter().map(Traced::to_text).collect();
+        assert_eq!(Measured::parse(&text, "m").unwrap().traced, both);
+        let torn = &text[..text.len() - 12];
+        assert_eq!(Measured::parse(torn, "m").unwrap().traced, both[..1]);
+        let wrong = text.replacen("k1x1", "k1y1", 1);
+        assert!(Measured::parse(&wrong, "m").unwrap_err().message.contains("line 2"));
+        let [sample] = &Measured::parse(&text, "m").unwrap().samples()[..] else { panic!("one kernel") };
+        assert_eq!(sample.times, [8.25, 9.0]);
+    }
+
+    #[test]
+    fn overhead_is_a_line_through_what_kernels_leave() {
+        let net = |number: usize| Traced { cpu: 100.0 + 2000.0 + 50.0 * (10 + number) as f64, ..traced(number, 0, 1.0) };
+        let overhead = Measured { traced: (0..5).map(net).collect() }.overhead();
+        assert!((overhead.call - 2000.0).abs() < 1e-6 && (overhead.step - 50.0).abs() < 1e-6, "{overhead:?}");
+    }
+
+    #[test]
+    fn times_are_given_only_where_it_is_clear_whose_they_are() {
+        let small = Kernel::same("QLinearConv", Layout::Last, [1, 1], [1, 8, 7, 7]);
+        let other = Kernel { window: [3, 3], ..small.clone() };
+        let ran: Ran = [(small.signature(), vec![4.0, 6.0])].into();
+        assert_eq!(assign(&[small.clone(), small.clone()], &ran), [(small.clone(), 5.0)]);
+        assert_eq!(assign(&[small.clone(), other], &ran), []);
+        assert_eq!(assign(std::slice::from_ref(&small), &ran), []);
+    }
+}

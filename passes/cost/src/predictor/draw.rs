@@ -1,0 +1,388 @@
+//! Networks to measure kernels in: what they are made of is drawn, the rest is as in networks that people run.
+//!
+//! A network has some branches that begin at inputs of their own:
+//!
+//! ```text
+//! input ─▶ 1x1 ─▶ what was drawn ─▶ a sum, gate, activation, pool, … ─▶ global pool (─▶ Gemm) ─▶ output
+//! ```
+//!
+//! So each kernel reads what the one before has just made, in the layout in which the runtime keeps it, and weights come from
+//! where they are when a whole network has run in between. A kernel in a network of its own would have neither.
+
+use spaceevo_ir::text::{self, NoBlobs};
+use spaceevo_ir::{Diagnostic, Graph, Loc, Tensor};
+use spaceevo_passes::{Manager, Pipeline, Registry, Target};
+
+/// A convolution to draw others like.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct Prior {
+    /// Height and width.
+    pub size: u32,
+    /// Input channels.
+    pub input: u32,
+    /// Output channels.
+    pub output: u32,
+    /// Height and width of the window.
+    pub window: u32,
+    /// Step of the window.
+    pub stride: u32,
+    /// Groups of channels.
+    pub groups: u32,
+}
+
+/// What a network computes with.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Numbers {
+    /// 32-bit floats.
+    Float,
+    /// Bytes, as the target stores them.
+    Stored,
+}
+
+/// Branches of a network, at least and at most: what a network takes beside its kernels shows in how many it has.
+const BRANCHES: [usize; 2] = [4, 15];
+/// Multiply-accumulates of one convolution at most: a longer one is as fast as a long one.
+const MACS: u64 = 350_000_000;
+/// Numbers of a map at most.
+const MAP: u64 = 1_700_000;
+
+/// A stream of numbers by its seed (SplitMix64; Steele, Lea and Flood 2014).
+#[derive(Clone, Debug)]
+pub struct Draws(u64);
+
+impl Draws {
+    /// The stream of a seed and a number.
+    pub fn new(seed: u64, number: u64) -> Draws {
+        Draws(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ number.wrapping_mul(0xD1B5_4A32_D192_ED03))
+    }
+
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        z ^ (z >> 31)
+    }
+
+    /// Below `end`, which is positive.
+    pub fn below(&mut self, end: usize) -> usize {
+        (self.next() % end.max(1) as u64) as usize
+    }
+
+    /// In `[0, 1)`.
+    fn unit(&mut self) -> f64 {
+        (self.next() >> 11) as f64 / (1u64 << 53) as f64
+    }
+
+    fn one<T: Copy>(&mut self, of: &[T]) -> T {
+        of[self.below(of.len())]
+    }
+
+    /// Between two numbers, evenly in their logarithm.
+    fn between(&mut self, low: f64, high: f64) -> f64 {
+        low * (high / low).powf(self.unit())
+    }
+
+    /// A channel count: half of them any number, the others multiples of 4, 8 and 16.
+    fn channels(&mut self, low: f64, high: f64) -> u32 {
+        let step = self.one(&[1u32, 2, 4, 8, 8, 16, 16, 16]);
+        (self.between(low, high).round() as u32).next_multiple_of(step)
+    }
+
+    /// A convolution: near one of the priors, or any.
+    pub fn prior(&mut self, priors: &[Prior]) -> Prior {
+        loop {
+            let drawn = if priors.is_empty() || self.below(3) == 0 { self.any() } else { self.near(priors) };
+            let (out, maps) = (u64::from(drawn.size.div_ceil(drawn.stride)).pow(2), u64::from(drawn.size).pow(2));
+            let each = u64::from(drawn.input / drawn.groups * drawn.window * drawn.window);
+            let made = out * u64::from(drawn.output);
+            if made * each <= MACS && made <= MAP && maps * u64::from(drawn.input) <= MAP {
+                return drawn;
+            }
+        }
+    }
+
+    /// Half of them as they are, of the others the channels change.
+    fn near(&mut self, priors: &[Prior]) -> Prior {
+        let prior = self.one(priors);
+        if self.below(2) == 0 {
+            return prior;
+        }
+        let depthwise = prior.groups > 1 && prior.groups == prior.input;
+        let mut scaled = |channels: u32| {
+            let step = self.one(&[1u32, 4, 8, 16]);
+            ((f64::from(channels) * self.between(0.5, 1.3)).round() as u32).max(1).next_multiple_of(step)
+        };
+        match (scaled(prior.input), scaled(prior.output)) {
+            (input, _) if depthwise => Prior { input, output: input, groups: input, ..prior },
+            (input, output) if prior.groups == 1 => Prior { input, output, ..prior },
+            _ => prior,
+        }
+    }
+
+    fn any(&mut self) -> Prior {
+        let size = self.one(&[1, 4, 5, 7, 7, 10, 12, 14, 14, 16, 20, 28, 28, 40, 52, 56, 56, 80, 104, 112, 112, 160]);
+        // Wide where maps are small.
+        let most = (12_000.0 / f64::from(size)).clamp(64.0, 1280.0);
+        let stride = if size > 4 && self.below(4) == 0 { 2 } else { 1 };
+        let window = if size == 1 { 1 } else { self.one(&[3, 3, 3, 5, 5, 7]) };
+        match self.below(10) {
+            0..=3 if size > 1 => {
+                let channels = self.channels(8.0, most);
+                Prior { size, input: channels, output: channels, window, stride, groups: channels }
+            }
+            4 if size > 1 => {
+                let (groups, each) = (self.one(&[2u32, 3, 4, 6, 8, 12, 16]), self.one(&[4u32, 8, 12, 16, 24, 32, 48]));
+                Prior { size, input: groups * each, output: groups * each, window: 3, stride, groups }
+            }
+            kind => {
+                let window = if kind <= 6 { 1 } else { window };
+                let least = if self.below(6) == 0 { 1.0 } else { 8.0 };
+                let (input, output) = (self.channels(least, most), self.channels(least, most));
+                Prior { size, input, output, window, stride: if window == 1 { 1 } else { stride }, groups: 1 }
+            }
+        }
+    }
+}
+
+/// A network to measure, and what it is given.
+#[derive(Clone, Debug)]
+pub struct Drawn {
+    /// As a runtime gets it.
+    pub graph: Graph,
+    /// One tensor per input.
+    pub inputs: Vec<Tensor>,
+}
+
+/// A network with convolutions like the priors.
+///
+/// Errors: those of the passes that write stored numbers as operators, which are mistakes of the program.
+pub fn network(
+    draws: &mut Draws,
+    priors: &[Prior],
+    numbers: Numbers,
+    target: &Target,
+    registry: &Registry,
+) -> Result<Drawn, Diagnostic> {
+    let mut writer = Writer { lines: String::new(), inputs: Vec::new(), outputs: Vec::new(), numbers, count: 0 };
+    for branch in 0..BRANCHES[0] + draws.below(BRANCHES[1] - BRANCHES[0] + 1) {
+        let prior = draws.prior(priors);
+        writer.branch(branch, prior, draws);
+    }
+    let source = writer.source();
+    let parsed = text::parse(&source, "drawn network", &NoBlobs);
+    let mut graph = match (parsed.graph, parsed.diagnostics.into_iter().next()) {
+        (Some(graph), None) => graph,
+        (_, problem) => return Err(problem.unwrap_or_else(|| Diagnostic::error("internal", Loc::Unknown, source))),
+    };
+    if numbers == Numbers::Stored {
+        // What chooses by price or pads channels would measure something else than what was drawn.
+        let free = Target { prices: None, width: None, groups: None, ..target.clone() };
+        let lower = "infer-shapes,lower-silu,lower-gelu,lower-hard-sigmoid,lower-hard-swish,lower-qoperator,drop-dead";
+        let run = Manager::new(registry, &free).run(&Pipeline::parse(lower, registry)?, &mut graph, None);
+        if let Some(problem) = run.errors().next() {
+            return Err(problem.clone());
+        }
+    }
+    let tensor = |dims: &Vec<usize>| {
+        let count: usize = dims.iter().product();
+        // No two alike; multiples of the golden ratio fill an interval evenly.
+        let number = |at: usize| ((at as f32 * 0.618_034).fract() - 0.5) * 2.0;
+        Tensor::new(dims.clone(), (0..count).map(number).collect::<Vec<f32>>())
+    };
+    Ok(Drawn { inputs: writer.inputs.iter().map(tensor).collect(), graph })
+}
+
+struct Writer {
+    lines: String,
+    inputs: Vec<Vec<usize>>,
+    outputs: Vec<String>,
+    numbers: Numbers,
+    count: usize,
+}
+
+/// A map within the text.
+#[derive(Clone)]
+struct Map {
+    name: String,
+    channels: u32,
+    size: u32,
+}
+
+impl Map {
+    fn dims(&self) -> String {
+        format!("[1,{},{s},{s}]", self.channels, s = self.size)
+    }
+}
+
+impl Writer {
+    fn elem(&self) -> &'static str {
+        if self.numbers == Numbers::Float { "f32" } else { "qu8(0.02, 128)" }
+    }
+
+    fn source(&self) -> String {
+        let input = |(at, dims): (usize, &Vec<usize>)| {
+            let dims = dims.iter().map(usize::to_string).collect::<Vec<_>>().join(",");
+            format!("%x{at}: {}[{dims}]", self.elem())
+        };
+        let inputs: Vec<String> = self.inputs.iter().enumerate().map(input).collect();
+        let outputs = self.outputs.join(", ");
+        format!("graph @drawn({}) with {{opset = 17}} {{\n{}  return {outputs}\n}}\n", inputs.join(", "), self.lines)
+    }
+
+    fn op(&mut self, op: &str, reads: &[&str], attrs: &str, channels: u32, size: u32) -> Map {
+        self.count += 1;
+        let map = Map { name: format!("%v{}", self.count), channels, size };
+        let (elem, dims) = (self.elem(), map.dims());
+        self.lines += &format!("  {} = onnx.{op} {}{attrs} : {elem}{dims}\n", map.name, reads.join(", "));
+        map
+    }
+
+    fn conv(&mut self, read: &Map, prior: Prior) -> Map {
+        let Prior { output, window, stride, groups, .. } = prior;
+        let weights = if self.numbers == Numbers::Float { "f32" } else { "qi8(0.01, 0)" };
+        self.count += 1;
+        let name = format!("%w{}", self.count);
+        let (each, seed, pad) = (read.channels / groups, self.count, window / 2);
+        self.lines += &format!("  {name} = const rand({seed}) : {weights}[{output},{each},{window},{window}]\n");
+        let attrs = format!(
+            " {{kernel_shape = [{window}, {window}], pads = [{pad}, {pad}, {pad}, {pad}], strides = [{stride}, {stride}], group = {groups}}}"
+        );
+        self.op("Conv", &[&read.name, &name], &attrs, output, (read.size + 2 * pad - window) / stride + 1)
+    }
+
+    /// What a branch is made of, from its input to what it returns.
+    fn branch(&mut self, number: usize, prior: Prior, draws: &mut Draws) {
+        let narrow = draws.one(&[3u32, 4, 8, 16, 16, 24, 32, 48, 64, 96]);
+        self.inputs.push(vec![1, narrow as usize, prior.size as usize, prior.size as usize]);
+        let input = Map { name: format!("%x{number}"), channels: narrow, size: prior.size };
+        let one = |output: u32| Prior { output, window: 1, stride: 1, groups: 1, ..prior };
+        let before = self.conv(&input, one(prior.input));
+        let before =
+            if draws.below(2) == 0 { self.op("Relu", &[&before.name], "", before.channels, before.size) } else { before };
+        let after = self.conv(&before, prior);
+        let tail = self.tail(&after, &before, draws);
+        let pooled = if tail.size > 1 { self.op("GlobalAveragePool", &[&tail.name], "", tail.channels, 1) } else { tail };
+        let last = if draws.below(4) == 0 { self.linear(&pooled, draws) } else { pooled.name };
+        self.outputs.push(last);
+    }
+
+    fn linear(&mut self, read: &Map, draws: &mut Draws) -> String {
+        let columns = draws.one(&[2u32, 10, 64, 100, 256, 1000]);
+        let (channels, at) = (read.channels, self.count + 1);
+        self.count += 1;
+        let weights = if self.numbers == Numbers::Float { "f32" } else { "qi8(0.01, 0)" };
+        let elem = self.elem();
+        self.lines += &format!("  %f{at} = onnx.Flatten {} : {elem}[1,{channels}]\n", read.name);
+        self.lines += &format!("  %m{at} = const rand({at}) : {weights}[{channels},{columns}]\n");
+        self.lines += &format!("  %g{at} = onnx.Gemm %f{at}, %m{at} : {elem}[1,{columns}]\n");
+        format!("%g{at}")
+    }
+
+    /// Something without weights, or a gate.
+    fn tail(&mut self, map: &Map, before: &Map, draws: &mut Draws) -> Map {
+        let (channels, size) = (map.channels, map.size);
+        let same = |writer: &mut Self, op: &str, attrs: &str| writer.op(op, &[&map.name], attrs, channels, size);
+        let pool = " {kernel_shape = [K, K], pads = [P, P, P, P], strides = [S, S]}";
+        let window = draws.one(&[2u32, 3, 3, 5]);
+        let stride = if size > 4 { draws.one(&[1u32, 2, 2]) } else { 1 };
+        let pad = window / 2;
+        let attrs = pool.replace('K', &window.to_string()).replace('P', &pad.to_string()).replace('S', &stride.to_string());
+        let pooled = (size + 2 * pad - window) / stride + 1;
+        match draws.below(16) {
+            0..=3 => {
+                let shortcut =
+                    self.conv(map, Prior { size, input: channels, output: channels, window: 1, stride: 1, groups: 1 });
+                self.op("Add", &[&shortcut.name, &map.name], "", channels, size)
+            }
+            4 => {
+                let other =
+                    self.conv(map, Prior { size, input: channels, output: channels, window: 1, stride: 1, groups: 1 });
+                self.op("Mul", &[&other.name, &map.name], "", channels, size)
+            }
+            5..=7 => self.gate(map, draws),
+            8 => same(self, "HardSwish", ""),
+            9 | 10 => {
+                let gate = same(self, "Sigmoid", "");
+                self.op("Mul", &[&map.name, &gate.name], "", channels, size)
+            }
+            11 => same(self, "LeakyRelu", " {alpha = 0.1}"),
+            12 if size > 2 => self.op("MaxPool", &[&map.name], &attrs, channels, pooled),
+            13 if size > 2 && self.numbers == Numbers::Float => {
+                self.op("AveragePool", &[&map.name], &attrs, channels, pooled)
+            }
+            13 => same(self, "Sigmoid", ""),
+            14 if before.size == size => {
+                let sum = channels + before.channels;
+                self.op("Concat", &[&map.name, &before.name], " {axis = 1}", sum, size)
+            }
+            _ => same(self, draws.one(&["Tanh", "Elu", "Relu", "HardSigmoid"]), ""),
+        }
+    }
+
+    /// Squeeze and excitation.
+    fn gate(&mut self, map: &Map, draws: &mut Draws) -> Map {
+        let (channels, size) = (map.channels, map.size);
+        let part = draws.one(&[2u32, 4, 4, 8]);
+        let pooled = self.op("GlobalAveragePool", &[&map.name], "", channels, 1);
+        let one = |output: u32| Prior { size: 1, input: 1, output, window: 1, stride: 1, groups: 1 };
+        let squeezed = self.conv(&pooled, one((channels / part).max(1)));
+        let squeezed = self.op("Relu", &[&squeezed.name], "", squeezed.channels, 1);
+        let excited = self.conv(&squeezed, one(channels));
+        let gate = self.op(draws.one(&["Sigmoid", "HardSigmoid"]), &[&excited.name], "", channels, 1);
+        self.op("Mul", &[&map.name, &gate.name], "", channels, size)
+    }
+}
+
+/// Reads convolutions from tables of published networks: columns `input_h`, `cin`, `cout`, `ks`, `stride`, `groups`, as those of
+/// nn-Meter (Zhang et al. 2021). Rows without all of them are left out, and so is what is not square.
+pub fn priors(csv: &str) -> Vec<Prior> {
+    let mut lines = csv.lines();
+    let head: Vec<&str> = lines.next().unwrap_or_default().split(',').map(str::trim).collect();
+    let column = |name: &str| head.iter().position(|&h| h == name);
+    let columns = ["input_h", "cin", "cout", "ks", "stride", "groups"].map(column);
+    let mut found = Vec::new();
+    for line in lines {
+        let fields: Vec<&str> = line.split(',').map(str::trim).collect();
+        let number = |at: usize| fields.get(columns[at]?)?.parse::<u32>().ok().filter(|&n| n > 0);
+        let row = (number(0), number(1), number(2), number(3), number(4), number(5));
+        if let (Some(size), Some(input), Some(output), Some(window), Some(stride), Some(groups)) = row
+            && input % groups == 0
+            && output % groups == 0
+            && window % 2 == 1
+            && size <= 512
+        {
+            found.push(Prior { size, input, output, window, stride, groups });
+        }
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn drawn_networks_are_whole_and_the_same_for_the_same_seed() {
+        let target = Target::named("x86-vnni").unwrap();
+        let registry = Registry::standard();
+        for numbers in [Numbers::Float, Numbers::Stored] {
+            for number in 0..6 {
+                let draw = || network(&mut Draws::new(3, number), &[], numbers, &target, &registry).unwrap();
+                let (drawn, again) = (draw(), draw());
+                assert_eq!(text::print(&drawn.graph), text::print(&again.graph));
+                let convolutions = crate::kernels::detect(&drawn.graph, &target).unwrap();
+                let convolutions = convolutions.iter().filter(|p| p.kernel.op.ends_with("Conv")).count();
+                assert!(convolutions >= 2 * drawn.inputs.len(), "{convolutions}");
+                assert!((BRANCHES[0]..=BRANCHES[1]).contains(&drawn.inputs.len()));
+            }
+        }
+    }
+
+    #[test]
+    fn published_rows_become_priors() {
+        let csv = "model,input_h,input_w,cin,cout,ks,stride,groups\na,28,28,58,58,3,1,58\nb,x,28,1,1,3,1,1\n";
+        let row = Prior { size: 28, input: 58, output: 58, window: 3, stride: 1, groups: 58 };
+        assert_eq!(priors(csv), [row]);
+    }
+}
