@@ -155,6 +155,8 @@ pub const CODES: &[(&str, &str)] = &[
     ("pipeline-syntax", "A pipeline text is malformed, or names a pass, option or pipeline that does not exist."),
     ("predictor-file", "The file of a predictor is damaged, cut off or no such file; the line is named."),
     ("preprocess-spec", "A preprocessing spec has an unknown word or a number that makes no sense."),
+    ("profile-format", "What a runtime noted about its kernels cannot be read, or is about another model."),
+    ("profile-unsupported", "A runtime does not say what its kernels take: take another one for profiles."),
     (
         "quant-scale-mismatch",
         "The scale of a bias is not the product of the input's and the weight's scales, or its zero point is not 0.",

@@ -2,6 +2,7 @@
 
 pub mod kernels;
 pub mod machine;
+pub mod measure;
 pub mod measure_ops;
 pub mod memory;
 pub mod predictor;

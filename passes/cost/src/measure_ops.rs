@@ -12,7 +12,6 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use rustix::time::{ClockId, clock_gettime};
 use spaceevo_ir::text::{self, NoBlobs};
 use spaceevo_ir::{Diagnostic, Loc, OpName, Tensor};
 use spaceevo_passes::price::{
@@ -22,7 +21,9 @@ use spaceevo_passes::target::Provenance;
 use spaceevo_passes::{Manager, Pipeline, Registry, Target};
 
 use crate::machine::Machine;
-use crate::runtime::{LoadOptions, ModelSource, Runtime, Session};
+use crate::measure::clock::Work;
+use crate::measure::interleave::Contestant;
+use crate::runtime::{LoadOptions, ModelSource, Runtime};
 
 /// How long to measure.
 #[derive(Clone, Copy, Debug)]
@@ -384,7 +385,7 @@ impl Bench<'_> {
         // No two alike: kernels that compare branch by what they find. Multiples of the golden ratio fill an interval evenly.
         let number = |at: usize| (at as f32 * 0.618_034).fract() - 0.5;
         let input = Tensor::new(extents, (0..numbers).map(number).collect::<Vec<f32>>());
-        Ok(Chain { session, input: [input], nanos: Vec::new() })
+        Ok(Chain { contestant: Contestant { session, inputs: vec![input] }, nanos: Vec::new() })
     }
 
     fn take_turns(&self, chains: &mut [Chain]) -> Result<(), Diagnostic> {
@@ -398,25 +399,14 @@ impl Bench<'_> {
 }
 
 struct Chain {
-    session: Box<dyn Session>,
-    input: [Tensor; 1],
+    contestant: Contestant,
     /// Of one run, by turn.
     nanos: Vec<f64>,
 }
 
 impl Chain {
     fn turn(&mut self, least: Duration) -> Result<(), Diagnostic> {
-        self.session.run_with(&self.input, &mut |_, _| {})?;
-        let (start, mut runs) = (thread_time(), 0);
-        let taken = loop {
-            self.session.run_with(&self.input, &mut |_, _| {})?;
-            runs += 1;
-            let taken = thread_time() - start;
-            if taken >= least {
-                break taken;
-            }
-        };
-        self.nanos.push(taken.as_nanos() as f64 / f64::from(runs));
+        self.nanos.push(self.contestant.turn(least, Work::Thread)?.cpu);
         Ok(())
     }
 }
@@ -444,12 +434,6 @@ fn median(numbers: &mut [f64]) -> f64 {
 /// Three digits: more would not be there again the next time.
 fn round(number: f64) -> f64 {
     format!("{number:.2e}").parse().unwrap_or(number)
-}
-
-/// CPU time of the calling thread, which runs all of a session that has one thread.
-fn thread_time() -> Duration {
-    let now = clock_gettime(ClockId::ThreadCPUTime);
-    Duration::new(now.tv_sec.unsigned_abs(), now.tv_nsec.unsigned_abs() as u32)
 }
 
 #[cfg(test)]

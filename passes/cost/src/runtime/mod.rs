@@ -16,6 +16,7 @@ pub mod find;
 pub mod interp;
 pub mod library;
 pub mod ort;
+mod ort_trace;
 mod source;
 pub mod tract;
 mod tract_quantize;
@@ -34,6 +35,28 @@ pub trait Runtime: Send + Sync {
 
     /// Makes a model ready to run. Errors have the code `runtime-load`.
     fn load(&self, model: ModelSource<'_>, options: &LoadOptions) -> Result<Box<dyn Session>, Diagnostic>;
+
+    /// Loads a model, runs it `runs` times on one sample, and notes every kernel that ran. Errors: `profile-unsupported` from
+    /// runtimes that cannot tell, `file-io` for its temporary files, and those of loading and running.
+    fn trace(
+        &self,
+        _model: ModelSource<'_>,
+        _options: &LoadOptions,
+        _inputs: &[Tensor],
+        _runs: usize,
+    ) -> Result<Trace, Diagnostic> {
+        let what = "does not say what its kernels take; profiles need ONNX Runtime";
+        Err(failed("profile-unsupported", self.name(), Loc::Unknown, what))
+    }
+}
+
+/// What a runtime noted while it ran: read by [`crate::measure::trace`].
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Trace {
+    /// Events in the trace format of Chrome: JSON, times in microseconds.
+    pub events: Vec<u8>,
+    /// The bytes of the model as the runtime rewrote it, whose nodes the events name.
+    pub model: Vec<u8>,
 }
 
 /// A model that is ready to run.

@@ -14,10 +14,10 @@ use spaceevo_ir::graph::Loc;
 use spaceevo_ir::{Diagnostic, Dim, Elem, Tensor, TensorType, Type};
 
 use super::library::{Candidate, candidates};
-use super::{LoadOptions, ModelSource, Port, Runtime, Session, TensorView, check_inputs, failed};
+use super::{LoadOptions, ModelSource, Port, Runtime, Session, TensorView, Trace, check_inputs, failed};
 use crate::memory::GiveBack;
 
-const NAME: &str = "onnxruntime";
+pub(super) const NAME: &str = "onnxruntime";
 
 /// What installs the library for whoever has a Python.
 pub const INSTALL: &str = "pip install onnxruntime";
@@ -110,28 +110,43 @@ impl Runtime for OnnxRuntime {
     }
 
     fn load(&self, model: ModelSource<'_>, options: &LoadOptions) -> Result<Box<dyn Session>, Diagnostic> {
-        let error = |e: ort::Error| failed("runtime-load", NAME, model.loc(), e);
-        let mut builder = self.builder(options).map_err(error)?;
-        let inner = match model {
-            ModelSource::File(path) => builder.commit_from_file(path).map_err(error)?,
-            ModelSource::Bytes(bytes) => builder.commit_from_memory(bytes).map_err(error)?,
-            ModelSource::Graph(graph) => super::source::written(graph, |model| match model {
-                ModelSource::File(path) => builder.commit_from_file(path),
-                ModelSource::Bytes(bytes) => builder.commit_from_memory(bytes),
-                ModelSource::Graph(_) => unreachable!("a graph is written out"),
-            })?
-            .map_err(error)?,
-        };
-        let ports = |outlets: &[ort::value::Outlet]| -> Vec<Port> {
-            outlets.iter().map(|o| Port { name: o.name().to_string(), ty: ty_of(o.dtype()) }).collect()
-        };
-        let (inputs, outputs) = (ports(inner.inputs()), ports(inner.outputs()));
-        Ok(Box::new(OrtSession { inner, inputs, outputs, _free: GiveBack }))
+        let builder = self.builder(options).map_err(|e| failed("runtime-load", NAME, model.loc(), e))?;
+        Ok(Box::new(commit(builder, model)?))
+    }
+
+    fn trace(
+        &self,
+        model: ModelSource<'_>,
+        options: &LoadOptions,
+        inputs: &[Tensor],
+        runs: usize,
+    ) -> Result<Trace, Diagnostic> {
+        self.traced(model, options, inputs, runs)
     }
 }
 
+/// Makes a session of a model.
+pub(super) fn commit(mut builder: SessionBuilder, model: ModelSource<'_>) -> Result<OrtSession, Diagnostic> {
+    let error = |e: ort::Error| failed("runtime-load", NAME, model.loc(), e);
+    let inner = match model {
+        ModelSource::File(path) => builder.commit_from_file(path).map_err(error)?,
+        ModelSource::Bytes(bytes) => builder.commit_from_memory(bytes).map_err(error)?,
+        ModelSource::Graph(graph) => super::source::written(graph, |model| match model {
+            ModelSource::File(path) => builder.commit_from_file(path),
+            ModelSource::Bytes(bytes) => builder.commit_from_memory(bytes),
+            ModelSource::Graph(_) => unreachable!("a graph is written out"),
+        })?
+        .map_err(error)?,
+    };
+    let ports = |outlets: &[ort::value::Outlet]| -> Vec<Port> {
+        outlets.iter().map(|o| Port { name: o.name().to_string(), ty: ty_of(o.dtype()) }).collect()
+    };
+    let (inputs, outputs) = (ports(inner.inputs()), ports(inner.outputs()));
+    Ok(OrtSession { inner, inputs, outputs, _free: GiveBack })
+}
+
 impl OnnxRuntime {
-    fn builder(&self, options: &LoadOptions) -> ort::Result<SessionBuilder> {
+    pub(super) fn builder(&self, options: &LoadOptions) -> ort::Result<SessionBuilder> {
         let level = if options.optimize { GraphOptimizationLevel::All } else { GraphOptimizationLevel::Disable };
         let arena = !options.low_memory;
         let mut builder = ort::session::Session::builder(&self.environment)?;
@@ -150,8 +165,8 @@ impl OnnxRuntime {
     }
 }
 
-struct OrtSession {
-    inner: ort::session::Session,
+pub(super) struct OrtSession {
+    pub(super) inner: ort::session::Session,
     inputs: Vec<Port>,
     outputs: Vec<Port>,
     /// Dropped last.
