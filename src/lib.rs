@@ -23,6 +23,7 @@ pub mod convert;
 pub mod file;
 pub mod inspect;
 pub mod line_diff;
+pub mod measured;
 pub mod predictor_report;
 mod quality;
 pub mod reduce;

@@ -22,6 +22,9 @@ pub struct KernelRules {
     /// Run in the layout of what they read, where that is channels last.
     #[serde(default)]
     pub follow_last: Vec<String>,
+    /// Keep channels last where they read them so, even where what follows does not: what they make is small.
+    #[serde(default)]
+    pub keep_last: Vec<String>,
     /// Have another name with channels last.
     #[serde(default)]
     pub renamed: BTreeMap<String, String>,
@@ -37,6 +40,12 @@ pub struct KernelRules {
     /// Other names of kernels in the plain layout that do more than their own operator.
     #[serde(default)]
     pub merged: BTreeMap<String, String>,
+    /// Operators that the runtime has no kernel for by themselves, and those that it runs instead, on as many numbers.
+    #[serde(default)]
+    pub written_as: BTreeMap<String, Vec<String>>,
+    /// Operators of which all that read one value are one kernel, and its name.
+    #[serde(default)]
+    pub joined: BTreeMap<String, String>,
     /// An operator and the product of its result with what it reads, and the operator that runs both.
     #[serde(default)]
     pub gated: BTreeMap<String, String>,

@@ -5,9 +5,11 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use serde::Serialize;
 use spaceevo::cost::kernels::Placed;
+use spaceevo::cost::predictor::judge::{Judged, Verdict, verdict};
 use spaceevo::cost::predictor::{Latency, Predictor, Price};
-use spaceevo::file::load;
+use spaceevo::file::{load, refuse_existing, write_whole};
 use spaceevo::ir::{Diagnostic, Graph, Loc};
+use spaceevo::measured;
 
 use super::arguments::{default_target, find_target, shown};
 use super::{Failure, print, show};
@@ -29,9 +31,18 @@ pub(crate) struct Arguments {
     /// Also list the kernels, in order
     #[arg(long)]
     kernels: bool,
+    /// Also measure the models here, twice, write the times into this .csv, and say how well they are predicted
+    #[arg(long, value_name = "CSV", conflicts_with = "against")]
+    measure: Option<PathBuf>,
+    /// Say how well the times in this .csv are predicted: columns model, first_ns, second_ns, as --measure writes them
+    #[arg(long, value_name = "CSV")]
+    against: Option<PathBuf>,
     /// Print as JSON
     #[arg(long)]
     json: bool,
+    /// Overwrite the .csv
+    #[arg(long)]
+    force: bool,
 }
 
 /// A kernel as it is printed.
@@ -56,6 +67,16 @@ struct Model {
     by_kernel: Vec<Line>,
 }
 
+/// What is printed as JSON.
+#[derive(Serialize)]
+struct Report<'a> {
+    models: &'a [Model],
+    #[serde(skip_serializing_if = "<[Judged]>::is_empty")]
+    judged: &'a [Judged],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    verdict: Option<Verdict>,
+}
+
 /// Reads a predictor's file.
 pub(crate) fn read_predictor(path: &Path) -> Result<Predictor, Failure> {
     let name = path.display().to_string();
@@ -68,16 +89,33 @@ pub(crate) fn read_predictor(path: &Path) -> Result<Predictor, Failure> {
 pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let target = find_target(&arguments.target)?;
     let predictor = read_predictor(&arguments.predictor)?;
+    if let Some(csv) = &arguments.measure {
+        refuse_existing(csv, arguments.force)?;
+        let times = measured::measure(&arguments.models)?;
+        write_whole(csv, measured::to_csv(&times).as_bytes(), arguments.force)?;
+    }
+    let times = match arguments.measure.as_ref().or(arguments.against.as_ref()) {
+        Some(csv) => measured::read(csv)?,
+        None => Default::default(),
+    };
     let mut models = Vec::new();
+    let mut judged = Vec::new();
     for path in &arguments.models {
         let loaded = load(path)?;
         loaded.warnings.iter().for_each(show);
         let (latency, priced) = predictor.graph(&loaded.graph, &target)?;
         let by_kernel = if arguments.kernels { lines(&loaded.graph, &priced) } else { Vec::new() };
+        if let Some(&measured) = times.get(&shown(path)) {
+            let macs = priced.iter().map(|(placed, _)| placed.kernel.macs()).sum();
+            let interval = [latency.low, latency.high];
+            judged.push(Judged { name: shown(path), predicted: latency.nanos, interval, macs, measured });
+        }
         models.push(model(shown(path), latency, by_kernel));
     }
+    let verdict = verdict(&judged);
     if arguments.json {
-        print(&serde_json::to_string_pretty(&models).unwrap_or_default());
+        let report = Report { models: &models, judged: &judged, verdict };
+        print(&serde_json::to_string_pretty(&report).unwrap_or_default());
         return Ok(());
     }
     let machine = predictor.origin.get("machine").map_or("", String::as_str);
@@ -93,7 +131,35 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
             print(&format!("{:>9.2} us{mark} {}  {}", line.microseconds, line.kernel, line.ops.join(" ")));
         }
     }
+    if let Some(verdict) = verdict {
+        tell(&judged, &verdict);
+    }
     Ok(())
+}
+
+fn tell(judged: &[Judged], v: &Verdict) {
+    let mut by_error: Vec<&Judged> = judged.iter().collect();
+    by_error.sort_by(|a, b| b.error().abs().total_cmp(&a.error().abs()));
+    print("furthest off:");
+    for j in by_error.iter().take(12) {
+        let (predicted, measured) = (j.predicted / 1e6, j.time() / 1e6);
+        print(&format!("  {:>+6.1} %  {predicted:.3} ms predicted, {measured:.3} measured  {}", 100.0 * j.error(), j.name));
+    }
+    let percent = |part: f64| format!("{:.1} %", 100.0 * part);
+    let (ten, five) = (percent(v.within_10), percent(v.within_5));
+    print(&format!("{} networks: {ten} within 10 %, {five} within 5 %; in the interval {}", v.networks, percent(v.held)));
+    let (ten, five) = (percent(v.ceiling_10), percent(v.ceiling_5));
+    print(&format!(
+        "  a second measurement: {ten} within 10 %, {five} within 5 %; multiply-accumulates alone: {} within 10 %",
+        percent(v.work_10)
+    ));
+    print(&format!(
+        "  median error {:+.1} %; Kendall's tau {:.3} over {} pairs near one budget, of a second measurement {:.3}",
+        100.0 * v.bias,
+        v.tau,
+        v.pairs,
+        v.tau_again
+    ));
 }
 
 fn model(model: String, latency: Latency, by_kernel: Vec<Line>) -> Model {

@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use spaceevo_ir::graph::User;
 use spaceevo_ir::{Diagnostic, Elem, Graph, Loc, OpId, Type, ValueId};
 use spaceevo_passes::Target;
 use spaceevo_passes::kernel_rules::KernelRules;
@@ -86,6 +87,11 @@ impl Nodes<'_> {
                 nodes.push(node);
                 continue;
             }
+            if let Some((node, ops)) = self.joined(op) {
+                ops.iter().for_each(|op| taken[op.index()] = true);
+                nodes.push(node);
+                continue;
+            }
             let mut node = self.node(op, inputs);
             if let [result] = node.outputs[..]
                 && let Some(next) = graph.only_user(result).filter(|_| !graph.is_returned(result))
@@ -115,6 +121,25 @@ impl Nodes<'_> {
         let others = record.operands().iter().skip(1).flatten().map(|&v| numbers(v)).filter(|&n| n > 1);
         let others = if multiplies { 0 } else { others.fold(0, u32::saturating_add) };
         Node { op: name, ops: vec![op], inputs, outputs, merged: false, window, others }
+    }
+
+    /// All ops of a kind that read one value, where nothing else reads it.
+    fn joined(&self, op: OpId) -> Option<(Node, Vec<OpId>)> {
+        let graph = self.graph;
+        let name = self.rules.joined.get(&*graph.op(op).name().op)?;
+        let read = graph.op(op).operand(0)?;
+        let alike = |user: &User| match user {
+            User::Op(other, 0) => (graph.op(*other).name() == graph.op(op).name()).then_some(*other),
+            _ => None,
+        };
+        let ops = graph.value(read).users().iter().map(alike).collect::<Option<Vec<OpId>>>()?;
+        if ops.len() < 2 {
+            return None;
+        }
+        let outputs = ops.iter().flat_map(|&op| graph.op(op).results().iter().copied()).collect();
+        let window = self.window(op, name);
+        let (name, inputs) = (Arc::from(name.as_str()), vec![read]);
+        Some((Node { op: name, ops: ops.clone(), inputs, outputs, merged: false, window, others: 0 }, ops))
     }
 
     /// A sigmoid that only the product with what it reads reads, as one node.
@@ -188,7 +213,9 @@ pub(super) fn kernel(graph: &Graph, rules: &KernelRules, node: &Node, layout: La
     let of = |values: &[ValueId]| ty(values).map_or([1; 4], extents);
     let size = |values: &[ValueId]| ty(values).map_or(1, bytes);
     let padded = |[n, c, h, w]: Extents, read: bool| match block {
-        Some(block) if !read || c >= block || node.window.groups > 1 => [n, c.next_multiple_of(block), h, w],
+        Some(block) if !read || c >= block || node.window.groups > 1 || &*node.op != "Conv" => {
+            [n, c.next_multiple_of(block), h, w]
+        }
         _ => [n, c, h, w],
     };
     let name = match layout {

@@ -39,7 +39,10 @@ fn is_map(graph: &Graph, value: ValueId) -> bool {
 fn leads(graph: &Graph, rules: &KernelRules, nodes: &[Node]) -> Vec<bool> {
     let mut lead = vec![false; graph.value_bound()];
     for node in nodes.iter().rev() {
-        let wants = holds(&rules.channels_last, &node.op);
+        // A transposition of the model's own to channels last is as good as an op that wants them so.
+        let own =
+            || rules.transpose.as_deref() == Some(&*node.op) && graph.op(node.ops[0]).ints("perm") == Some(&[0, 2, 3, 1]);
+        let wants = holds(&rules.channels_last, &node.op) || own();
         let follows = || holds(&rules.follow_last, &node.op) && node.outputs.iter().any(|v| lead[v.index()]);
         if wants || follows() {
             let reads = if wants { &node.inputs[..1] } else { &node.inputs };
@@ -62,6 +65,9 @@ struct Placer<'a> {
 
 impl Placer<'_> {
     fn node(&mut self, node: Node) {
+        if self.cancels(&node) {
+            return;
+        }
         let maps = node.inputs.first().is_some_and(|&v| is_map(self.graph, v));
         let blocked = self.rules.blocked.as_ref().filter(|_| maps);
         if maps && holds(&self.rules.channels_last, &node.op) {
@@ -87,12 +93,40 @@ impl Placer<'_> {
         }
     }
 
-    fn put(&mut self, node: Node, layout: Layout, block: Option<u32>) {
+    /// A transposition of the model's own that a change of layout undoes: the numbers stay where they are.
+    fn cancels(&mut self, node: &Node) -> bool {
+        let (&[read], &[made]) = (&node.inputs[..], &node.outputs[..]) else { return false };
+        if !self.rules.transpose.as_deref().is_some_and(|name| name == &*node.op) || !is_map(self.graph, read) {
+            return false;
+        }
+        let native = self.native[read.index()];
+        match self.graph.op(node.ops[0]).ints("perm") {
+            Some([0, 2, 3, 1]) if native == Layout::Last => true,
+            Some([0, 3, 1, 2]) if native == Layout::Plain && self.lead[made.index()] => {
+                self.native[made.index()] = Layout::Last;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    fn put(&mut self, mut node: Node, layout: Layout, block: Option<u32>) {
         for output in &node.outputs {
             self.native[output.index()] = layout;
         }
-        let kernel = kernel(self.graph, self.rules, &node, layout, block);
-        self.placed.push(Placed { kernel, ops: node.ops });
+        let parts = self.rules.written_as.get(&*node.op).filter(|_| !node.merged);
+        let parts: Vec<&str> = parts.map_or(vec![], |parts| parts.iter().map(String::as_str).collect());
+        for (at, part) in parts.iter().enumerate() {
+            node.op = (*part).into();
+            // All but the first also read what the whole reads.
+            node.others = if at == 0 { 0 } else { extents(self.graph.value(node.inputs[0]).ty()).iter().product() };
+            let kernel = kernel(self.graph, self.rules, &node, layout, block);
+            self.placed.push(Placed { kernel, ops: node.ops.clone() });
+        }
+        if parts.is_empty() {
+            let kernel = kernel(self.graph, self.rules, &node, layout, block);
+            self.placed.push(Placed { kernel, ops: node.ops });
+        }
     }
 
     /// A float convolution or pool whose channels fit into blocks.
@@ -131,7 +165,7 @@ impl Placer<'_> {
         for &value in node.inputs.iter().filter(|&&v| is_map(self.graph, v)) {
             cost += if self.native[value.index()] == Layout::Last { -1 } else { 1 };
         }
-        let leads = node.outputs.iter().any(|v| self.lead[v.index()]);
+        let leads = holds(&self.rules.keep_last, &node.op) || node.outputs.iter().any(|v| self.lead[v.index()]);
         cost < 0 && (leads || cost + 1 < 0)
     }
 

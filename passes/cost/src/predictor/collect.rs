@@ -28,7 +28,7 @@ use super::{Origin, Overhead};
 use crate::kernels::{Kernel, detect};
 use crate::measure::clock::Work;
 use crate::measure::interleave::Contestant;
-use crate::measure::trace::{middle, parse};
+use crate::measure::trace::{Data, middle, parse};
 use crate::runtime::{LoadOptions, ModelSource, Runtime};
 
 /// What to measure.
@@ -307,7 +307,10 @@ impl Collector<'_> {
         let mut ran = Ran::new();
         let mut sum = 0.0;
         for kernel in &runs.kernels {
-            let numbers = |data: &[crate::measure::trace::Data]| data.first().map_or(1, |d| d.dims.iter().product());
+            let numbers = |data: &[Data]| {
+                // Scales and zero points have no extents.
+                data.iter().find(|d| !d.dims.is_empty()).map_or(1, |d| d.dims.iter().product())
+            };
             let nanos = (middle(&kernel.micros) + CUT) * 1000.0;
             sum += nanos;
             let signature = (Arc::from(kernel.op.as_str()), numbers(&kernel.inputs), numbers(&kernel.outputs));

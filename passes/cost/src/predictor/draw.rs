@@ -176,9 +176,10 @@ pub fn network(
         (_, problem) => return Err(problem.unwrap_or_else(|| Diagnostic::error("internal", Loc::Unknown, source))),
     };
     if numbers == Numbers::Stored {
-        // What chooses by price or pads channels would measure something else than what was drawn.
-        let free = Target { prices: None, width: None, groups: None, ..target.clone() };
-        let lower = "infer-shapes,lower-silu,lower-gelu,lower-hard-sigmoid,lower-hard-swish,lower-qoperator,drop-dead";
+        // What chooses by price or pads all channels would measure something else than what was drawn.
+        let free = Target { prices: None, groups: None, ..target.clone() };
+        let lower =
+            "infer-shapes,pad-stem,lower-silu,lower-gelu,lower-hard-sigmoid,lower-hard-swish,lower-qoperator,drop-dead";
         let run = Manager::new(registry, &free).run(&Pipeline::parse(lower, registry)?, &mut graph, None);
         if let Some(problem) = run.errors().next() {
             return Err(problem.clone());
@@ -253,18 +254,48 @@ impl Writer {
 
     /// What a branch is made of, from its input to what it returns.
     fn branch(&mut self, number: usize, prior: Prior, draws: &mut Draws) {
-        let narrow = draws.one(&[3u32, 4, 8, 16, 16, 24, 32, 48, 64, 96]);
-        self.inputs.push(vec![1, narrow as usize, prior.size as usize, prior.size as usize]);
-        let input = Map { name: format!("%x{number}"), channels: narrow, size: prior.size };
         let one = |output: u32| Prior { output, window: 1, stride: 1, groups: 1, ..prior };
-        let before = self.conv(&input, one(prior.input));
-        let before =
-            if draws.below(2) == 0 { self.op("Relu", &[&before.name], "", before.channels, before.size) } else { before };
+        let before = if draws.below(8) == 0 {
+            self.stem(number, draws)
+        } else {
+            let narrow = draws.one(&[4u32, 8, 16, 16, 24, 32, 48, 64, 96]);
+            let input = self.input(number, narrow, prior.size);
+            self.conv(&input, one(prior.input))
+        };
+        let prior = Prior { size: before.size, ..prior };
+        let before = match draws.below(2) {
+            0 => self.op("Relu", &[&before.name], "", before.channels, before.size),
+            _ => before,
+        };
+        // Behind a stem, something that it can read.
+        let prior = match before.channels == prior.input {
+            true => prior,
+            false => one(draws.channels(8.0, 64.0)),
+        };
         let after = self.conv(&before, prior);
         let tail = self.tail(&after, &before, draws);
+        // What follows decides the layout of what is before it: a convolution in most networks.
+        let tail = match draws.below(5) {
+            0 => tail,
+            _ => self.conv(&tail, one(draws.channels(8.0, 160.0))),
+        };
         let pooled = if tail.size > 1 { self.op("GlobalAveragePool", &[&tail.name], "", tail.channels, 1) } else { tail };
         let last = if draws.below(4) == 0 { self.linear(&pooled, draws) } else { pooled.name };
         self.outputs.push(last);
+    }
+
+    fn input(&mut self, number: usize, channels: u32, size: u32) -> Map {
+        self.inputs.push(vec![1, channels as usize, size as usize, size as usize]);
+        Map { name: format!("%x{number}"), channels, size }
+    }
+
+    /// What networks on pictures begin with.
+    fn stem(&mut self, number: usize, draws: &mut Draws) -> Map {
+        let size = draws.one(&[96u32, 128, 144, 160, 176, 192, 208, 224, 256, 320]);
+        let window = draws.one(&[3u32, 3, 3, 5, 7]);
+        let output = draws.one(&[8u32, 12, 16, 16, 24, 32, 32, 48, 64]);
+        let input = self.input(number, 3, size);
+        self.conv(&input, Prior { size, input: 3, output, window, stride: 2, groups: 1 })
     }
 
     fn linear(&mut self, read: &Map, draws: &mut Draws) -> String {
@@ -289,7 +320,22 @@ impl Writer {
         let pad = window / 2;
         let attrs = pool.replace('K', &window.to_string()).replace('P', &pad.to_string()).replace('S', &stride.to_string());
         let pooled = (size + 2 * pad - window) / stride + 1;
-        match draws.below(16) {
+        match draws.below(18) {
+            16 if channels.is_multiple_of(2) => {
+                let (half, elem) = (channels / 2, self.elem());
+                self.count += 1;
+                let (a, b) = (format!("%l{}", self.count), format!("%r{}", self.count));
+                let part = format!("{elem}[1,{half},{size},{size}]");
+                self.lines += &format!("  {a}, {b} = onnx.Split {} {{axis = 1}} : {part}, {part}\n", map.name);
+                self.op("Concat", &[&b, &a], " {axis = 1}", channels, size)
+            }
+            17 if size <= 56 => {
+                let at = self.count;
+                self.lines += &format!("  %s{at} = const [1.0, 1.0, 2.0, 2.0] : f32[4]\n");
+                let scales = format!("%s{at}");
+                let attrs = r#" {mode = "nearest", coordinate_transformation_mode = "asymmetric", nearest_mode = "floor"}"#;
+                self.op("Resize", &[&map.name, "_", &scales], attrs, channels, 2 * size)
+            }
             0..=3 => {
                 let shortcut =
                     self.conv(map, Prior { size, input: channels, output: channels, window: 1, stride: 1, groups: 1 });

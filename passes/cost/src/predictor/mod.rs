@@ -22,9 +22,10 @@ pub mod draw;
 mod file;
 mod fit;
 mod forest;
+pub mod judge;
 
 pub use base::{Base, Row, TERMS, words};
-pub use fit::{Held, Sample, fit, held_out};
+pub use fit::{Held, Limits, Sample, fit, held_out};
 pub use forest::{Forest, Tree};
 
 /// Number of features.
