@@ -1,7 +1,8 @@
 //! Times of whole networks on this machine, twice each, and the table that they are kept in.
 //!
 //! Networks take turns in groups, and all groups are gone through a second time: what the first time and the second differ by is
-//! what a prediction cannot be better than.
+//! what a prediction cannot be better than. In each group the reference network of predictors takes its turns, too, and times are
+//! brought to the speed that the machine had when the predictor was built.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -9,9 +10,13 @@ use std::time::Duration;
 
 use spaceevo_cost::measure::clock::Work;
 use spaceevo_cost::measure::interleave::{Contestant, interleave};
+use spaceevo_cost::predictor::Predictor;
+use spaceevo_cost::predictor::collect::timed;
+use spaceevo_cost::predictor::draw::reference;
 use spaceevo_cost::runtime::ort::OnnxRuntime;
 use spaceevo_cost::runtime::{LoadOptions, ModelSource, Port, Runtime};
 use spaceevo_ir::{Diagnostic, Loc, Tensor};
+use spaceevo_passes::Target;
 
 use crate::file::load;
 
@@ -28,16 +33,21 @@ const TURN: Duration = Duration::from_millis(12);
 /// Measures models on ONNX Runtime with one thread, in processor time.
 ///
 /// Errors: those of reading, loading and running.
-pub fn measure(models: &[PathBuf]) -> Result<Times, Vec<Diagnostic>> {
+pub fn measure(models: &[PathBuf], predictor: &Predictor, target: &Target) -> Result<Times, Vec<Diagnostic>> {
     let one = |d: Diagnostic| vec![d];
+    let usual: Option<f64> = predictor.origin.get("reference").and_then(|text| text.parse().ok());
+    let reference = reference(target, &crate::registry()).map_err(one)?;
     let runtime = OnnxRuntime::open(None).map_err(one)?;
     let mut times = Times::new();
     for pass in 0..2 {
         for group in models.chunks(GROUP) {
             let mut contestants = group.iter().map(|model| contestant(&runtime, model)).collect::<Result<Vec<_>, _>>()?;
+            contestants.push(timed(&runtime, &reference).map_err(one)?);
             let rounds = interleave(&mut contestants, ROUNDS, TURN, Work::Thread).map_err(one)?;
-            for (model, rounds) in group.iter().zip(rounds) {
-                let mut each: Vec<f64> = rounds.iter().map(|time| time.cpu).collect();
+            let beside = rounds.last().cloned().unwrap_or_default();
+            for (model, rounds) in group.iter().zip(&rounds) {
+                let speed = |at: usize| usual.map_or(1.0, |usual| usual / beside[at].cpu);
+                let mut each: Vec<f64> = rounds.iter().enumerate().map(|(at, time)| time.cpu * speed(at)).collect();
                 each.sort_unstable_by(f64::total_cmp);
                 times.entry(model.display().to_string()).or_default()[pass] = each[each.len() / 2];
             }

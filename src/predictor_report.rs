@@ -59,7 +59,8 @@ pub fn page(predictor: &Predictor, held: &[Held], samples: &[Sample]) -> String 
 
 /// A drawing of predicted over measured times.
 fn scatter(held: &Held) -> String {
-    let logs: Vec<(f64, f64)> = held.points.iter().map(|(p, m)| ((p / 1e3).log10(), (m / 1e3).log10())).collect();
+    let logs: Vec<(f64, f64)> =
+        held.points.iter().map(|p| ((p.predicted / 1e3).log10(), (p.measured / 1e3).log10())).collect();
     let all = || logs.iter().flat_map(|&(p, m)| [p, m]);
     let (low, high) = (all().fold(f64::INFINITY, f64::min) - 0.1, all().fold(f64::NEG_INFINITY, f64::max) + 0.1);
     let x = |log: f64| 30.0 + (log - low) / (high - low) * EDGE;

@@ -11,43 +11,43 @@ use serde::{Deserialize, Serialize};
 #[serde(deny_unknown_fields)]
 pub struct KernelRules {
     /// Ops on stored numbers (`onnx.Conv`), and the operators that run them.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub stored: BTreeMap<String, String>,
     /// Cost nothing: they hand on what they read.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub free: Vec<String>,
     /// Run with channels last, and want to read so.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub channels_last: Vec<String>,
     /// Run in the layout of what they read, where that is channels last.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub follow_last: Vec<String>,
     /// Keep channels last where they read them so, even where what follows does not: what they make is small.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub keep_last: Vec<String>,
     /// Have another name with channels last.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub renamed: BTreeMap<String, String>,
     /// Operator that brings a tensor from the plain layout to channels last, or back.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub transpose: Option<String>,
     /// The layout of float kernels with channels in blocks, where there is one.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub blocked: Option<Blocked>,
     /// Operators that kernels do as they store their result, by the operator before them.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub fused: BTreeMap<String, Vec<String>>,
     /// Other names of kernels in the plain layout that do more than their own operator.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub merged: BTreeMap<String, String>,
     /// Operators that the runtime has no kernel for by themselves, and those that it runs instead, on as many numbers.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub written_as: BTreeMap<String, Vec<String>>,
     /// Operators of which all that read one value are one kernel, and its name.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub joined: BTreeMap<String, String>,
     /// An operator and the product of its result with what it reads, and the operator that runs both.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub gated: BTreeMap<String, String>,
 }
 

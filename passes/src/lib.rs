@@ -6,6 +6,7 @@ pub mod calibrate;
 pub mod clamp;
 pub mod count;
 pub mod kernel_rules;
+pub mod latency;
 pub mod linear;
 pub mod manager;
 pub mod pass;

@@ -8,9 +8,9 @@ use serde::Serialize;
 use spaceevo::convert::Progress;
 use spaceevo::cost::kernels::detect;
 use spaceevo::cost::machine::Machine;
-use spaceevo::cost::predictor::collect::{Collector, Plan, priors_of};
+use spaceevo::cost::predictor::collect::{Collector, Measured, Plan, priors_of};
 use spaceevo::cost::predictor::draw::{Prior, priors};
-use spaceevo::cost::predictor::{Held, Origin, fit};
+use spaceevo::cost::predictor::{Held, Origin, fit, job};
 use spaceevo::file::{load, refuse_existing, write_whole};
 use spaceevo::ir::{Diagnostic, Loc};
 use spaceevo::passes::Target;
@@ -45,7 +45,7 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "MODEL")]
     like: Vec<PathBuf>,
     /// Networks to draw in integers, and half as many in float
-    #[arg(long, default_value_t = 80)]
+    #[arg(long, default_value_t = 110)]
     networks: usize,
     /// Kernels of a family that are fitted at most: conv=1400,depthwise=200
     #[arg(long, value_name = "FAMILY=N", value_delimiter = ',', value_parser = limit)]
@@ -56,6 +56,18 @@ pub(crate) struct Arguments {
     /// Of random numbers
     #[arg(long, default_value_t = 1)]
     seed: u64,
+    /// Measure nothing here, but write the networks into this folder, with a list and a program that traces them elsewhere
+    #[arg(long, value_name = "FOLDER", conflicts_with_all = ["import", "from"])]
+    export: Option<PathBuf>,
+    /// Measure nothing here, but fit what was traced in a folder that --export wrote
+    #[arg(long, value_name = "FOLDER", conflicts_with = "from")]
+    import: Option<PathBuf>,
+    /// Measure nothing here, but fit a table of another device: columns kernel, nanoseconds, with kernels as 'predict --kernels' says
+    #[arg(long, value_name = "CSV")]
+    from: Option<PathBuf>,
+    /// Machine that the times are of, where they were not taken here
+    #[arg(long)]
+    machine: Option<String>,
     /// Print how well it predicts as JSON
     #[arg(long)]
     json: bool,
@@ -100,20 +112,25 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let priors = drawn_like(arguments, &target)?;
     let plan = Plan { stored: arguments.networks, float: arguments.networks / 2, ..Plan::usual(arguments.seed) };
     let collector = Collector { runtime: &*runtime, target: &target, registry: &registry, priors: &priors, plan };
-    let bar = Bar::new(false);
-    bar.stage("measure", plan.steps());
-    let seen = std::cell::Cell::new(0);
-    let told = |steps: usize| bar.advance(steps - seen.replace(steps));
-    let file = arguments.name.with_extension("measurements");
-    let (measured, done) = collector.collect(&file, arguments.budget, &told)?;
-    drop(bar);
+    if let Some(folder) = &arguments.export {
+        let count = job::export(&collector, folder)?;
+        print(&format!("{}: {count} networks; run trace.py there, and --import the folder", folder.display()));
+        return Ok(());
+    }
+    let (measured, done) = match (&arguments.import, &arguments.from) {
+        (Some(folder), _) => (job::import(&collector, folder)?, true),
+        (None, Some(table)) => (job::table(table)?, true),
+        (None, None) => here(arguments, &collector)?,
+    };
+    let measured = measured.steady();
     let samples = measured.samples();
     let mut origin = Origin::new();
     for (key, value) in [
         ("target", target.name.clone()),
-        ("machine", Machine::detect().to_string()),
+        ("machine", arguments.machine.clone().unwrap_or_else(|| Machine::detect().to_string())),
         ("runtime", format!("{} {}, one thread", runtime.name(), runtime.version())),
         ("date", today()),
+        ("reference", format!("{:.1}", measured.reference())),
         ("kernels", samples.len().to_string()),
         ("seed", arguments.seed.to_string()),
     ] {
@@ -138,6 +155,16 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
         say("the budget is over before all was measured: run the command again, with --force, to go on");
     }
     Ok(())
+}
+
+/// Measures on this machine until the budget is over.
+fn here(arguments: &Arguments, collector: &Collector<'_>) -> Result<(Measured, bool), Failure> {
+    let bar = Bar::new(false);
+    bar.stage("measure", collector.plan.steps());
+    let seen = std::cell::Cell::new(0);
+    let told = |steps: usize| bar.advance(steps - seen.replace(steps));
+    let file = arguments.name.with_extension("measurements");
+    Ok(collector.collect(&file, arguments.budget, &told)?)
 }
 
 fn summary(output: &Path, kernels: usize, predictor: &spaceevo::cost::predictor::Predictor, held: &[Held]) {

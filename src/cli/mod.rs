@@ -10,6 +10,7 @@ mod doctor;
 mod dump;
 mod explain;
 mod inspect;
+mod learn_fusions;
 mod list;
 mod measure_ops;
 mod predict;
@@ -52,6 +53,7 @@ enum Command {
     MeasureOps(measure_ops::Arguments),
     BuildPredictor(build_predictor::Arguments),
     Predict(predict::Arguments),
+    LearnFusions(learn_fusions::Arguments),
     Space(space::Arguments),
     Doctor(doctor::Arguments),
     Completions(completions::Arguments),
@@ -97,6 +99,7 @@ pub(crate) fn main() -> ExitCode {
         Command::MeasureOps(arguments) => measure_ops::run(&arguments),
         Command::BuildPredictor(arguments) => build_predictor::run(&arguments),
         Command::Predict(arguments) => predict::run(&arguments),
+        Command::LearnFusions(arguments) => learn_fusions::run(&arguments),
         Command::Space(arguments) => space::run(&arguments),
         Command::Doctor(arguments) => doctor::run(&arguments),
         Command::Completions(arguments) => completions::run(&arguments),

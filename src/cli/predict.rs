@@ -91,7 +91,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let predictor = read_predictor(&arguments.predictor)?;
     if let Some(csv) = &arguments.measure {
         refuse_existing(csv, arguments.force)?;
-        let times = measured::measure(&arguments.models)?;
+        let times = measured::measure(&arguments.models, &predictor, &target)?;
         write_whole(csv, measured::to_csv(&times).as_bytes(), arguments.force)?;
     }
     let times = match arguments.measure.as_ref().or(arguments.against.as_ref()) {

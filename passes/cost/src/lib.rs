@@ -1,6 +1,7 @@
 //! Runtimes that execute a graph (tract embedded, ONNX Runtime when it is there), and what ops cost on them.
 
 pub mod kernels;
+pub mod learn_fusions;
 pub mod machine;
 pub mod measure;
 pub mod measure_ops;

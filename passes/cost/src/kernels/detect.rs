@@ -32,7 +32,32 @@ pub fn detect(graph: &Graph, target: &Target) -> Result<Vec<Placed>, Diagnostic>
             .note("give its file a section [kernels]; spaceevo-opt learn-fusions finds most of it")
     })?;
     let nodes = Nodes { graph, rules }.collect();
-    Ok(super::layout::place(graph, rules, nodes))
+    let mut placed = super::layout::place(graph, rules, nodes);
+    let moved: f64 = placed.iter().map(|p| p.kernel.moved()).sum();
+    let around = (moved.max(1.0) as u64).ilog2() as u8;
+    placed.iter_mut().for_each(|p| p.kernel.around = around);
+    Ok(placed)
+}
+
+/// The kernel of one op, in integers or in float, where most of its kind run: integer kernels with channels last, float kernels in
+/// blocks where their channels fit. `None` where the target says nothing about kernels, or extents are not known.
+pub fn alone(graph: &Graph, target: &Target, op: OpId, stored: bool) -> Option<Kernel> {
+    let rules = target.kernels.as_ref()?;
+    let record = graph.op(op);
+    let computed = |v: &&ValueId| !graph.value(**v).is_const();
+    let inputs: Vec<ValueId> = record.operands().iter().flatten().filter(computed).copied().collect();
+    let first = *inputs.first()?;
+    let known = |v: ValueId| graph.value(v).ty().tensor().is_some_and(|t| t.shape.is_some());
+    if !known(first) || !known(*record.results().first()?) {
+        return None;
+    }
+    let mut node = Nodes { graph, rules }.node(op, inputs);
+    if stored && let Some(name) = rules.stored.get(&record.name().to_string()) {
+        node.op = name.as_str().into();
+    }
+    let (layout, block) = super::layout::usual(graph, rules, &node, stored);
+    let kernel = kernel(graph, rules, &node, layout, block);
+    Some(Kernel { bytes: if stored { [1, 1] } else { [4, 4] }, ..kernel })
 }
 
 /// Ops that run as one.
@@ -237,5 +262,6 @@ pub(super) fn kernel(graph: &Graph, rules: &KernelRules, node: &Node, layout: La
         dilations,
         groups: if depthwise { input[1] } else { groups },
         others: node.others,
+        around: super::USUAL,
     }
 }

@@ -22,7 +22,7 @@ pub fn counts(kernel: &Kernel) -> [f64; 8] {
 }
 
 /// Names of the features, in the order of [`features`].
-pub const FEATURES: [&str; 24] = [
+pub const FEATURES: [&str; 25] = [
     "input channels",
     "output channels",
     "alignment of input channels",
@@ -47,10 +47,11 @@ pub const FEATURES: [&str; 24] = [
     "fill of 64 input channels",
     "other numbers",
     "work of a number moved",
+    "bytes around, logarithm",
 ];
 
 /// What tells kernels of a family apart.
-pub fn features(kernel: &Kernel) -> [f32; 24] {
+pub fn features(kernel: &Kernel) -> [f32; 25] {
     let [calls, macs, read, made, weights, gathered, _, pixels] = counts(kernel);
     debug_assert_eq!(calls, 1.0);
     let (input, output) = (kernel.input[1].max(1), kernel.output[1].max(1));
@@ -85,5 +86,6 @@ pub fn features(kernel: &Kernel) -> [f32; 24] {
         fill(input, 64),
         kernel.others as f32,
         (work / moved.max(1.0)) as f32,
+        f32::from(kernel.around),
     ]
 }

@@ -27,6 +27,36 @@ pub(super) fn place(graph: &Graph, rules: &KernelRules, nodes: Vec<Node>) -> Vec
     placer.placed
 }
 
+/// The layout in which an op like this one mostly runs, and the block that channels are padded to.
+pub(super) fn usual(graph: &Graph, rules: &KernelRules, node: &Node, stored: bool) -> (Layout, Option<u32>) {
+    let maps = node.inputs.first().is_some_and(|&v| is_map(graph, v));
+    if maps && stored && (holds(&rules.channels_last, &node.op) || holds(&rules.follow_last, &node.op)) {
+        return (Layout::Last, None);
+    }
+    match rules.blocked.as_ref().filter(|_| maps && !stored) {
+        Some(rule) if fits_blocks(graph, rule, node) || holds(&rule.follow, &node.op) && node.others == 0 => {
+            (Layout::Blocked, Some(rule.block))
+        }
+        _ => (Layout::Plain, None),
+    }
+}
+
+/// True for an op that runs in blocks, if its channels fit.
+fn fits_blocks(graph: &Graph, rule: &Blocked, node: &Node) -> bool {
+    if !holds(&rule.wanted, &node.op) {
+        return false;
+    }
+    let channels = |values: &[ValueId]| values.first().map_or(1, |&v| extents(graph.value(v).ty())[1]);
+    let (read, made) = (channels(&node.inputs), channels(&node.outputs));
+    let groups = node.window.groups;
+    match () {
+        _ if node.op.as_ref() != "Conv" => read % rule.block == 0,
+        _ if groups == 1 => read < rule.block || read % rule.align == 0,
+        _ if groups == read && made == groups => made % rule.align == 0,
+        _ => (read / groups) % rule.block == 0 && (made / groups) % rule.block == 0,
+    }
+}
+
 fn holds(list: &[String], op: &str) -> bool {
     list.iter().any(|o| o == op)
 }
@@ -132,18 +162,7 @@ impl Placer<'_> {
     /// A float convolution or pool whose channels fit into blocks.
     fn wants_blocks(&self, rule: &Blocked, node: &Node) -> bool {
         let float = |v: ValueId| bytes(self.graph.value(v).ty()) == 4;
-        if !holds(&rule.wanted, &node.op) || !node.inputs.iter().chain(&node.outputs).all(|&v| float(v)) {
-            return false;
-        }
-        let channels = |values: &[ValueId]| values.first().map_or(1, |&v| extents(self.graph.value(v).ty())[1]);
-        let (read, made) = (channels(&node.inputs), channels(&node.outputs));
-        let groups = node.window.groups;
-        match () {
-            _ if node.op.as_ref() != "Conv" => read % rule.block == 0,
-            _ if groups == 1 => read < rule.block || read % rule.align == 0,
-            _ if groups == read && made == groups => made % rule.align == 0,
-            _ => (read / groups) % rule.block == 0 && (made / groups) % rule.block == 0,
-        }
+        node.inputs.iter().chain(&node.outputs).all(|&v| float(v)) && fits_blocks(self.graph, rule, node)
     }
 
     fn follows_blocks(&self, rule: &Blocked, node: &Node) -> bool {

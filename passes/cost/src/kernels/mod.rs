@@ -15,7 +15,7 @@ mod detect;
 mod features;
 mod layout;
 
-pub use detect::{Placed, detect};
+pub use detect::{Placed, alone, detect};
 pub use features::{COUNTS, FEATURES, counts, features};
 
 /// The order of a tensor's numbers in memory.
@@ -70,7 +70,12 @@ pub struct Kernel {
     pub groups: u32,
     /// Numbers of all further operands that are no weights of a convolution or matrix product.
     pub others: u32,
+    /// Binary logarithm of the bytes that the network around it moves in a run: how much of what a kernel reads is still in a cache.
+    pub around: u8,
 }
+
+/// [`Kernel::around`] where the network is not known: that of a small mobile network, 16 MB.
+pub const USUAL: u8 = 24;
 
 impl Kernel {
     /// A kernel without window that makes as much as it reads.
@@ -86,6 +91,7 @@ impl Kernel {
             dilations: [1, 1],
             groups: 1,
             others: 0,
+            around: USUAL,
         }
     }
 
@@ -104,6 +110,14 @@ impl Kernel {
         let depthwise = if self.op.ends_with("Conv") && self.is_depthwise() { "-depthwise" } else { "" };
         let bytes = if self.bytes == [1, 1] { "" } else { &format!("-{}{}", self.bytes[0], self.bytes[1]) };
         format!("{}{depthwise}-{}{bytes}", self.op, self.layout.word())
+    }
+
+    /// Bytes that it reads and makes, weights among them.
+    pub fn moved(&self) -> f64 {
+        let [read, made] = self.bytes.map(f64::from);
+        let weights =
+            if self.multiplies() { self.macs() / (numbers(self.output) / f64::from(self.output[1].max(1))) } else { 0.0 };
+        (numbers(self.input) + f64::from(self.others)) * read + numbers(self.output) * made + weights.max(0.0) * read
     }
 
     /// Multiply-accumulates; 0 for ops without.
@@ -127,7 +141,7 @@ impl Kernel {
 }
 
 impl fmt::Display for Kernel {
-    /// `QLinearConv last 1:1 1x32x28x28 1x64x28x28 k3x3 s1x1 d1x1 g1 +0`
+    /// `QLinearConv last 1:1 1x32x28x28 1x64x28x28 k3x3 s1x1 d1x1 g1 +0 in24`
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let [a, b] = self.bytes;
         write!(f, "{} {} {a}:{b} ", self.op, self.layout.word())?;
@@ -138,7 +152,7 @@ impl fmt::Display for Kernel {
         for (letter, [y, x]) in [('k', self.window), ('s', self.strides), ('d', self.dilations)] {
             write!(f, "{letter}{y}x{x} ")?;
         }
-        write!(f, "g{} +{}", self.groups, self.others)
+        write!(f, "g{} +{} in{}", self.groups, self.others, self.around)
     }
 }
 
@@ -147,8 +161,8 @@ impl FromStr for Kernel {
 
     fn from_str(text: &str) -> Result<Kernel, String> {
         let fields: Vec<&str> = text.split(' ').collect();
-        let [op, layout, bytes, input, output, window, strides, dilations, groups, others] = fields[..] else {
-            return Err(format!("'{text}' has {} fields, a kernel has 10", fields.len()));
+        let [op, layout, bytes, input, output, window, strides, dilations, groups, others, around] = fields[..] else {
+            return Err(format!("'{text}' has {} fields, a kernel has 11", fields.len()));
         };
         let wrong = |field: &str| format!("'{field}' is no part of a kernel");
         let (_, layout) = *Layout::WORDS.iter().find(|(word, _)| *word == layout).ok_or_else(|| wrong(layout))?;
@@ -171,6 +185,7 @@ impl FromStr for Kernel {
             dilations: pair(dilations, 'd')?,
             groups: number(groups.strip_prefix('g').ok_or_else(|| wrong(groups))?)?,
             others: number(others.strip_prefix('+').ok_or_else(|| wrong(others))?)?,
+            around: number(around.strip_prefix("in").ok_or_else(|| wrong(around))?)?.min(63) as u8,
         })
     }
 }
@@ -189,7 +204,7 @@ mod tests {
             ..Kernel::same("QLinearConv", Layout::Last, [1, 4], [1, 32, 28, 14])
         };
         assert_eq!(conv.key().parse::<Kernel>().unwrap(), conv);
-        assert_eq!(conv.key(), "QLinearConv last 1:4 1x32x28x14 1x32x28x14 k3x5 s2x1 d1x1 g16 +7");
+        assert_eq!(conv.key(), "QLinearConv last 1:4 1x32x28x14 1x32x28x14 k3x5 s2x1 d1x1 g16 +7 in24");
         for wrong in ["", "QLinearConv", &conv.key().replace("k3", "k-3"), &conv.key().replace("last", "first")] {
             assert!(wrong.parse::<Kernel>().is_err(), "{wrong}");
         }

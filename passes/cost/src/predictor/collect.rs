@@ -4,14 +4,18 @@
 //! round of a few networks. What was measured is appended to a file, a round of a network at once:
 //!
 //! ```text
-//! network stored 17 round 0 cpu 2894100.0 kernels 61
-//! QLinearConv last 1:1 1x32x28x28 1x64x28x28 k3x3 s1x1 d1x1 g1 +0 = 28250.0
+//! network stored 17 round 0 cpu 2894100.0 sum 2920400.0 kernels 61 reference 310250.0
+//! QLinearConv last 1:1 1x32x28x28 1x64x28x28 k3x3 s1x1 d1x1 g1 +0 in22 = 28250.0
 //! …
 //! end
 //! ```
 //!
+//! Beside each of them runs the reference network: what it takes says how fast the machine was at that time, and times are
+//! brought to the speed that it has mostly.
+//!
 //! Networks of the last part are drawn near kernels that the first part predicts badly: those that are held out have no say.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -22,7 +26,7 @@ use std::time::{Duration, Instant};
 use spaceevo_ir::{Diagnostic, Loc};
 use spaceevo_passes::{Registry, Target};
 
-use super::draw::{Drawn, Draws, Numbers, Prior, network};
+use super::draw::{self, Drawn, Draws, Numbers, Prior, network};
 use super::fit::{Sample, fit, held_out, median};
 use super::{Origin, Overhead};
 use crate::kernels::{Kernel, detect};
@@ -49,7 +53,7 @@ pub struct Plan {
 impl Plan {
     /// About 4,000 kernels, in four minutes on a processor of 2023.
     pub fn usual(seed: u64) -> Plan {
-        Plan { seed, stored: 80, float: 40, rounds: 5, runs: 24 }
+        Plan { seed, stored: 110, float: 55, rounds: 3, runs: 28 }
     }
 
     /// Traces in all.
@@ -67,12 +71,14 @@ pub struct Traced {
     pub number: usize,
     /// Which round.
     pub round: usize,
-    /// Nanoseconds of processor of a run that is not traced.
+    /// Nanoseconds of processor of a run that is not traced; 0 in rounds that do not look.
     pub cpu: f64,
     /// Kernels that ran.
     pub kernels: usize,
     /// Nanoseconds of all kernels that ran.
     pub sum: f64,
+    /// Nanoseconds of processor of the reference network at that time.
+    pub reference: f64,
     /// Kernels that were foreseen, with their nanoseconds.
     pub times: Vec<(Kernel, f64)>,
 }
@@ -86,6 +92,8 @@ pub struct Measured {
 
 /// ONNX Runtime cuts off parts of microseconds, half of one on average.
 const CUT: f64 = 0.5;
+/// Length of a turn of the reference network.
+const TURN: Duration = Duration::from_millis(3);
 /// Runs of a trace that are not counted.
 const WARM: usize = 3;
 /// Part of the networks that are drawn before errors are looked at.
@@ -98,6 +106,7 @@ impl Measured {
     pub fn parse(text: &str, file: &str) -> Result<Measured, Diagnostic> {
         let mut measured = Measured::default();
         let mut open: Option<Traced> = None;
+        let lines = text.lines().count();
         for (at, line) in text.lines().enumerate() {
             let fault = |what: &str| {
                 let message = format!("{file}: line {}: {what}", at + 1);
@@ -111,16 +120,34 @@ impl Measured {
                 let pair = line
                     .split_once(" = ")
                     .and_then(|(key, time)| Some((key.parse().ok()?, time.parse().ok().filter(|t: &f64| t.is_finite())?)));
-                let last = text.lines().count() == at + 1;
                 match (&mut open, pair) {
                     (Some(open), Some(pair)) => open.times.push(pair),
                     // The process ended while it wrote.
-                    _ if last => {}
+                    _ if at + 1 == lines => {}
                     _ => return Err(fault("this is no kernel and its time")),
                 }
             }
         }
         Ok(measured)
+    }
+
+    /// Nanoseconds that the reference network takes mostly; 0 where nothing was measured.
+    pub fn reference(&self) -> f64 {
+        median(&self.traced.iter().map(|t| t.reference).collect::<Vec<_>>())
+    }
+
+    /// The same at the speed that the machine has mostly.
+    pub fn steady(&self) -> Measured {
+        let usual = self.reference();
+        let steady = |at: usize| {
+            // One measurement of the reference has noise of its own; what disturbs the machine lasts longer.
+            let around = &self.traced[at.saturating_sub(1)..(at + 2).min(self.traced.len())];
+            let slow = median(&around.iter().map(|t| t.reference).collect::<Vec<_>>()) / usual;
+            let traced = &self.traced[at];
+            let times = traced.times.iter().map(|(kernel, time)| (kernel.clone(), time / slow)).collect();
+            Traced { cpu: traced.cpu / slow, sum: traced.sum / slow, times, ..traced.clone() }
+        };
+        Measured { traced: (0..self.traced.len()).map(steady).collect() }
     }
 
     /// Kernels with all their times.
@@ -147,7 +174,7 @@ impl Measured {
     /// What networks cost beside their kernels: a line through what is left, by least squares.
     pub fn overhead(&self) -> Overhead {
         let mut nets: BTreeMap<(Numbers, usize), (Vec<f64>, usize)> = BTreeMap::new();
-        for traced in &self.traced {
+        for traced in self.traced.iter().filter(|t| t.cpu > 0.0) {
             let net = nets.entry((traced.numbers, traced.number)).or_default();
             net.0.push(traced.cpu - traced.sum);
             net.1 = traced.kernels;
@@ -164,7 +191,9 @@ impl Measured {
 
 fn head(line: &str) -> Option<Traced> {
     let fields: Vec<&str> = line.split(' ').collect();
-    let ["network", numbers, number, "round", round, "cpu", cpu, "sum", sum, "kernels", kernels] = fields[..] else {
+    let ["network", numbers, number, "round", round, "cpu", cpu, "sum", sum, "kernels", kernels, "reference", reference] =
+        fields[..]
+    else {
         return None;
     };
     let numbers = match numbers {
@@ -179,6 +208,7 @@ fn head(line: &str) -> Option<Traced> {
         cpu: cpu.parse().ok()?,
         kernels: kernels.parse().ok()?,
         sum: sum.parse().ok()?,
+        reference: reference.parse().ok().filter(|r: &f64| *r > 0.0)?,
         times: Vec::new(),
     })
 }
@@ -186,13 +216,23 @@ fn head(line: &str) -> Option<Traced> {
 impl Traced {
     fn to_text(&self) -> String {
         let word = if self.numbers == Numbers::Stored { "stored" } else { "float" };
-        let Traced { number, round, cpu, sum, kernels, .. } = self;
-        let mut text = format!("network {word} {number} round {round} cpu {cpu:?} sum {sum:?} kernels {kernels}\n");
+        let Traced { number, round, cpu, sum, kernels, reference, .. } = self;
+        let mut text = format!(
+            "network {word} {number} round {round} cpu {cpu:?} sum {sum:?} kernels {kernels} reference {reference:?}\n"
+        );
         for (kernel, time) in &self.times {
             let _ = writeln!(text, "{kernel} = {time:?}");
         }
         text + "end\n"
     }
+}
+
+/// A network ready to be timed.
+///
+/// Errors: those of loading it.
+pub fn timed(runtime: &dyn Runtime, drawn: &Drawn) -> Result<Contestant, Diagnostic> {
+    let session = runtime.load(ModelSource::Graph(&drawn.graph), &LoadOptions::default())?;
+    Ok(Contestant { session, inputs: drawn.inputs.clone() })
 }
 
 /// Where to measure.
@@ -227,6 +267,7 @@ impl Collector<'_> {
         }
         let known = |t: &Traced| (t.numbers, t.number, t.round);
         let done: BTreeSet<_> = measured.traced.iter().map(known).collect();
+        let reference = RefCell::new(timed(self.runtime, &draw::reference(self.target, self.registry)?)?);
         let mut near: Option<Vec<Prior>> = None;
         let mut steps = 0;
         for round in 0..self.plan.rounds {
@@ -242,7 +283,7 @@ impl Collector<'_> {
                     true => self.priors,
                     false => near.get_or_insert_with(|| self.near(&measured)),
                 };
-                let traced = self.trace(numbers, number, round, priors)?;
+                let traced = self.trace((numbers, number, round), priors, &reference)?;
                 append.write_all(traced.to_text().as_bytes()).map_err(io)?;
                 measured.traced.push(traced);
                 told(steps);
@@ -252,7 +293,7 @@ impl Collector<'_> {
     }
 
     /// Networks of both kinds in turns, those of the first part before the others.
-    fn order(&self) -> Vec<(Numbers, usize)> {
+    pub(super) fn order(&self) -> Vec<(Numbers, usize)> {
         let kinds = [(Numbers::Stored, self.plan.stored), (Numbers::Float, self.plan.float)];
         let mut all: Vec<(f64, Numbers, usize)> = Vec::new();
         for (numbers, count) in kinds {
@@ -271,7 +312,7 @@ impl Collector<'_> {
     /// round; of what is held out nothing is looked at.
     fn near(&self, measured: &Measured) -> Vec<Prior> {
         let first = |t: &&Traced| t.round == 0 && self.is_first(t.numbers, t.number);
-        let first = Measured { traced: measured.traced.iter().filter(first).cloned().collect() };
+        let first = Measured { traced: measured.traced.iter().filter(first).cloned().collect() }.steady();
         let known: Vec<Sample> = first.samples().into_iter().filter(|s| !held_out(&s.kernel, 0)).collect();
         // Folds beside that of the final hold-out.
         let mut errors: Vec<(f64, Prior)> = Vec::new();
@@ -287,45 +328,65 @@ impl Collector<'_> {
         self.priors.iter().copied().chain(worst.flat_map(|prior| [prior; 4])).collect()
     }
 
-    fn trace(&self, numbers: Numbers, number: usize, round: usize, priors: &[Prior]) -> Result<Traced, Diagnostic> {
+    fn trace(
+        &self,
+        (numbers, number, round): (Numbers, usize, usize),
+        priors: &[Prior],
+        reference: &RefCell<Contestant>,
+    ) -> Result<Traced, Diagnostic> {
         let stream = 2 * number as u64 + u64::from(numbers == Numbers::Stored);
         let drawn = network(&mut Draws::new(self.plan.seed, stream), priors, numbers, self.target, self.registry)?;
+        let reference = &mut reference.borrow_mut();
+        let before = reference.turn(TURN, Work::Thread)?.cpu;
         let (ran, sum) = self.kernels(&drawn)?;
         let kernels = ran.values().map(Vec::len).sum();
-        let session = self.runtime.load(ModelSource::Graph(&drawn.graph), &LoadOptions::default())?;
-        let mut contestant = Contestant { session, inputs: drawn.inputs.clone() };
-        let cpu = contestant.turn(Duration::from_millis(25), Work::Thread)?.cpu;
+        let cpu = if round < 2 { self.untraced(&drawn)? } else { 0.0 };
+        let reference = (before + reference.turn(TURN, Work::Thread)?.cpu) / 2.0;
         let times = assign(&detect(&drawn.graph, self.target)?.into_iter().map(|p| p.kernel).collect::<Vec<_>>(), &ran);
-        Ok(Traced { numbers, number, round, cpu, kernels, sum, times })
+        Ok(Traced { numbers, number, round, cpu, kernels, sum, reference, times })
+    }
+
+    /// Nanoseconds of processor of a run. The first runs do not count: memory is planned in one and mapped in the next.
+    fn untraced(&self, drawn: &Drawn) -> Result<f64, Diagnostic> {
+        let mut contestant = timed(self.runtime, drawn)?;
+        for _ in 0..WARM {
+            contestant.turn(Duration::ZERO, Work::Thread)?;
+        }
+        Ok(contestant.turn(10 * TURN, Work::Thread)?.cpu)
     }
 
     /// Nanoseconds of what ran, by signature, in order; and of everything together.
     fn kernels(&self, drawn: &Drawn) -> Result<(Ran, f64), Diagnostic> {
         let options = LoadOptions::default();
-        let trace = self.runtime.trace(ModelSource::Graph(&drawn.graph), &options, &drawn.inputs, WARM + self.plan.runs)?;
-        let runs = parse(&trace.events, WARM)?;
-        let mut ran = Ran::new();
-        let mut sum = 0.0;
-        for kernel in &runs.kernels {
-            let numbers = |data: &[Data]| {
-                // Scales and zero points have no extents.
-                data.iter().find(|d| !d.dims.is_empty()).map_or(1, |d| d.dims.iter().product())
-            };
-            let nanos = (middle(&kernel.micros) + CUT) * 1000.0;
-            sum += nanos;
-            let signature = (Arc::from(kernel.op.as_str()), numbers(&kernel.inputs), numbers(&kernel.outputs));
-            ran.entry(signature).or_default().push(nanos);
-        }
-        Ok((ran, sum))
+        let runs = WARM + self.plan.runs;
+        ran(&self.runtime.trace(ModelSource::Graph(&drawn.graph), &options, &drawn.inputs, runs)?.events)
     }
 }
 
+/// What a trace of several runs says, the first of them left out. Errors: `profile-format`.
+pub(super) fn ran(events: &[u8]) -> Result<(Ran, f64), Diagnostic> {
+    let runs = parse(events, WARM)?;
+    let mut ran = Ran::new();
+    let mut sum = 0.0;
+    for kernel in &runs.kernels {
+        let numbers = |data: &[Data]| {
+            // Scales and zero points have no extents.
+            data.iter().find(|d| !d.dims.is_empty()).map_or(1, |d| d.dims.iter().product())
+        };
+        let nanos = (middle(&kernel.micros) + CUT) * 1000.0;
+        sum += nanos;
+        let signature = (Arc::from(kernel.op.as_str()), numbers(&kernel.inputs), numbers(&kernel.outputs));
+        ran.entry(signature).or_default().push(nanos);
+    }
+    Ok((ran, sum))
+}
+
 /// Nanoseconds by [`Kernel::signature`].
-type Ran = BTreeMap<(Arc<str>, u64, u64), Vec<f64>>;
+pub(super) type Ran = BTreeMap<(Arc<str>, u64, u64), Vec<f64>>;
 
 /// Gives kernels the times of what ran with their signature: all of them, where all kernels of a signature are one, and none
 /// where it is not clear which is which.
-fn assign(kernels: &[Kernel], ran: &Ran) -> Vec<(Kernel, f64)> {
+pub(super) fn assign(kernels: &[Kernel], ran: &Ran) -> Vec<(Kernel, f64)> {
     let mut by: BTreeMap<_, Vec<&Kernel>> = BTreeMap::new();
     for kernel in kernels {
         by.entry(kernel.signature()).or_default().push(kernel);
@@ -368,7 +429,16 @@ mod tests {
     fn traced(number: usize, round: usize, time: f64) -> Traced {
         let kernel = Kernel::same("QLinearAdd", Layout::Last, [1, 1], [1, 8, 7, 7]);
         let numbers = Numbers::Stored;
-        Traced { numbers, number, round, cpu: 900.5, kernels: 10 + number, sum: 100.0, times: vec![(kernel, time)] }
+        Traced {
+            numbers,
+            number,
+            round,
+            cpu: 900.5,
+            kernels: 10 + number,
+            sum: 100.0,
+            reference: 50.0,
+            times: vec![(kernel, time)],
+        }
     }
 
     #[test]
@@ -382,6 +452,17 @@ mod tests {
         assert!(Measured::parse(&wrong, "m").unwrap_err().message.contains("line 2"));
         let [sample] = &Measured::parse(&text, "m").unwrap().samples()[..] else { panic!("one kernel") };
         assert_eq!(sample.times, [8.25, 9.0]);
+    }
+
+    #[test]
+    fn a_slow_machine_is_made_good_by_the_reference() {
+        let slow = Traced { reference: 100.0, ..traced(0, 0, 16.0) };
+        let traced = [traced(0, 1, 8.0), traced(0, 2, 8.0), slow.clone(), slow.clone(), slow, traced(0, 5, 8.0)];
+        let times = Measured { traced: traced.to_vec() };
+        assert_eq!(times.reference(), 75.0);
+        let steady = times.steady();
+        let all: Vec<f64> = steady.traced.iter().map(|t| t.times[0].1).collect();
+        assert_eq!([all[0], all[1], all[3]], [12.0, 12.0, 12.0]);
     }
 
     #[test]

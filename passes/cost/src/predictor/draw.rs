@@ -40,7 +40,7 @@ pub enum Numbers {
 }
 
 /// Branches of a network, at least and at most: what a network takes beside its kernels shows in how many it has.
-const BRANCHES: [usize; 2] = [4, 15];
+const BRANCHES: [usize; 2] = [2, 13];
 /// Multiply-accumulates of one convolution at most: a longer one is as fast as a long one.
 const MACS: u64 = 350_000_000;
 /// Numbers of a map at most.
@@ -154,6 +154,24 @@ pub struct Drawn {
     pub inputs: Vec<Tensor>,
 }
 
+/// The network beside which everything is timed: convolutions of a mobile network, about a millisecond of them. Always the same,
+/// so that what it takes says how fast the machine is at the moment.
+///
+/// Errors: those of [`network`].
+pub fn reference(target: &Target, registry: &Registry) -> Result<Drawn, Diagnostic> {
+    let mut writer =
+        Writer { lines: String::new(), inputs: Vec::new(), outputs: Vec::new(), numbers: Numbers::Stored, count: 0 };
+    let mut map = writer.input(0, 32, 56);
+    for (output, window, stride, groups) in
+        [(96, 1, 1, 1), (96, 3, 2, 96), (48, 1, 1, 1), (64, 3, 1, 1), (192, 1, 1, 1), (192, 5, 2, 192), (96, 1, 1, 1)]
+    {
+        map = writer.conv(&map, Prior { size: 0, input: 0, output, window, stride, groups });
+    }
+    let pooled = writer.op("GlobalAveragePool", &[&map.name], "", map.channels, 1);
+    writer.outputs.push(pooled.name);
+    writer.drawn(target, registry)
+}
+
 /// A network with convolutions like the priors.
 ///
 /// Errors: those of the passes that write stored numbers as operators, which are mistakes of the program.
@@ -169,29 +187,7 @@ pub fn network(
         let prior = draws.prior(priors);
         writer.branch(branch, prior, draws);
     }
-    let source = writer.source();
-    let parsed = text::parse(&source, "drawn network", &NoBlobs);
-    let mut graph = match (parsed.graph, parsed.diagnostics.into_iter().next()) {
-        (Some(graph), None) => graph,
-        (_, problem) => return Err(problem.unwrap_or_else(|| Diagnostic::error("internal", Loc::Unknown, source))),
-    };
-    if numbers == Numbers::Stored {
-        // What chooses by price or pads all channels would measure something else than what was drawn.
-        let free = Target { prices: None, groups: None, ..target.clone() };
-        let lower =
-            "infer-shapes,pad-stem,lower-silu,lower-gelu,lower-hard-sigmoid,lower-hard-swish,lower-qoperator,drop-dead";
-        let run = Manager::new(registry, &free).run(&Pipeline::parse(lower, registry)?, &mut graph, None);
-        if let Some(problem) = run.errors().next() {
-            return Err(problem.clone());
-        }
-    }
-    let tensor = |dims: &Vec<usize>| {
-        let count: usize = dims.iter().product();
-        // No two alike; multiples of the golden ratio fill an interval evenly.
-        let number = |at: usize| ((at as f32 * 0.618_034).fract() - 0.5) * 2.0;
-        Tensor::new(dims.clone(), (0..count).map(number).collect::<Vec<f32>>())
-    };
-    Ok(Drawn { inputs: writer.inputs.iter().map(tensor).collect(), graph })
+    writer.drawn(target, registry)
 }
 
 struct Writer {
@@ -217,6 +213,32 @@ impl Map {
 }
 
 impl Writer {
+    fn drawn(&self, target: &Target, registry: &Registry) -> Result<Drawn, Diagnostic> {
+        let source = self.source();
+        let parsed = text::parse(&source, "drawn network", &NoBlobs);
+        let mut graph = match (parsed.graph, parsed.diagnostics.into_iter().next()) {
+            (Some(graph), None) => graph,
+            (_, problem) => return Err(problem.unwrap_or_else(|| Diagnostic::error("internal", Loc::Unknown, source))),
+        };
+        if self.numbers == Numbers::Stored {
+            // What chooses by price or pads all channels would measure something else than what was drawn.
+            let free = Target { prices: None, groups: None, ..target.clone() };
+            let lower =
+                "infer-shapes,pad-stem,lower-silu,lower-gelu,lower-hard-sigmoid,lower-hard-swish,lower-qoperator,drop-dead";
+            let run = Manager::new(registry, &free).run(&Pipeline::parse(lower, registry)?, &mut graph, None);
+            if let Some(problem) = run.errors().next() {
+                return Err(problem.clone());
+            }
+        }
+        let tensor = |dims: &Vec<usize>| {
+            let count: usize = dims.iter().product();
+            // No two alike; multiples of the golden ratio fill an interval evenly.
+            let number = |at: usize| ((at as f32 * 0.618_034).fract() - 0.5) * 2.0;
+            Tensor::new(dims.clone(), (0..count).map(number).collect::<Vec<f32>>())
+        };
+        Ok(Drawn { inputs: self.inputs.iter().map(tensor).collect(), graph })
+    }
+
     fn elem(&self) -> &'static str {
         if self.numbers == Numbers::Float { "f32" } else { "qu8(0.02, 128)" }
     }

@@ -17,16 +17,20 @@ use spaceevo_passes::Target;
 use crate::kernels::{FEATURES, Kernel, Placed, counts, detect, features};
 
 mod base;
+mod batch;
 pub mod collect;
 pub mod draw;
 mod file;
 mod fit;
 mod forest;
+pub mod job;
 pub mod judge;
+mod pricing;
 
 pub use base::{Base, Row, TERMS, words};
-pub use fit::{Held, Limits, Sample, fit, held_out};
+pub use fit::{Held, Limits, Point, Sample, fit, held_out};
 pub use forest::{Forest, Tree};
+pub use pricing::priced;
 
 /// Number of features.
 pub const ROW: usize = FEATURES.len();
