@@ -16,6 +16,9 @@ const COMMANDS: [&str; 13] = [
     "advise",
     "space",
     "measure-ops",
+    "build-predictor",
+    "predict",
+    "learn-fusions",
     "doctor",
     "completions",
 ];

@@ -63,6 +63,9 @@ pub struct Blocked {
     pub wanted: Vec<String>,
     /// Run in the layout of what they read, where that is blocks.
     pub follow: Vec<String>,
+    /// Run in blocks by the convolution that makes one of their operands, if nothing else reads that.
+    #[serde(default)]
+    pub joined: Vec<String>,
     /// Operators that bring a tensor into blocks and out of them.
     pub reorder: [String; 2],
 }

@@ -139,7 +139,7 @@ impl Nodes<'_> {
         let outputs = record.results().to_vec();
         let stored = outputs.first().is_some_and(|&v| graph.value(v).ty().quant().is_some());
         let name = stored.then(|| self.rules.stored.get(&record.name().to_string())).flatten();
-        let name: Arc<str> = name.map_or_else(|| Arc::from(&*record.name().op), |name| Arc::from(name.as_str()));
+        let name: Arc<str> = name.map_or_else(|| record.name().op.clone(), |name| Arc::from(name.as_str()));
         let window = self.window(op, &name);
         let multiplies = name.ends_with("Conv") || name.ends_with("Gemm") || name.ends_with("MatMul");
         let numbers = |v: ValueId| extents(graph.value(v).ty()).iter().product::<u32>();

@@ -6,7 +6,7 @@
 //! (`optimizer/transpose_optimization`). In one pass in order, that is [`Placer::follows_last`]. Float convolutions run in blocks of
 //! channels (`optimizer/nchwc_transformer`), and ops behind them as long as all that they read is in blocks.
 
-use spaceevo_ir::{Graph, ValueId};
+use spaceevo_ir::{Graph, OpId, ValueId};
 use spaceevo_passes::kernel_rules::{Blocked, KernelRules};
 
 use super::detect::{Node, Placed, bytes, extents, kernel};
@@ -16,8 +16,16 @@ use super::{Kernel, Layout};
 pub(super) fn place(graph: &Graph, rules: &KernelRules, nodes: Vec<Node>) -> Vec<Placed> {
     let lead = leads(graph, rules, &nodes);
     let values = graph.value_bound();
-    let mut placer =
-        Placer { graph, rules, lead, native: vec![Layout::Plain; values], made: vec![0; values], placed: Vec::new() };
+    let mut placer = Placer {
+        graph,
+        rules,
+        lead,
+        native: vec![Layout::Plain; values],
+        made: vec![0; values],
+        bare: vec![None; values],
+        done: Vec::new(),
+        placed: Vec::new(),
+    };
     for node in nodes {
         placer.node(node);
     }
@@ -90,12 +98,16 @@ struct Placer<'a> {
     native: Vec<Layout>,
     /// Other layouts in which it is there by now, as bits.
     made: Vec<u8>,
+    /// The convolution in blocks that makes a value and does nothing else yet.
+    bare: Vec<Option<usize>>,
+    /// Ops that kernels before them do.
+    done: Vec<OpId>,
     placed: Vec<Placed>,
 }
 
 impl Placer<'_> {
     fn node(&mut self, node: Node) {
-        if self.cancels(&node) {
+        if self.done.contains(&node.ops[0]) || self.cancels(&node) {
             return;
         }
         let maps = node.inputs.first().is_some_and(|&v| is_map(self.graph, v));
@@ -109,6 +121,9 @@ impl Placer<'_> {
             self.need(node.inputs[0], read);
             self.put(node, Layout::Blocked, Some(rule.block));
         } else if let Some(rule) = blocked.filter(|rule| self.follows_blocks(rule, &node)) {
+            if holds(&rule.joined, &node.op) && self.join(&node) {
+                return;
+            }
             self.put(node, Layout::Blocked, Some(rule.block));
         } else if maps && self.follows_last(&node) {
             for &value in node.inputs.clone().iter().filter(|&&v| is_map(self.graph, v)) {
@@ -154,6 +169,9 @@ impl Placer<'_> {
             self.placed.push(Placed { kernel, ops: node.ops.clone() });
         }
         if parts.is_empty() {
+            if layout == Layout::Blocked && &*node.op == "Conv" && !node.merged {
+                node.outputs.iter().for_each(|v| self.bare[v.index()] = Some(self.placed.len()));
+            }
             let kernel = kernel(self.graph, self.rules, &node, layout, block);
             self.placed.push(Placed { kernel, ops: node.ops });
         }
@@ -163,6 +181,26 @@ impl Placer<'_> {
     fn wants_blocks(&self, rule: &Blocked, node: &Node) -> bool {
         let float = |v: ValueId| bytes(self.graph.value(v).ty()) == 4;
         node.inputs.iter().chain(&node.outputs).all(|&v| float(v)) && fits_blocks(self.graph, rule, node)
+    }
+
+    /// Lets the last convolution that makes an operand do the op, too, and activations behind it.
+    fn join(&mut self, node: &Node) -> bool {
+        let alone = |v: &&ValueId| self.graph.use_count(**v) == 1;
+        let maker = node.inputs.iter().filter(alone).filter_map(|v| self.bare[v.index()]).max();
+        let (Some(maker), &[made]) = (maker, &node.outputs[..]) else { return false };
+        // It has to wait for the other operand.
+        let mut placed = self.placed.remove(maker);
+        self.bare.iter_mut().flatten().filter(|at| **at > maker).for_each(|at| *at -= 1);
+        placed.kernel.others = super::numbers(placed.kernel.output) as u32;
+        placed.ops.extend(&node.ops);
+        self.placed.push(placed);
+        self.native[made.index()] = Layout::Blocked;
+        let next = self.graph.only_user(made).filter(|_| !self.graph.is_returned(made));
+        if let Some(next) = next.filter(|&next| self.rules.fuses("Conv", &self.graph.op(next).name().op)) {
+            self.done.push(next);
+            self.graph.op(next).results().iter().for_each(|v| self.native[v.index()] = Layout::Blocked);
+        }
+        true
     }
 
     fn follows_blocks(&self, rule: &Blocked, node: &Node) -> bool {

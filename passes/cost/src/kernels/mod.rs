@@ -105,11 +105,15 @@ impl Kernel {
         self.op.ends_with("Conv") || self.op.ends_with("Gemm") || self.op.ends_with("MatMul")
     }
 
-    /// The family that shares a model: the operator, its layout, and of convolutions whether they are depthwise.
+    /// The family that shares a model: the operator, its layout, and of convolutions whether they have groups.
     pub fn family(&self) -> String {
-        let depthwise = if self.op.ends_with("Conv") && self.is_depthwise() { "-depthwise" } else { "" };
+        let groups = match self.groups {
+            1 => "",
+            _ if self.is_depthwise() => "-depthwise",
+            _ => "-grouped",
+        };
         let bytes = if self.bytes == [1, 1] { "" } else { &format!("-{}{}", self.bytes[0], self.bytes[1]) };
-        format!("{}{depthwise}-{}{bytes}", self.op, self.layout.word())
+        format!("{}{groups}-{}{bytes}", self.op, self.layout.word())
     }
 
     /// Bytes that it reads and makes, weights among them.
@@ -189,6 +193,10 @@ impl FromStr for Kernel {
         })
     }
 }
+
+#[cfg(test)]
+#[path = "tests.rs"]
+mod detecting;
 
 #[cfg(test)]
 mod tests {

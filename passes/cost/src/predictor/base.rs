@@ -128,13 +128,15 @@ impl Base {
     }
 }
 
-/// `input channels a multiple of 16`, `output channels at least 16`.
+/// `input channels are a multiple of 16`, `window is at least 9`.
 pub fn words(feature: usize, least: f32) -> String {
     let name = FEATURES.get(feature).copied().unwrap_or("?");
-    match name.strip_prefix("alignment of ") {
-        Some(what) => format!("{what} a multiple of {least}"),
-        None => format!("{name} at least {least}"),
-    }
+    let (what, is) = match name.strip_prefix("alignment of ") {
+        Some(what) => (what, "a multiple of"),
+        None => (name, "at least"),
+    };
+    let many = ["channels", "groups", "pixels", "numbers", "weights"].iter().any(|word| what.contains(word));
+    format!("{what} {} {is} {least}", if many { "are" } else { "is" })
 }
 
 fn sum(weights: &[f64; TERMS], counts: &[f64; TERMS]) -> f64 {
@@ -226,7 +228,7 @@ mod tests {
         let rows: Vec<&Row> = rows.iter().collect();
         let base = Base::fit(&rows);
         let (rule, ratio) = base.sentences(&rows).remove(0);
-        assert_eq!(rule, "input channels a multiple of 16");
+        assert_eq!(rule, "input channels are a multiple of 16");
         assert!((2.0..3.5).contains(&ratio), "{ratio}");
         let error = |row: &&Row| (base.time(&row.counts, &row.features) / row.time - 1.0).abs();
         assert!(rows.iter().map(error).fold(0.0, f64::max) < 0.02);

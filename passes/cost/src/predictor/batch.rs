@@ -6,10 +6,10 @@ use super::{Predictor, ROW};
 use crate::kernels::{Kernel, Layout, counts, features};
 
 /// What tells families apart, without the allocation of a name.
-type Family<'a> = (&'a str, Layout, [u8; 2], bool);
+type Family<'a> = (&'a str, Layout, [u8; 2], [bool; 2]);
 
 fn family(kernel: &Kernel) -> Family<'_> {
-    (&kernel.op, kernel.layout, kernel.bytes, kernel.op.ends_with("Conv") && kernel.is_depthwise())
+    (&kernel.op, kernel.layout, kernel.bytes, [kernel.groups > 1, kernel.is_depthwise()])
 }
 
 impl Predictor {
@@ -65,7 +65,7 @@ mod tests {
         };
         let kernels: Vec<Kernel> = (1..40).map(kernel).collect();
         let models = [("QLinearConv-last".to_owned(), model)].into();
-        let overhead = Overhead { call: 0.0, step: 0.0, spread: 0.0 };
+        let overhead = Overhead { call: 0.0, step: 0.0, factor: 1.0, spread: 0.0 };
         let predictor = Predictor { origin: Origin::new(), overhead, models };
         let alone: Vec<f64> = kernels.iter().map(|k| predictor.kernel(k).nanos).collect();
         assert_eq!(predictor.kernels(&kernels), alone);

@@ -53,7 +53,7 @@ pub struct Plan {
 impl Plan {
     /// About 4,000 kernels, in four minutes on a processor of 2023.
     pub fn usual(seed: u64) -> Plan {
-        Plan { seed, stored: 110, float: 55, rounds: 3, runs: 28 }
+        Plan { seed, stored: 150, float: 60, rounds: 2, runs: 28 }
     }
 
     /// Traces in all.
@@ -171,22 +171,69 @@ impl Measured {
         order.into_iter().map(sample).collect()
     }
 
-    /// What networks cost beside their kernels: a line through what is left, by least squares.
+    /// What networks cost beside their kernels: `cpu = call + factor × sum + step × kernels` with the least relative error. Nothing
+    /// where fewer than eight networks ran without being traced.
     pub fn overhead(&self) -> Overhead {
-        let mut nets: BTreeMap<(Numbers, usize), (Vec<f64>, usize)> = BTreeMap::new();
-        for traced in self.traced.iter().filter(|t| t.cpu > 0.0) {
+        let mut nets: BTreeMap<(Numbers, usize), (Vec<f64>, Vec<f64>, usize)> = BTreeMap::new();
+        for traced in &self.traced {
             let net = nets.entry((traced.numbers, traced.number)).or_default();
-            net.0.push(traced.cpu - traced.sum);
-            net.1 = traced.kernels;
+            net.0.extend((traced.cpu > 0.0).then_some(traced.cpu));
+            net.1.push(traced.sum);
+            net.2 = traced.kernels;
         }
-        let points: Vec<(f64, f64)> = nets.values().map(|(left, kernels)| (*kernels as f64, median(left))).collect();
-        let count = points.len().max(1) as f64;
-        let mean = |of: &dyn Fn(&(f64, f64)) -> f64| points.iter().map(of).sum::<f64>() / count;
-        let (x, y) = (mean(&|p| p.0), mean(&|p| p.1));
-        let (square, product) = (mean(&|p| (p.0 - x) * (p.0 - x)), mean(&|p| (p.0 - x) * (p.1 - y)));
-        let step = if square > 0.0 { product / square } else { 0.0 };
-        Overhead { call: y - step * x, step, spread: 0.02 }
+        let points: Vec<([f64; 3], f64)> = nets
+            .values()
+            .filter(|(cpu, ..)| !cpu.is_empty())
+            .map(|(cpu, sum, kernels)| ([1.0, *kernels as f64, median(sum)], median(cpu)))
+            .collect();
+        let none = Overhead { call: 0.0, step: 0.0, factor: 1.0, spread: 0.0 };
+        if points.len() < 8 {
+            return none;
+        }
+        let solved = least(&points).filter(|[call, ..]| *call >= 0.0).or_else(|| {
+            // No run starts before it starts.
+            let rest: Vec<_> = points.iter().map(|([_, kernels, sum], cpu)| ([0.0, *kernels, *sum], *cpu)).collect();
+            least(&rest)
+        });
+        let Some([call, step, factor]) = solved else { return none };
+        let error =
+            |([one, kernels, sum], cpu): &([f64; 3], f64)| ((one * call + kernels * step + sum * factor) / cpu - 1.0).abs();
+        let mut errors: Vec<f64> = points.iter().map(error).collect();
+        errors.sort_unstable_by(f64::total_cmp);
+        // Two of three are within a standard deviation.
+        Overhead { call, step, factor, spread: errors[errors.len() * 2 / 3] }
     }
+}
+
+/// Weights of the least relative error, by the normal equations; a column of zeros gets the weight 0.
+fn least(points: &[([f64; 3], f64)]) -> Option<[f64; 3]> {
+    let mut rows = [[0.0; 4]; 3];
+    for (terms, whole) in points {
+        let terms = terms.map(|term| term / whole);
+        for a in 0..3 {
+            (0..3).for_each(|b| rows[a][b] += terms[a] * terms[b]);
+            rows[a][3] += terms[a];
+        }
+    }
+    for a in 0..3 {
+        if rows[a][a] == 0.0 {
+            rows[a] = [0.0; 4];
+            rows[a][a] = 1.0;
+        }
+    }
+    for a in 0..3 {
+        let pivot = rows[a][a];
+        if pivot.abs() < 1e-300 {
+            return None;
+        }
+        rows[a].iter_mut().for_each(|x| *x /= pivot);
+        for b in (0..3).filter(|&b| b != a) {
+            let (times, from) = (rows[b][a], rows[a]);
+            rows[b].iter_mut().zip(from).for_each(|(x, y)| *x -= times * y);
+        }
+    }
+    let found = [rows[0][3], rows[1][3], rows[2][3]];
+    found.iter().all(|x| x.is_finite()).then_some(found)
 }
 
 fn head(line: &str) -> Option<Traced> {
@@ -466,10 +513,17 @@ mod tests {
     }
 
     #[test]
-    fn overhead_is_a_line_through_what_kernels_leave() {
-        let net = |number: usize| Traced { cpu: 100.0 + 2000.0 + 50.0 * (10 + number) as f64, ..traced(number, 0, 1.0) };
-        let overhead = Measured { traced: (0..5).map(net).collect() }.overhead();
-        assert!((overhead.call - 2000.0).abs() < 1e-6 && (overhead.step - 50.0).abs() < 1e-6, "{overhead:?}");
+    fn overhead_is_what_runs_without_a_trace_say() {
+        let net = |number: usize| {
+            let (kernels, sum) = (10 + number * 7 % 5, 40_000.0 * (1 + number) as f64);
+            Traced { cpu: 2000.0 - 500.0 * kernels as f64 + 1.25 * sum, sum, kernels, ..traced(number, 0, 1.0) }
+        };
+        let overhead = Measured { traced: (0..9).map(net).collect() }.overhead();
+        let Overhead { call, step, factor, spread } = overhead;
+        assert!((call - 2000.0).abs() < 1e-3 && (step + 500.0).abs() < 1e-4 && (factor - 1.25).abs() < 1e-9, "{overhead:?}");
+        assert!(spread < 1e-9);
+        let few = Measured { traced: (0..7).map(net).collect() }.overhead();
+        assert_eq!((few.call, few.step, few.factor), (0.0, 0.0, 1.0));
     }
 
     #[test]

@@ -42,9 +42,9 @@ pub enum Numbers {
 /// Branches of a network, at least and at most: what a network takes beside its kernels shows in how many it has.
 const BRANCHES: [usize; 2] = [2, 13];
 /// Multiply-accumulates of one convolution at most: a longer one is as fast as a long one.
-const MACS: u64 = 350_000_000;
+const MACS: u64 = 900_000_000;
 /// Numbers of a map at most.
-const MAP: u64 = 1_700_000;
+const MAP: u64 = 3_300_000;
 
 /// A stream of numbers by its seed (SplitMix64; Steele, Lea and Flood 2014).
 #[derive(Clone, Debug)]
@@ -90,13 +90,19 @@ impl Draws {
     }
 
     /// A convolution: near one of the priors, or any.
-    pub fn prior(&mut self, priors: &[Prior]) -> Prior {
+    /// Its work and its maps are at most one `part` of the largest.
+    pub fn prior(&mut self, priors: &[Prior], part: u64) -> Prior {
         loop {
-            let drawn = if priors.is_empty() || self.below(3) == 0 { self.any() } else { self.near(priors) };
+            let drawn = if priors.is_empty() || self.below(2) == 0 { self.any() } else { self.near(priors) };
+            // Each branch has 1x1 convolutions around what is drawn.
+            if drawn.window == 1 && self.below(4) > 0 {
+                continue;
+            }
             let (out, maps) = (u64::from(drawn.size.div_ceil(drawn.stride)).pow(2), u64::from(drawn.size).pow(2));
             let each = u64::from(drawn.input / drawn.groups * drawn.window * drawn.window);
             let made = out * u64::from(drawn.output);
-            if made * each <= MACS && made <= MAP && maps * u64::from(drawn.input) <= MAP {
+            let most = MAP / part;
+            if made * each <= MACS / part && made <= most && maps * u64::from(drawn.input) <= most {
                 return drawn;
             }
         }
@@ -121,7 +127,7 @@ impl Draws {
     }
 
     fn any(&mut self) -> Prior {
-        let size = self.one(&[1, 4, 5, 7, 7, 10, 12, 14, 14, 16, 20, 28, 28, 40, 52, 56, 56, 80, 104, 112, 112, 160]);
+        let size = self.one(&[1, 4, 5, 7, 7, 10, 12, 14, 14, 16, 20, 28, 28, 40, 52, 56, 56, 80, 104, 112, 112, 160, 224]);
         // Wide where maps are small.
         let most = (12_000.0 / f64::from(size)).clamp(64.0, 1280.0);
         let stride = if size > 4 && self.below(4) == 0 { 2 } else { 1 };
@@ -183,9 +189,11 @@ pub fn network(
     registry: &Registry,
 ) -> Result<Drawn, Diagnostic> {
     let mut writer = Writer { lines: String::new(), inputs: Vec::new(), outputs: Vec::new(), numbers, count: 0 };
+    // Small networks live in nearer caches than large ones.
+    let part = draws.one(&[1u64, 2, 2, 6, 6, 20, 60]);
     for branch in 0..BRANCHES[0] + draws.below(BRANCHES[1] - BRANCHES[0] + 1) {
-        let prior = draws.prior(priors);
-        writer.branch(branch, prior, draws);
+        let prior = draws.prior(priors, part);
+        writer.branch(branch, prior, part, draws);
     }
     writer.drawn(target, registry)
 }
@@ -250,14 +258,19 @@ impl Writer {
         };
         let inputs: Vec<String> = self.inputs.iter().enumerate().map(input).collect();
         let outputs = self.outputs.join(", ");
-        format!("graph @drawn({}) with {{opset = 17}} {{\n{}  return {outputs}\n}}\n", inputs.join(", "), self.lines)
+        format!(
+            "graph @drawn({}) with {{opset = 17, \"com.microsoft\" = 1}} {{\n{}  return {outputs}\n}}\n",
+            inputs.join(", "),
+            self.lines
+        )
     }
 
     fn op(&mut self, op: &str, reads: &[&str], attrs: &str, channels: u32, size: u32) -> Map {
         self.count += 1;
         let map = Map { name: format!("%v{}", self.count), channels, size };
         let (elem, dims) = (self.elem(), map.dims());
-        self.lines += &format!("  {} = onnx.{op} {}{attrs} : {elem}{dims}\n", map.name, reads.join(", "));
+        let domain = if op == "Gelu" { "com.microsoft" } else { "onnx" };
+        self.lines += &format!("  {} = {domain}.{op} {}{attrs} : {elem}{dims}\n", map.name, reads.join(", "));
         map
     }
 
@@ -275,10 +288,10 @@ impl Writer {
     }
 
     /// What a branch is made of, from its input to what it returns.
-    fn branch(&mut self, number: usize, prior: Prior, draws: &mut Draws) {
+    fn branch(&mut self, number: usize, prior: Prior, part: u64, draws: &mut Draws) {
         let one = |output: u32| Prior { output, window: 1, stride: 1, groups: 1, ..prior };
         let before = if draws.below(8) == 0 {
-            self.stem(number, draws)
+            self.stem(number, part, draws)
         } else {
             let narrow = draws.one(&[4u32, 8, 16, 16, 24, 32, 48, 64, 96]);
             let input = self.input(number, narrow, prior.size);
@@ -312,8 +325,11 @@ impl Writer {
     }
 
     /// What networks on pictures begin with.
-    fn stem(&mut self, number: usize, draws: &mut Draws) -> Map {
-        let size = draws.one(&[96u32, 128, 144, 160, 176, 192, 208, 224, 256, 320]);
+    fn stem(&mut self, number: usize, part: u64, draws: &mut Draws) -> Map {
+        let size = match part {
+            ..9 => draws.one(&[128u32, 144, 160, 176, 192, 208, 224, 256, 320]),
+            _ => draws.one(&[32u32, 32, 48, 64, 96, 128]),
+        };
         let window = draws.one(&[3u32, 3, 3, 5, 7]);
         let output = draws.one(&[8u32, 12, 16, 16, 24, 32, 32, 48, 64]);
         let input = self.input(number, 3, size);
@@ -328,7 +344,8 @@ impl Writer {
         let elem = self.elem();
         self.lines += &format!("  %f{at} = onnx.Flatten {} : {elem}[1,{channels}]\n", read.name);
         self.lines += &format!("  %m{at} = const rand({at}) : {weights}[{channels},{columns}]\n");
-        self.lines += &format!("  %g{at} = onnx.Gemm %f{at}, %m{at} : {elem}[1,{columns}]\n");
+        // Behind the last product with weights numbers are real.
+        self.lines += &format!("  %g{at} = onnx.Gemm %f{at}, %m{at} : f32[1,{columns}]\n");
         format!("%g{at}")
     }
 
@@ -384,7 +401,7 @@ impl Writer {
                 let sum = channels + before.channels;
                 self.op("Concat", &[&map.name, &before.name], " {axis = 1}", sum, size)
             }
-            _ => same(self, draws.one(&["Tanh", "Elu", "Relu", "HardSigmoid"]), ""),
+            _ => same(self, draws.one(&["Gelu", "Gelu", "Tanh", "Elu", "Relu", "HardSigmoid"]), ""),
         }
     }
 

@@ -3,7 +3,7 @@
 //! ```text
 //! spaceevo-predictor 1 #5f0c63d1
 //! origin machine AMD EPYC, 2 threads #…
-//! overhead 2100.5 350.25 0.01 #…
+//! overhead 2100.5 -1350.25 1.02 0.01 #…
 //! family QLinearConv-last 1180 0.041 #…
 //! rule 3 16.0 #…                            the two parts follow, the one where it holds first
 //! sum 950.0 0.0031 0.0 … #…                 nanoseconds of each count
@@ -30,8 +30,8 @@ impl Predictor {
         for (key, value) in &self.origin {
             lines.push(format!("origin {key} {}", value.replace(['\n', '\r'], " ")));
         }
-        let Overhead { call, step, spread } = self.overhead;
-        lines.push(format!("overhead {call:?} {step:?} {spread:?}"));
+        let Overhead { call, step, factor, spread } = self.overhead;
+        lines.push(format!("overhead {call:?} {step:?} {factor:?} {spread:?}"));
         for (family, model) in &self.models {
             lines.push(format!("family {family} {} {:?}", model.samples, model.spread));
             write_base(&model.base, &mut lines);
@@ -60,9 +60,10 @@ impl Predictor {
             origin.insert(key.to_owned(), value.to_owned());
             line = lines.next()?;
         }
-        let numbers = line.strip_prefix("overhead ").and_then(floats::<3>);
-        let [call, step, spread] = numbers.ok_or_else(|| lines.fault("three numbers of 'overhead' are expected"))?;
-        let mut predictor = Predictor { origin, overhead: Overhead { call, step, spread }, models: Default::default() };
+        let numbers = line.strip_prefix("overhead ").and_then(floats::<4>);
+        let [call, step, factor, spread] = numbers.ok_or_else(|| lines.fault("four numbers of 'overhead' are expected"))?;
+        let mut predictor =
+            Predictor { origin, overhead: Overhead { call, step, factor, spread }, models: Default::default() };
         line = lines.next()?;
         while line != "end" {
             let head = || {
@@ -193,7 +194,7 @@ mod tests {
         let model = Model { samples: 7, base, forest: Forest { trees: vec![tree] }, spread: 0.04 };
         Predictor {
             origin: [("machine".to_owned(), "one, two".to_owned())].into(),
-            overhead: Overhead { call: 2000.25, step: 0.1, spread: 0.01 },
+            overhead: Overhead { call: 2000.25, step: 0.1, factor: 1.5, spread: 0.01 },
             models: [("QLinearConv-last".to_owned(), model)].into(),
         }
     }

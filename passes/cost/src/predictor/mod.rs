@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! kernel ──counts──▶ Base: a sum by rules ──▶ × exp(Forest: what the sum leaves) ──▶ nanoseconds
-//! network = a call + kernels × (their time + a step)
+//! network = a call + sum of (time × factor + step)
 //! ```
 //!
 //! A family of kernels (an operator in a layout) has a [`Model`]; all of them and what a network costs beside its kernels make
@@ -57,13 +57,15 @@ impl Model {
     }
 }
 
-/// What a network costs beside its kernels, in nanoseconds.
+/// What a network costs beside its kernels as they were traced, in nanoseconds.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct Overhead {
     /// Once for each run.
     pub call: f64,
-    /// For each kernel.
+    /// For each kernel; negative where tracing a kernel takes longer than what the runtime does between kernels.
     pub step: f64,
+    /// Times as long as it was traced a kernel takes.
+    pub factor: f64,
     /// Root mean square of the logarithm of the error of networks that were held out, beyond what errors of single kernels come to.
     pub spread: f64,
 }
@@ -93,12 +95,15 @@ pub struct Price {
     pub known: bool,
 }
 
+/// Correlation of the errors of two kernels of a network: many are of one kind, and live in the same caches.
+const SHARED: f64 = 0.25;
+
 /// What is thought of a kernel of which nothing was measured: it may take half or twice the time.
 const UNKNOWN: f64 = 0.7;
 
 impl Predictor {
     /// The time of a kernel. Of a family that was not measured, it is that of the nearest one: the same operator otherwise
-    /// laid out, or the slowest of those that only move numbers.
+    /// laid out, or else the median of all that have no weights.
     pub fn kernel(&self, kernel: &Kernel) -> Price {
         let family = kernel.family();
         if let Some(model) = self.models.get(&family) {
@@ -106,22 +111,27 @@ impl Predictor {
         }
         let same = format!("{}-", kernel.op);
         let alike = self.models.iter().find(|(name, _)| name.starts_with(&same)).map(|(_, model)| model.time(kernel));
-        let movers = || self.models.iter().filter(|(name, _)| name.starts_with("Transpose-") || name.starts_with("Pad-"));
-        let nanos = alike.unwrap_or_else(|| movers().map(|(_, model)| model.time(kernel)).fold(1000.0, f64::max));
+        let movers =
+            || self.models.iter().filter(|(name, _)| !["Conv", "Gemm", "MatMul"].iter().any(|op| name.contains(op)));
+        let times = || movers().map(|(_, model)| model.time(kernel)).collect::<Vec<f64>>();
+        let nanos = alike.unwrap_or_else(|| fit::median(&times()).max(1000.0));
         Price { nanos, spread: UNKNOWN, known: false }
     }
 
     /// The time of a network that is cut into kernels already.
     pub fn network(&self, kernels: impl IntoIterator<Item = Price>) -> Latency {
-        let (mut total, mut square, mut count, mut unknown) = (0.0, 0.0, 0usize, 0.0);
+        let (mut total, mut line, mut square, mut count, mut unknown) = (0.0, 0.0, 0.0, 0usize, 0.0);
         for price in kernels {
             total += price.nanos;
-            square += (price.nanos * price.spread) * (price.nanos * price.spread);
+            let own = price.nanos * price.spread;
+            (line, square) = (line + own, square + own * own);
             count += 1;
             unknown += if price.known { 0.0 } else { price.nanos };
         }
-        let nanos = total + self.overhead.call + self.overhead.step * count as f64;
-        let spread = libm::sqrt(square / (nanos * nanos) + self.overhead.spread * self.overhead.spread);
+        let Overhead { call, step, factor, .. } = self.overhead;
+        let nanos = (call + factor * total + step * count as f64).max(0.25 * total).max(1.0);
+        let both = (1.0 - SHARED) * square + SHARED * line * line;
+        let spread = libm::sqrt(both / (nanos * nanos) + self.overhead.spread * self.overhead.spread);
         // 1.64 standard deviations on either side hold 90 of 100.
         let factor = libm::exp(1.64 * spread);
         Latency { nanos, low: nanos / factor, high: nanos * factor, kernels: count, unknown: unknown / nanos.max(1.0) }
