@@ -12,7 +12,7 @@ use spaceevo_cost::measure::clock::Work;
 use spaceevo_cost::measure::interleave::{Contestant, interleave};
 use spaceevo_cost::predictor::Predictor;
 use spaceevo_cost::predictor::collect::timed;
-use spaceevo_cost::predictor::draw::reference;
+use spaceevo_cost::predictor::network::reference;
 use spaceevo_cost::runtime::ort::OnnxRuntime;
 use spaceevo_cost::runtime::{LoadOptions, ModelSource, Port, Runtime};
 use spaceevo_ir::{Diagnostic, Loc, Tensor};

@@ -114,6 +114,11 @@ pub const CODES: &[(&str, &str)] = &[
         "ir-links",
         "The links between values, their makers and their readers contradict each other: a fault of the pass that ran.",
     ),
+    (
+        "kernels-unknown",
+        "The target's file does not say which kernels its runtime makes, so that nothing can be predicted for it.",
+    ),
+    ("measurements-file", "A file of measured kernels has a line that is none."),
     ("missing-range", "A tensor shall be stored as integers, but no range was calibrated for it."),
     ("no-prices", "Nothing can be predicted for a target without prices: 'measure-ops' measures them."),
     ("no-samples", "Calibration needs samples, and none were given."),
@@ -146,11 +151,6 @@ pub const CODES: &[(&str, &str)] = &[
     ("output-exists", "The file to be written exists; `--force` overwrites it."),
     ("param-domain", "A search parameter is bound to a value that is not in its domain, or the domain is empty."),
     ("param-unknown", "A search parameter is used or bound but not declared."),
-    (
-        "kernels-unknown",
-        "The target's file does not say which kernels its runtime makes, so that nothing can be predicted for it.",
-    ),
-    ("measurements-file", "A file of measured kernels has a line that is none."),
     ("pass-contract", "A pass broke a promise: a mistake of the program, not of the model."),
     ("pipeline-syntax", "A pipeline text is malformed, or names a pass, option or pipeline that does not exist."),
     ("predictor-file", "The file of a predictor is damaged, cut off or no such file; the line is named."),

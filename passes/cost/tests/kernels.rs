@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 
 use spaceevo_cost::kernels::detect;
-use spaceevo_cost::measure::trace::{Data, parse};
-use spaceevo_cost::predictor::draw::{Draws, Numbers, network, reference};
+use spaceevo_cost::measure::trace::parse;
+use spaceevo_cost::predictor::collect::signature;
+use spaceevo_cost::predictor::draw::Draws;
+use spaceevo_cost::predictor::network::{Numbers, network, reference};
 use spaceevo_cost::runtime::ort::OnnxRuntime;
 use spaceevo_cost::runtime::{LoadOptions, ModelSource, Runtime};
 use spaceevo_passes::{Registry, Target};
@@ -33,10 +35,8 @@ fn drawn_networks_run_the_kernels_that_are_foreseen() {
         }
         let trace = runtime.trace(ModelSource::Graph(&drawn.graph), &LoadOptions::default(), &drawn.inputs, 1).unwrap();
         for kernel in parse(&trace.events, 0).unwrap().kernels {
-            let numbers = |data: &[Data]| data.iter().find(|d| !d.dims.is_empty()).map_or(1, |d| d.dims.iter().product());
-            let signature = (kernel.op.as_str().into(), numbers(&kernel.inputs), numbers(&kernel.outputs));
             all += 1;
-            let left = foreseen.entry(signature).or_default();
+            let left = foreseen.entry(signature(&kernel)).or_default();
             *left -= 1;
             if *left < 0 {
                 missed.push(format!("{} {:?} {:?}", kernel.op, kernel.inputs, kernel.outputs));

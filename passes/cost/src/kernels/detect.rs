@@ -248,7 +248,14 @@ pub(super) fn kernel(graph: &Graph, rules: &KernelRules, node: &Node, layout: La
         Layout::Plain if node.merged => rules.merged.get(&*node.op),
         _ => None,
     };
-    let input = padded(of(&node.inputs), true);
+    // Of several operands of an op without weights the largest counts: a gate may be on either side.
+    let size_of = |v: &ValueId| super::numbers(extents(graph.value(*v).ty()));
+    let multiplies = ["Conv", "Gemm", "MatMul"].iter().any(|op| node.op.ends_with(op));
+    let largest = node.inputs.iter().copied().reduce(|a, b| if size_of(&b) > size_of(&a) { b } else { a });
+    let read = if multiplies { of(&node.inputs) } else { of(largest.as_slice()) };
+    let (first, most) = (super::numbers(of(&node.inputs)), super::numbers(read));
+    let others = (f64::from(node.others) + first - most).max(0.0) as u32;
+    let input = padded(read, true);
     let Window { window, strides, dilations, groups } = node.window;
     let depthwise = groups > 1 && of(&node.inputs)[1] == groups;
     Kernel {
@@ -261,7 +268,7 @@ pub(super) fn kernel(graph: &Graph, rules: &KernelRules, node: &Node, layout: La
         strides,
         dilations,
         groups: if depthwise { input[1] } else { groups },
-        others: node.others,
+        others: if multiplies { node.others } else { others },
         around: super::USUAL,
     }
 }

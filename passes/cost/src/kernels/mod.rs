@@ -56,7 +56,7 @@ pub struct Kernel {
     pub layout: Layout,
     /// Bytes of a number that it reads, and of one that it makes.
     pub bytes: [u8; 2],
-    /// First operand.
+    /// First operand; of several without weights, the largest.
     pub input: Extents,
     /// First result.
     pub output: Extents,

@@ -7,8 +7,10 @@ use std::path::Path;
 use spaceevo_ir::{Diagnostic, Loc};
 use spaceevo_onnx::WriteOptions;
 
-use super::collect::{Collector, Measured, Traced, assign, ran};
-use super::draw::{Draws, Numbers, network};
+use super::collect::{Collector, assign, ran};
+use super::draw::Draws;
+use super::measurements::{Measured, Traced};
+use super::network::{Drawn, Numbers, network};
 use crate::kernels::{Kernel, detect};
 
 /// Runs each model that the list names, and leaves its trace beside it.
@@ -37,7 +39,7 @@ fn word(numbers: Numbers) -> &'static str {
     if numbers == Numbers::Stored { "stored" } else { "float" }
 }
 
-fn drawn(collector: &Collector<'_>, numbers: Numbers, number: usize) -> Result<super::draw::Drawn, Diagnostic> {
+fn drawn(collector: &Collector<'_>, numbers: Numbers, number: usize) -> Result<Drawn, Diagnostic> {
     let stream = 2 * number as u64 + u64::from(numbers == Numbers::Stored);
     let Collector { target, registry, priors, plan, .. } = collector;
     network(&mut Draws::new(plan.seed, stream), priors, numbers, target, registry)

@@ -6,7 +6,7 @@
 //! ```
 //!
 //! A family of kernels (an operator in a layout) has a [`Model`]; all of them and what a network costs beside its kernels make
-//! a [`Predictor`], which [`file`] writes as text. [`collect`] measures kernels of networks that [`draw`] makes up, and [`fit`](fn@fit) fits.
+//! a [`Predictor`], which [`file`] writes as text. [`collect`] measures kernels of networks that [`network`](mod@network) makes up, and [`fit`](fn@fit) fits.
 
 use std::collections::BTreeMap;
 
@@ -25,6 +25,8 @@ mod fit;
 mod forest;
 pub mod job;
 pub mod judge;
+pub mod measurements;
+pub mod network;
 mod pricing;
 
 pub use base::{Base, Row, TERMS, words};
