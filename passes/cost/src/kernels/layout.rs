@@ -58,10 +58,10 @@ fn fits_blocks(graph: &Graph, rule: &Blocked, node: &Node) -> bool {
     let (read, made) = (channels(&node.inputs), channels(&node.outputs));
     let groups = node.window.groups;
     match () {
-        _ if node.op.as_ref() != "Conv" => read % rule.block == 0,
-        _ if groups == 1 => read < rule.block || read % rule.align == 0,
-        _ if groups == read && made == groups => made % rule.align == 0,
-        _ => (read / groups) % rule.block == 0 && (made / groups) % rule.block == 0,
+        _ if node.op.as_ref() != "Conv" => read.is_multiple_of(rule.block),
+        _ if groups == 1 => read < rule.block || read.is_multiple_of(rule.align),
+        _ if groups == read && made == groups => made.is_multiple_of(rule.align),
+        _ => (read / groups).is_multiple_of(rule.block) && (made / groups).is_multiple_of(rule.block),
     }
 }
 
@@ -141,7 +141,7 @@ impl Placer<'_> {
     /// A transposition of the model's own that a change of layout undoes: the numbers stay where they are.
     fn cancels(&mut self, node: &Node) -> bool {
         let (&[read], &[made]) = (&node.inputs[..], &node.outputs[..]) else { return false };
-        if !self.rules.transpose.as_deref().is_some_and(|name| name == &*node.op) || !is_map(self.graph, read) {
+        if self.rules.transpose.as_deref().is_none_or(|name| name != &*node.op) || !is_map(self.graph, read) {
             return false;
         }
         let native = self.native[read.index()];
@@ -206,8 +206,8 @@ impl Placer<'_> {
     fn follows_blocks(&self, rule: &Blocked, node: &Node) -> bool {
         let dims = |v: ValueId| extents(self.graph.value(v).ty());
         let first = dims(node.inputs[0]);
-        let alike = |v: ValueId| dims(v) == first || &*node.op == "Concat" && dims(v)[1] % rule.block == 0;
-        let whole = &*node.op != "Concat" || first[1] % rule.block == 0;
+        let alike = |v: ValueId| dims(v) == first || &*node.op == "Concat" && dims(v)[1].is_multiple_of(rule.block);
+        let whole = &*node.op != "Concat" || first[1].is_multiple_of(rule.block);
         holds(&rule.follow, &node.op)
             && (node.others == 0 || node.inputs.len() > 1)
             && whole

@@ -183,9 +183,7 @@ fn weights(rows: &[&Row]) -> [f64; TERMS] {
         let column = |term: usize| if scale[term] > 0.0 { row.counts[term] / row.time / scale[term] } else { 0.0 };
         for a in 0..TERMS {
             right[a] += column(a);
-            for b in 0..TERMS {
-                gram[a][b] += column(a) * column(b);
-            }
+            gram[a].iter_mut().enumerate().for_each(|(b, sum)| *sum += column(a) * column(b));
         }
     }
     let mut weights = [0.0; TERMS];
@@ -216,7 +214,7 @@ mod tests {
                 window: [3, 3],
                 ..Kernel::same("QLinearConv", Layout::Last, [1, 1], [1, channels, size, size])
             };
-            let each = if channels % 16 == 0 { 0.03 } else { 0.09 };
+            let each = if channels.is_multiple_of(16) { 0.03 } else { 0.09 };
             Row { counts: counts(&kernel), features: features(&kernel), time: 500.0 + each * kernel.macs() }
         };
         (0..120).map(row).collect()

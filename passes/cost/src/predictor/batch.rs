@@ -32,7 +32,7 @@ impl Predictor {
                 members.iter().for_each(|&at| times[at] = self.kernel(&kernels[at]).nanos);
                 continue;
             };
-            let mut columns: Vec<Vec<f32>> = vec![Vec::with_capacity(members.len()); ROW];
+            let mut columns: Vec<Vec<f32>> = (0..ROW).map(|_| Vec::with_capacity(members.len())).collect();
             for &at in &members {
                 let row = features(&kernels[at]);
                 columns.iter_mut().zip(row).for_each(|(column, value)| column.push(value));

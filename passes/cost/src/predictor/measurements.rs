@@ -120,18 +120,16 @@ impl Measured {
     /// What networks cost beside their kernels: `cpu = call + factor × sum + step × kernels` with the least relative error. Nothing
     /// where fewer than eight networks ran without being traced.
     pub fn overhead(&self) -> Overhead {
-        let mut nets: BTreeMap<(Numbers, usize), (Vec<f64>, Vec<f64>, usize)> = BTreeMap::new();
+        let mut nets: BTreeMap<(Numbers, usize), Vec<&Traced>> = BTreeMap::new();
         for traced in &self.traced {
-            let net = nets.entry((traced.numbers, traced.number)).or_default();
-            net.0.extend((traced.cpu > 0.0).then_some(traced.cpu));
-            net.1.push(traced.sum);
-            net.2 = traced.kernels;
+            nets.entry((traced.numbers, traced.number)).or_default().push(traced);
         }
-        let points: Vec<([f64; 3], f64)> = nets
-            .values()
-            .filter(|(cpu, ..)| !cpu.is_empty())
-            .map(|(cpu, sum, kernels)| ([1.0, *kernels as f64, median(sum)], median(cpu)))
-            .collect();
+        let point = |rounds: &Vec<&Traced>| {
+            let middle =
+                |of: &dyn Fn(&Traced) -> f64| median(&rounds.iter().map(|t| of(t)).filter(|x| *x > 0.0).collect::<Vec<_>>());
+            ([1.0, rounds[0].kernels as f64, middle(&|t| t.sum)], middle(&|t| t.cpu))
+        };
+        let points: Vec<([f64; 3], f64)> = nets.values().map(point).filter(|(_, cpu)| *cpu > 0.0).collect();
         let none = Overhead { call: 0.0, step: 0.0, factor: 1.0, spread: 0.0 };
         if points.len() < 8 {
             return none;
@@ -161,11 +159,9 @@ fn least(points: &[([f64; 3], f64)]) -> Option<[f64; 3]> {
             rows[a][3] += terms[a];
         }
     }
-    for a in 0..3 {
-        if rows[a][a] == 0.0 {
-            rows[a] = [0.0; 4];
-            rows[a][a] = 1.0;
-        }
+    for (at, row) in rows.iter_mut().enumerate().filter(|(at, row)| row[*at] == 0.0) {
+        *row = [0.0; 4];
+        row[at] = 1.0;
     }
     for a in 0..3 {
         let pivot = rows[a][a];
