@@ -25,6 +25,8 @@ pub mod inspect;
 pub mod line_diff;
 pub mod measure;
 pub mod measure_report;
+pub mod network_times;
+pub mod predictor_report;
 mod quality;
 pub mod reduce;
 pub mod samples;

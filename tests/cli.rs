@@ -4,7 +4,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
-const COMMANDS: [&str; 14] = [
+const COMMANDS: [&str; 17] = [
     "convert",
     "run",
     "inspect",
@@ -17,6 +17,9 @@ const COMMANDS: [&str; 14] = [
     "space",
     "measure",
     "measure-ops",
+    "build-predictor",
+    "predict",
+    "learn-fusions",
     "doctor",
     "completions",
 ];

@@ -8,6 +8,10 @@ use crate::space::Expr;
 use crate::tensor::Tensor;
 use crate::types::{Symbol, Type};
 
+/// Begins the names of attributes that say something about an op and are none of the operator's: every op may have them, and no file
+/// of another format gets them.
+pub const NOTE: &str = "note.";
+
 /// Attributes by name; ordered, so that printing never depends on hashing.
 pub type Attrs = BTreeMap<Symbol, Attr>;
 

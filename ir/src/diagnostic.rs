@@ -114,6 +114,10 @@ pub const CODES: &[(&str, &str)] = &[
         "ir-links",
         "The links between values, their makers and their readers contradict each other: a fault of the pass that ran.",
     ),
+    (
+        "kernels-unknown",
+        "The target's file does not say which kernels its runtime makes, so that nothing can be predicted for it.",
+    ),
     ("measure-job", "A measurement job or its results are incomplete, damaged, or do not belong together."),
     (
         "measure-noisy",
@@ -121,6 +125,7 @@ pub const CODES: &[(&str, &str)] = &[
     ),
     ("measure-shape", "Inputs for a measurement cannot be drawn: extents are open, or shapes were given that do not fit."),
     ("measure-store", "A store of measurements cannot be read or written: it is damaged, newer, or something else."),
+    ("measurements-file", "A file of measured kernels has a line that is none."),
     ("missing-range", "A tensor shall be stored as integers, but no range was calibrated for it."),
     ("no-prices", "Nothing can be predicted for a target without prices: 'measure-ops' measures them."),
     ("no-samples", "Calibration needs samples, and none were given."),
@@ -155,6 +160,7 @@ pub const CODES: &[(&str, &str)] = &[
     ("param-unknown", "A search parameter is used or bound but not declared."),
     ("pass-contract", "A pass broke a promise: a mistake of the program, not of the model."),
     ("pipeline-syntax", "A pipeline text is malformed, or names a pass, option or pipeline that does not exist."),
+    ("predictor-file", "The file of a predictor is damaged, cut off or no such file; the line is named."),
     ("preprocess-spec", "A preprocessing spec has an unknown word or a number that makes no sense."),
     ("profile-format", "What a runtime noted about its kernels cannot be read, or is about another model."),
     ("profile-unsupported", "A runtime does not say what its kernels take: take another one for profiles."),

@@ -5,6 +5,8 @@ pub mod analysis;
 pub mod calibrate;
 pub mod clamp;
 pub mod count;
+pub mod kernel_rules;
+pub mod latency;
 pub mod linear;
 pub mod manager;
 pub mod pass;

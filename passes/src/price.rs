@@ -84,6 +84,38 @@ pub struct Price {
     pub speed: Curve,
 }
 
+/// Something that knows what ops cost: the table of a target, or a predictor. All times are nanoseconds; `None` where nothing is
+/// known, the shape of an operand perhaps.
+pub trait Pricing: std::fmt::Debug + Send + Sync {
+    /// By how much float must win before an op that could run in integers does not, as a part of its time in float.
+    fn margin(&self) -> f64;
+
+    /// Time that an op takes in float.
+    fn float(&self, graph: &Graph, op: OpId) -> Option<f64>;
+
+    /// Time that an op takes on stored numbers, as what the passes make of it that the target asks for.
+    fn integer(&self, graph: &Graph, target: &Target, op: OpId) -> Option<f64>;
+
+    /// Time of a conversion ([`QUANTIZE`], [`DEQUANTIZE`], [`TRANSPOSE`], and of [`LAYOUT`] what comes on top) of a value of known
+    /// size.
+    fn conversion(&self, graph: &Graph, value: ValueId, kind: &str) -> Option<f64>;
+
+    /// Time that a max pool takes more on stored numbers in the plain layout than in that of integer convolutions.
+    fn plain_pool(&self, graph: &Graph, op: OpId) -> Option<f64>;
+
+    /// The convolution whose float kernel also does this op.
+    fn fused_into(&self, graph: &Graph, op: OpId) -> Option<OpId>;
+
+    /// True when sigmoid and product on stored numbers are faster than one float operator between two conversions.
+    fn silu_is_faster_as_pair(&self, graph: &Graph, product: OpId) -> bool;
+
+    /// True when conversions have prices, without which nothing can be placed.
+    fn converts(&self) -> bool;
+
+    /// Time of the shortest call, and of a pass over so many floats that reads and writes each once.
+    fn pass(&self, numbers: f64) -> Option<(f64, f64)>;
+}
+
 /// Prices of a target.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
@@ -134,27 +166,6 @@ impl Prices {
         }
     }
 
-    /// Nanoseconds that an op takes in float; `None` when the table has no price for it, or its shape is not known.
-    pub fn float(&self, graph: &Graph, op: OpId) -> Option<f64> {
-        self.in_table(&self.float, graph, op)
-    }
-
-    /// Nanoseconds that an op takes on stored numbers, as what the passes make of it that the target asks for.
-    pub fn integer(&self, graph: &Graph, target: &Target, op: OpId) -> Option<f64> {
-        let name = graph.op(op).name();
-        if name.is_onnx("AveragePool")
-            && target.ops.is_lowered(name, "lower-avg-pool")
-            && let Ok(window) = Window::of(graph, op)
-        {
-            let sum = self.integer.get("depthwise")?.time(Load::of(graph, op)?.work, window.channels as f64);
-            let Some(_) = window.border else { return Some(sum) };
-            return Some(sum + self.integer.get("onnx.Mul")?.time(numbers(graph, graph.op(op).result())?, 1.0));
-        }
-        let usual = self.in_table(&self.integer, graph, op)?;
-        let wider = name.is_onnx("Conv").then(|| self.widened(graph, target, op)).flatten();
-        Some(wider.map_or(usual, |wider| wider.min(usual)))
-    }
-
     /// The best price of a convolution with wider groups (`merge-groups`), or more channels (`legalize-width`).
     fn widened(&self, graph: &Graph, target: &Target, op: OpId) -> Option<f64> {
         let Load { kind, work, width } = Load::of(graph, op)?;
@@ -179,20 +190,37 @@ impl Prices {
             None => Some(table.get(&load.kind)?.time(load.work, load.width)),
         }
     }
+}
 
-    /// True when sigmoid and product on stored numbers are faster than one float operator between two conversions.
-    pub fn silu_is_faster_as_pair(&self, graph: &Graph, product: OpId) -> bool {
-        silu(&self.integer, graph, product).is_some_and(|(whole, pair)| pair.is_some_and(|pair| pair < whole))
+impl Pricing for Prices {
+    fn margin(&self) -> f64 {
+        self.margin
     }
 
-    /// Nanoseconds of a conversion ([`QUANTIZE`], [`DEQUANTIZE`], [`TRANSPOSE`], and of [`LAYOUT`] what comes on top) of a value
-    /// of known size.
-    pub fn conversion(&self, graph: &Graph, value: ValueId, kind: &str) -> Option<f64> {
+    fn float(&self, graph: &Graph, op: OpId) -> Option<f64> {
+        self.in_table(&self.float, graph, op)
+    }
+
+    fn integer(&self, graph: &Graph, target: &Target, op: OpId) -> Option<f64> {
+        let name = graph.op(op).name();
+        if name.is_onnx("AveragePool")
+            && target.ops.is_lowered(name, "lower-avg-pool")
+            && let Ok(window) = Window::of(graph, op)
+        {
+            let sum = self.integer.get("depthwise")?.time(Load::of(graph, op)?.work, window.channels as f64);
+            let Some(_) = window.border else { return Some(sum) };
+            return Some(sum + self.integer.get("onnx.Mul")?.time(numbers(graph, graph.op(op).result())?, 1.0));
+        }
+        let usual = self.in_table(&self.integer, graph, op)?;
+        let wider = name.is_onnx("Conv").then(|| self.widened(graph, target, op)).flatten();
+        Some(wider.map_or(usual, |wider| wider.min(usual)))
+    }
+
+    fn conversion(&self, graph: &Graph, value: ValueId, kind: &str) -> Option<f64> {
         Some(self.integer.get(kind)?.time(numbers(graph, value)?, 1.0))
     }
 
-    /// Nanoseconds that a max pool takes more on stored numbers in the plain layout than in that of integer convolutions.
-    pub fn plain_pool(&self, graph: &Graph, op: OpId) -> Option<f64> {
+    fn plain_pool(&self, graph: &Graph, op: OpId) -> Option<f64> {
         if !graph.op(op).name().is_onnx("MaxPool") {
             return None;
         }
@@ -201,8 +229,7 @@ impl Prices {
         Some((plain.time(load.work, load.width) - usual.time(load.work, load.width)).max(0.0))
     }
 
-    /// The convolution whose float kernel also does this op.
-    pub fn fused_into(&self, graph: &Graph, op: OpId) -> Option<OpId> {
+    fn fused_into(&self, graph: &Graph, op: OpId) -> Option<OpId> {
         let name = graph.op(op).name();
         if !self.fused.contains(&name.to_string()) || graph.op(op).results().is_empty() {
             return None;
@@ -218,6 +245,20 @@ impl Prices {
                 _ => None,
             })
             .next()
+    }
+
+    fn silu_is_faster_as_pair(&self, graph: &Graph, product: OpId) -> bool {
+        silu(&self.integer, graph, product).is_some_and(|(whole, pair)| pair.is_some_and(|pair| pair < whole))
+    }
+
+    fn converts(&self) -> bool {
+        [QUANTIZE, DEQUANTIZE].iter().all(|kind| self.integer.contains_key(*kind))
+    }
+
+    fn pass(&self, numbers: f64) -> Option<(f64, f64)> {
+        let call = self.float.values().map(|price| price.call).filter(|&call| call > 0.0).fold(f64::INFINITY, f64::min);
+        let sum = self.float.get("onnx.Add")?;
+        Some((if call.is_finite() { call } else { 0.0 }, sum.call + numbers / sum.speed.at(1.0)))
     }
 }
 

@@ -1,11 +1,13 @@
 //! Targets: what a device and its runtime are good at, as data. No device name and no threshold is written in Rust.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use spaceevo_ir::{Diagnostic, Elem, Loc, OpName};
 
-use crate::price::{Curve, Prices};
+use crate::kernel_rules::KernelRules;
+use crate::price::{Curve, Prices, Pricing};
 
 /// A target description (`passes/targets/*.toml`).
 #[derive(Clone, Debug, Deserialize)]
@@ -31,6 +33,11 @@ pub struct Target {
     /// What ops cost, as `measure-ops` writes it: by it the cheapest placement is found (`quantize::cut`). Without it, all
     /// ops run in integers that can.
     pub prices: Option<Prices>,
+    /// A predictor of what ops cost, in place of the table; no part of the file.
+    #[serde(skip)]
+    pub predicted: Option<Arc<dyn Pricing>>,
+    /// Which kernels the runtime makes of a graph: by it a predictor cuts a model into what it prices.
+    pub kernels: Option<KernelRules>,
 }
 
 /// Where the facts come from: every statement about speed says on what it was measured.
@@ -297,6 +304,11 @@ impl Target {
             Some(what) => Err(fail(what)),
             None => Ok(target),
         }
+    }
+
+    /// What passes price ops by: the predictor if there is one, else the table.
+    pub fn pricing(&self) -> Option<&dyn Pricing> {
+        self.predicted.as_deref().or(self.prices.as_ref().map(|prices| prices as &dyn Pricing))
     }
 
     /// The shipped target of that name.

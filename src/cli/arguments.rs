@@ -2,12 +2,14 @@
 
 use std::path::Path;
 
+use spaceevo::cost::predictor::priced;
 use spaceevo::cost::runtime::{Purpose, Runtime, best, interp::Interpreter, ort::OnnxRuntime, tract::Tract};
 use spaceevo::ir::nearest::nearest;
 use spaceevo::ir::{Diagnostic, Loc};
 use spaceevo::passes::Target;
 
 use super::Failure;
+use super::predict::read_predictor;
 
 /// A complaint about the command line itself.
 pub(crate) fn usage(message: impl Into<String>) -> Diagnostic {
@@ -33,6 +35,19 @@ pub(crate) fn find_target(name: &str) -> Result<Target, Failure> {
     }
     let known: Vec<&str> = Target::names().collect();
     Target::named(name).ok_or_else(|| unknown("target", name, &known))
+}
+
+/// A target, priced by a predictor if there is one.
+pub(crate) fn find_priced(name: &str, predictor: Option<&Path>) -> Result<Target, Failure> {
+    let target = find_target(name)?;
+    match predictor {
+        None => Ok(target),
+        Some(_) if target.prices.is_none() => {
+            let message = format!("the target '{name}' has no prices: it says nothing of margins and fusion");
+            Err(Failure::Usage(usage(message).note("take one with a section [prices], which measure-ops writes")))
+        }
+        Some(file) => Ok(priced(target, read_predictor(file)?)),
+    }
 }
 
 /// A runtime by name; `auto` takes the best that is there.

@@ -8,7 +8,7 @@ use spaceevo::file::{refuse_existing, write_whole};
 use spaceevo::onnx;
 use spaceevo::passes::Effect;
 
-use super::arguments::{default_target, find_target, usage};
+use super::arguments::{default_target, find_priced, usage};
 use super::progress::Bar;
 use super::samples::{self, CalibrationArguments};
 use super::{Failure, print};
@@ -35,6 +35,9 @@ pub(crate) struct Arguments {
     /// Target: a name from 'list targets', or a .toml file
     #[arg(long, default_value = default_target())]
     target: String,
+    /// Price ops by what 'build-predictor' wrote, instead of the target's table
+    #[arg(long, value_name = "FILE")]
+    predictor: Option<PathBuf>,
     /// Strongest effect that passes beside quantization may have
     #[arg(long, default_value = "rounding", value_parser = ["exact", "rounding", "approximate", "retrain"])]
     allow: String,
@@ -87,9 +90,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let Some(calibrate) = &arguments.calibration.calibrate else {
         return Err(without_samples());
     };
-    let mut target = find_target(&arguments.target)?;
+    let mut target = find_priced(&arguments.target, arguments.predictor.as_deref())?;
     if arguments.place == "integer" {
-        target.prices = None;
+        (target.prices, target.predicted) = (None, None);
     }
     let options = Options {
         writing: arguments.form.as_deref().and_then(Writing::from_word),

@@ -2,6 +2,7 @@
 
 mod advise;
 mod arguments;
+mod build_predictor;
 mod completions;
 mod convert;
 mod diff;
@@ -9,11 +10,13 @@ mod doctor;
 mod dump;
 mod explain;
 mod inspect;
+mod learn_fusions;
 mod list;
 mod measure;
 mod measure_kept;
 mod measure_ops;
 mod measure_shown;
+mod predict;
 mod progress;
 mod reduce;
 mod run;
@@ -52,6 +55,9 @@ enum Command {
     Advise(advise::Arguments),
     Measure(Box<measure::Arguments>),
     MeasureOps(measure_ops::Arguments),
+    BuildPredictor(build_predictor::Arguments),
+    Predict(predict::Arguments),
+    LearnFusions(learn_fusions::Arguments),
     Space(space::Arguments),
     Doctor(doctor::Arguments),
     Completions(completions::Arguments),
@@ -96,6 +102,9 @@ pub(crate) fn main() -> ExitCode {
         Command::Advise(arguments) => advise::run(&arguments),
         Command::Measure(arguments) => measure::run(&arguments),
         Command::MeasureOps(arguments) => measure_ops::run(&arguments),
+        Command::BuildPredictor(arguments) => build_predictor::run(&arguments),
+        Command::Predict(arguments) => predict::run(&arguments),
+        Command::LearnFusions(arguments) => learn_fusions::run(&arguments),
         Command::Space(arguments) => space::run(&arguments),
         Command::Doctor(arguments) => doctor::run(&arguments),
         Command::Completions(arguments) => completions::run(&arguments),

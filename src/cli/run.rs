@@ -13,7 +13,7 @@ use spaceevo::ir::{Diagnostic, Graph, Severity, view};
 use spaceevo::line_diff;
 use spaceevo::passes::{Manager, Observer, Pipeline, Report};
 
-use super::arguments::{default_target, find_target, shown, unknown, usage};
+use super::arguments::{default_target, find_priced, shown, unknown, usage};
 use super::dump::Dump;
 use super::progress::Bar;
 use super::samples::CalibrationArguments;
@@ -41,6 +41,9 @@ pub(crate) struct Arguments {
     /// Target: a name from 'list targets', or a .toml file
     #[arg(long, default_value = default_target())]
     target: String,
+    /// Price ops by what 'build-predictor' wrote, instead of the target's table
+    #[arg(long, value_name = "FILE")]
+    predictor: Option<PathBuf>,
     /// What is printed, or written when OUT does not say it
     #[arg(long, value_enum)]
     emit: Option<Emit>,
@@ -106,7 +109,7 @@ enum Emit {
 /// Runs the command.
 pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let registry = spaceevo::registry();
-    let target = find_target(&arguments.target)?;
+    let target = find_priced(&arguments.target, arguments.predictor.as_deref())?;
     let pipeline = Pipeline::parse(&arguments.pipeline, &registry).map_err(Failure::Usage)?;
     for name in arguments.print_ir_before.iter().chain(&arguments.print_ir_after) {
         if registry.pass(name).is_none() {

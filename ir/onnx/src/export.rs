@@ -214,7 +214,7 @@ impl Exporter<'_> {
         let output = op.results().iter().map(|v| self.names.of(*v).to_string()).collect();
         self.needs.domains.entry(op.name().domain.clone()).or_insert(Some(id));
         let mut attribute = Vec::with_capacity(op.attrs().len() + op.regions().len());
-        for (name, attr) in op.attrs() {
+        for (name, attr) in op.attrs().iter().filter(|(name, _)| !name.starts_with(spaceevo_ir::attr::NOTE)) {
             if let Attr::Tensor(tensor) = attr {
                 self.needs.ir = self.needs.ir.max(ir_of_elem(tensor.elem()));
             }

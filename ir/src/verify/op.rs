@@ -1,6 +1,6 @@
 //! Operands, results and attributes of an op against the schema of its operator.
 
-use crate::attr::Attr;
+use crate::attr::{Attr, NOTE};
 use crate::graph::OpId;
 use crate::nearest::nearest;
 use crate::schema::{self, Arity, AttrKind, OpSchema, Port};
@@ -73,6 +73,7 @@ impl Checker<'_> {
         let op = self.graph.op(id);
         for (name, attr) in op.attrs() {
             match schema.attr(name) {
+                None if name.starts_with(NOTE) => {}
                 None => self.unknown(id, schema, "attribute", name),
                 Some(spec) => {
                     if !is_kind(attr, spec.kind) {

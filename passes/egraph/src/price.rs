@@ -9,7 +9,7 @@
 use egg::Id;
 use spaceevo_ir::{Dim, Graph, NewOp, OpId, Place, ValueId};
 use spaceevo_passes::Target;
-use spaceevo_passes::price::{Price, Prices, gate_of_silu};
+use spaceevo_passes::price::{Pricing, gate_of_silu};
 use spaceevo_passes::quantize::placement::Placement;
 
 use crate::space::{Node, Space};
@@ -20,23 +20,21 @@ const VIEWS: &[&str] = &["Reshape", "Flatten", "Squeeze", "Unsqueeze", "Identity
 /// The prices of a target.
 pub(crate) struct Pricer<'a> {
     target: &'a Target,
-    prices: &'a Prices,
-    pass: &'a Price,
+    prices: &'a dyn Pricing,
     call: f64,
 }
 
 impl<'a> Pricer<'a> {
     /// `None` when the target has no prices, or none of a float Add.
     pub(crate) fn new(target: &'a Target) -> Option<Pricer<'a>> {
-        let prices = target.prices.as_ref()?;
-        let call = prices.float.values().map(|price| price.call).filter(|&call| call > 0.0).fold(f64::INFINITY, f64::min);
-        let pass = prices.float.get("onnx.Add")?;
-        Some(Pricer { target, prices, pass, call: if call.is_finite() { call } else { 0.0 } })
+        let prices = target.pricing()?;
+        let (call, _) = prices.pass(0.0)?;
+        Some(Pricer { target, prices, call })
     }
 
     /// The part of a price by which a change must win.
     pub(crate) fn margin(&self) -> f64 {
-        self.prices.margin
+        self.prices.margin()
     }
 
     /// The price of a node, whatever reads it: that of its op alone, behind what may have made its operands.
@@ -113,7 +111,7 @@ impl<'a> Pricer<'a> {
         let numbers = |&v: &ValueId| numbers(graph, v);
         let made: f64 = record.results().iter().map(numbers).sum();
         let read: f64 = record.operands().iter().flatten().filter(|&&v| !graph.value(v).is_const()).map(numbers).sum();
-        self.pass.call + made.max(read) / self.pass.speed.at(1.0)
+        self.prices.pass(made.max(read)).map_or(self.call, |(_, pass)| pass)
     }
 
     /// The price of a whole graph: at its cheapest placement, conversions included, if nothing is stored yet.

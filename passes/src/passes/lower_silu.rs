@@ -56,7 +56,7 @@ impl Pass for LowerSilu {
             if quant(graph, graph.op(product).result()).is_none_or(|q| q.axis.is_some()) {
                 return Err("the product is not stored".into());
             }
-            if cx.target.prices.as_ref().is_some_and(|prices| prices.silu_is_faster_as_pair(graph, product)) {
+            if cx.target.pricing().is_some_and(|prices| prices.silu_is_faster_as_pair(graph, product)) {
                 return Err("by the target's prices sigmoid and product are faster".into());
             }
             Ok(write(graph, cx, stored.op, stored.input, product))

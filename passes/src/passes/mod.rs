@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::pass::Pass;
 
+mod annotate_latency;
 mod apply_rules;
 mod calibrate;
 mod cancel_transposes;
@@ -59,6 +60,7 @@ mod upgrade_opset;
 /// Every pass that ships, alphabetical.
 pub(crate) fn all() -> Vec<Arc<dyn Pass>> {
     vec![
+        Arc::new(annotate_latency::AnnotateLatency),
         Arc::new(apply_rules::ApplyRules),
         Arc::new(calibrate::Calibrate),
         Arc::new(cancel_transposes::CancelTransposes),

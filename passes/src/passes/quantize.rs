@@ -101,7 +101,7 @@ impl Pass for Quantize {
 
 /// The placement on which the passes of quantization agree; what ops cost is what they cost at the extents of the samples.
 pub(crate) fn placed(graph: &Graph, cx: &PassContext<'_>) -> Placement {
-    let extents = cx.observer.as_ref().filter(|_| cx.target.prices.is_some()).and_then(|o| o.extents());
+    let extents = cx.observer.as_ref().filter(|_| cx.target.pricing().is_some()).and_then(|o| o.extents());
     let sized = extents.and_then(|extents| sized(graph, &extents));
     Placement::plan_sized(graph, sized.as_ref().unwrap_or(graph), cx.target, &excluded(cx.text("exclude")))
 }

@@ -35,7 +35,6 @@ use petgraph::graph::{DiGraph, NodeIndex};
 use petgraph::visit::EdgeRef;
 use spaceevo_ir::{Graph, OpId};
 
-use crate::price::{DEQUANTIZE, QUANTIZE};
 use crate::quantize::placement::Kind;
 use crate::target::Target;
 use builder::Builder;
@@ -58,12 +57,9 @@ pub(crate) fn cheapest(
     target: &Target,
     kinds: &[Option<Kind>],
 ) -> Option<(BTreeMap<OpId, String>, Prediction)> {
-    let prices = target.prices.as_ref()?;
-    if [QUANTIZE, DEQUANTIZE].iter().any(|kind| !prices.integer.contains_key(*kind)) {
-        return None;
-    }
+    let prices = target.pricing().filter(|prices| prices.converts())?;
     let (problem, item) = Builder { graph, target, prices, kinds }.problem();
-    let integers = problem.placed(prices.margin);
+    let integers = problem.placed(prices.margin());
     let reasons = problem.reasons(&integers);
     let floats = item.iter().filter_map(|(&op, &item)| Some((op, reasons.get(&item)?.clone())));
     let uniform = |integer: bool| problem.time(&vec![integer; problem.items.len()]);

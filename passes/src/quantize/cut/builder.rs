@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use spaceevo_ir::{Graph, OpId, User, ValueId};
 
 use super::{Bridge, ByLayout, End, Fused, Item, Lone, Need, Problem, Sets, When};
-use crate::price::{self, DEQUANTIZE, LAYOUT, Prices, QUANTIZE, TRANSPOSE};
+use crate::price::{self, DEQUANTIZE, LAYOUT, Pricing, QUANTIZE, TRANSPOSE};
 use crate::quantize::placement::{Kind, data_operands};
 use crate::target::Target;
 
@@ -13,7 +13,7 @@ use crate::target::Target;
 pub(super) struct Builder<'a> {
     pub(super) graph: &'a Graph,
     pub(super) target: &'a Target,
-    pub(super) prices: &'a Prices,
+    pub(super) prices: &'a dyn Pricing,
     pub(super) kinds: &'a [Option<Kind>],
 }
 

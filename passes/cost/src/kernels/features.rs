@@ -1,0 +1,95 @@
+//! What models of latency are made of: counts, whose weighted sum is a first estimate, and features, by which it is corrected.
+//!
+//! Nothing here knows a runtime. How well channels are aligned is the largest power of two that divides them; which alignment
+//! matters, and from where on, is found in measurements (`predictor::rules`).
+
+use super::{Kernel, numbers};
+
+/// Names of the counts, in the order of [`counts`].
+pub const COUNTS: [&str; 8] = ["calls", "macs", "numbers read", "numbers made", "weights", "taps", "rows", "pixels"];
+
+/// Quantities to which time can be proportional.
+pub fn counts(kernel: &Kernel) -> [f64; 8] {
+    let (read, made) = (numbers(kernel.input), numbers(kernel.output));
+    let taps = f64::from(kernel.window[0] * kernel.window[1]);
+    let pixels = made / f64::from(kernel.output[1].max(1));
+    let each = f64::from(kernel.input[1] / kernel.groups.max(1));
+    let weights = if kernel.multiplies() { f64::from(kernel.output[1]) * each * taps } else { f64::from(kernel.others) };
+    // Numbers that are gathered for a window: what a convolution by a matrix product reads.
+    let gathered = pixels * f64::from(kernel.input[1]) * taps;
+    let rows = f64::from(kernel.output[2]) * f64::from(kernel.output[1].div_ceil(16));
+    if !kernel.multiplies() && taps == 1.0 {
+        // What goes over numbers once has nothing to gather.
+        return [1.0, 0.0, read, made, weights, 0.0, 0.0, 0.0];
+    }
+    [1.0, kernel.macs(), read, made, weights, gathered, rows, pixels]
+}
+
+/// Names of the features, in the order of [`features`].
+pub const FEATURES: [&str; 25] = [
+    "input channels",
+    "output channels",
+    "alignment of input channels",
+    "alignment of output channels",
+    "input channels of a group",
+    "alignment of input channels of a group",
+    "output channels of a group",
+    "groups",
+    "window",
+    "stride",
+    "dilation",
+    "pixels made",
+    "row made",
+    "alignment of the row made",
+    "pixels read",
+    "numbers read",
+    "numbers made",
+    "weights",
+    "work",
+    "fill of 16 output channels",
+    "fill of 64 output channels",
+    "fill of 64 input channels",
+    "other numbers",
+    "work of a number moved",
+    "bytes around, logarithm",
+];
+
+/// What tells kernels of a family apart.
+pub fn features(kernel: &Kernel) -> [f32; 25] {
+    let [_, macs, read, made, weights, gathered, ..] = counts(kernel);
+    let pixels = made / f64::from(kernel.output[1].max(1));
+    let (input, output) = (kernel.input[1].max(1), kernel.output[1].max(1));
+    let groups = kernel.groups.max(1);
+    let (each, makes) = ((input / groups).max(1), (output / groups).max(1));
+    let alignment = |n: u32| (1 << n.trailing_zeros().min(6)) as f32;
+    let fill = |n: u32, of: u32| n as f32 / n.next_multiple_of(of) as f32;
+    let work = if macs > 0.0 { macs } else { gathered.max(made) };
+    let moved = read + made + weights;
+    [
+        input as f32,
+        output as f32,
+        alignment(input),
+        alignment(output),
+        each as f32,
+        alignment(each),
+        makes as f32,
+        groups as f32,
+        (kernel.window[0] * kernel.window[1]) as f32,
+        kernel.strides[0].max(kernel.strides[1]) as f32,
+        kernel.dilations[0].max(kernel.dilations[1]) as f32,
+        pixels as f32,
+        kernel.output[3] as f32,
+        alignment(kernel.output[3].max(1)),
+        (read / f64::from(input)) as f32,
+        read as f32,
+        made as f32,
+        weights as f32,
+        work as f32,
+        fill(output, 16),
+        fill(output, 64),
+        fill(input, 64),
+        kernel.others as f32,
+        (work / moved.max(1.0)) as f32,
+        f32::from(kernel.around),
+    ]
+}

@@ -1,0 +1,228 @@
+//! The kernels that a runtime executes: what latency is predicted for, and measured on.
+//!
+//! ```text
+//! Graph, Target ──detect──▶ kernels in order ──counts, features──▶ numbers that a model prices
+//! ```
+//!
+//! A [`Kernel`] says everything that its time is taken to depend on, and nothing else: two ops with the same kernel have the
+//! same price. Its text form ([`Kernel::key`]) is the key of measurements and of caches.
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+mod detect;
+mod features;
+mod layout;
+
+pub use detect::{Placed, alone, detect};
+pub use features::{COUNTS, FEATURES, counts, features};
+
+/// The order of a tensor's numbers in memory.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub enum Layout {
+    /// As the model says: channels before pixels.
+    Plain,
+    /// Channels last.
+    Last,
+    /// Channels in blocks, pixels before those of a block.
+    Blocked,
+}
+
+impl Layout {
+    const WORDS: [(&'static str, Layout); 3] =
+        [("plain", Layout::Plain), ("last", Layout::Last), ("blocked", Layout::Blocked)];
+
+    /// The word of keys.
+    pub fn word(self) -> &'static str {
+        Layout::WORDS.iter().find(|(_, layout)| *layout == self).map_or("plain", |(word, _)| word)
+    }
+}
+
+/// Extents of a tensor: batch, channels, height, width. Of other ranks: what is before the last axes is the batch or 1.
+pub type Extents = [u32; 4];
+
+/// How many numbers a tensor of these extents has.
+pub fn numbers(extents: Extents) -> f64 {
+    extents.iter().map(|&extent| f64::from(extent)).product()
+}
+
+/// A kernel, with all that its time depends on.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub struct Kernel {
+    /// Operator as the runtime's profile names it.
+    pub op: Arc<str>,
+    /// Layout of what it reads and makes; of a change of layout: the one that it makes.
+    pub layout: Layout,
+    /// Bytes of a number that it reads, and of one that it makes.
+    pub bytes: [u8; 2],
+    /// First operand; of several without weights, the largest.
+    pub input: Extents,
+    /// First result.
+    pub output: Extents,
+    /// Height and width of the window; 1 for ops without one.
+    pub window: [u32; 2],
+    /// Steps of the window.
+    pub strides: [u32; 2],
+    /// Distance of taps.
+    pub dilations: [u32; 2],
+    /// Groups of channels; 1 for ops without.
+    pub groups: u32,
+    /// Numbers of all further operands that are no weights of a convolution or matrix product.
+    pub others: u32,
+    /// Binary logarithm of the bytes that the network around it moves in a run: how much of what a kernel reads is still in a cache.
+    pub around: u8,
+}
+
+/// [`Kernel::around`] where the network is not known: that of a small mobile network, 16 MB.
+pub const USUAL: u8 = 24;
+
+impl Kernel {
+    /// A kernel without window that makes as much as it reads.
+    pub fn same(op: &str, layout: Layout, bytes: [u8; 2], extents: Extents) -> Kernel {
+        Kernel {
+            op: op.into(),
+            layout,
+            bytes,
+            input: extents,
+            output: extents,
+            window: [1, 1],
+            strides: [1, 1],
+            dilations: [1, 1],
+            groups: 1,
+            others: 0,
+            around: USUAL,
+        }
+    }
+
+    /// True when each channel has a filter of its own.
+    pub fn is_depthwise(&self) -> bool {
+        self.groups > 1 && self.groups == self.input[1]
+    }
+
+    /// True for ops whose work is multiply-accumulates.
+    pub fn multiplies(&self) -> bool {
+        self.op.ends_with("Conv") || self.op.ends_with("Gemm") || self.op.ends_with("MatMul")
+    }
+
+    /// The family that shares a model: the operator, its layout, and of convolutions whether they have groups.
+    pub fn family(&self) -> String {
+        let groups = match self.groups {
+            1 => "",
+            _ if self.is_depthwise() => "-depthwise",
+            _ => "-grouped",
+        };
+        let bytes = if self.bytes == [1, 1] { "" } else { &format!("-{}{}", self.bytes[0], self.bytes[1]) };
+        format!("{}{groups}-{}{bytes}", self.op, self.layout.word())
+    }
+
+    /// Bytes that it reads and makes, weights among them.
+    pub fn moved(&self) -> f64 {
+        let [read, made] = self.bytes.map(f64::from);
+        let weights =
+            if self.multiplies() { self.macs() / (numbers(self.output) / f64::from(self.output[1].max(1))) } else { 0.0 };
+        (numbers(self.input) + f64::from(self.others)) * read + numbers(self.output) * made + weights.max(0.0) * read
+    }
+
+    /// Multiply-accumulates; 0 for ops without.
+    pub fn macs(&self) -> f64 {
+        if !self.multiplies() {
+            return 0.0;
+        }
+        let each = f64::from(self.input[1] / self.groups.max(1));
+        numbers(self.output) * each * f64::from(self.window[0] * self.window[1])
+    }
+
+    /// What the runtime's profile says of it: operator, and numbers read and made.
+    pub fn signature(&self) -> (Arc<str>, u64, u64) {
+        (self.op.clone(), numbers(self.input) as u64, numbers(self.output) as u64)
+    }
+
+    /// The text form, one line that is the same for equal kernels and that [`Kernel::from_str`] reads.
+    pub fn key(&self) -> String {
+        self.to_string()
+    }
+}
+
+impl fmt::Display for Kernel {
+    /// `QLinearConv last 1:1 1x32x28x28 1x64x28x28 k3x3 s1x1 d1x1 g1 +0 in24`
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [a, b] = self.bytes;
+        write!(f, "{} {} {a}:{b} ", self.op, self.layout.word())?;
+        for extents in [self.input, self.output] {
+            let [n, c, h, w] = extents;
+            write!(f, "{n}x{c}x{h}x{w} ")?;
+        }
+        for (letter, [y, x]) in [('k', self.window), ('s', self.strides), ('d', self.dilations)] {
+            write!(f, "{letter}{y}x{x} ")?;
+        }
+        write!(f, "g{} +{} in{}", self.groups, self.others, self.around)
+    }
+}
+
+impl FromStr for Kernel {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Kernel, String> {
+        let fields: Vec<&str> = text.split(' ').collect();
+        let [op, layout, bytes, input, output, window, strides, dilations, groups, others, around] = fields[..] else {
+            return Err(format!("'{text}' has {} fields, a kernel has 11", fields.len()));
+        };
+        let wrong = |field: &str| format!("'{field}' is no part of a kernel");
+        let (_, layout) = *Layout::WORDS.iter().find(|(word, _)| *word == layout).ok_or_else(|| wrong(layout))?;
+        let number = |text: &str| text.parse::<u32>().ok().filter(|&n| n <= 1 << 28).ok_or_else(|| wrong(text));
+        let list = |text: &str, separator: char| text.split(separator).map(number).collect::<Result<Vec<u32>, String>>();
+        let pair = |text: &str, letter: char| -> Result<[u32; 2], String> {
+            let rest = text.strip_prefix(letter).ok_or_else(|| wrong(text))?;
+            list(rest, 'x')?.try_into().map_err(|_| wrong(text))
+        };
+        let four = |text: &str| -> Result<Extents, String> { list(text, 'x')?.try_into().map_err(|_| wrong(text)) };
+        let sizes: [u32; 2] = list(bytes, ':')?.try_into().map_err(|_| wrong(bytes))?;
+        Ok(Kernel {
+            op: op.into(),
+            layout,
+            bytes: sizes.map(|size| size.min(255) as u8),
+            input: four(input)?,
+            output: four(output)?,
+            window: pair(window, 'k')?,
+            strides: pair(strides, 's')?,
+            dilations: pair(dilations, 'd')?,
+            groups: number(groups.strip_prefix('g').ok_or_else(|| wrong(groups))?)?,
+            others: number(others.strip_prefix('+').ok_or_else(|| wrong(others))?)?,
+            around: number(around.strip_prefix("in").ok_or_else(|| wrong(around))?)?.min(63) as u8,
+        })
+    }
+}
+
+#[cfg(test)]
+#[path = "tests.rs"]
+mod detecting;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_read_as_the_kernel_that_wrote_it() {
+        let conv = Kernel {
+            window: [3, 5],
+            strides: [2, 1],
+            groups: 16,
+            others: 7,
+            ..Kernel::same("QLinearConv", Layout::Last, [1, 4], [1, 32, 28, 14])
+        };
+        assert_eq!(conv.key().parse::<Kernel>().unwrap(), conv);
+        assert_eq!(conv.key(), "QLinearConv last 1:4 1x32x28x14 1x32x28x14 k3x5 s2x1 d1x1 g16 +7 in24");
+        for wrong in ["", "QLinearConv", &conv.key().replace("k3", "k-3"), &conv.key().replace("last", "first")] {
+            assert!(wrong.parse::<Kernel>().is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn convolutions_have_families_by_their_groups() {
+        let mut conv = Kernel::same("QLinearConv", Layout::Last, [1, 1], [1, 32, 7, 7]);
+        assert_eq!((conv.family().as_str(), conv.macs()), ("QLinearConv-last", 32.0 * 49.0 * 32.0));
+        conv.groups = 32;
+        assert_eq!((conv.family().as_str(), conv.macs()), ("QLinearConv-depthwise-last", 32.0 * 49.0));
+    }
+}

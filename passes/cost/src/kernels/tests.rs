@@ -1,0 +1,91 @@
+use spaceevo_ir::text::{self, NoBlobs};
+use spaceevo_passes::Target;
+
+use super::detect;
+
+/// Operator and layout of each kernel of a graph that reads `%x: ELEM[1,32,8,8]` and has the weights `%w` and `%v`.
+fn kernels(elem: &str, weights: &str, lines: &str, result: &str) -> Vec<String> {
+    let source = format!(
+        "graph @main(%x: ELEM[1,32,8,8]) with {{opset = 17}} {{\n  %w = const rand(1) : WEIGHTS[32,32,1,1]\n  \
+         %v = const rand(2) : WEIGHTS[32,32,3,3]\n{lines}  return {result}\n}}\n"
+    );
+    let source = source.replace("ELEM", elem).replace("WEIGHTS", weights).replace("DIMS", "[1,32,8,8]");
+    let graph = text::parse(&source, "test", &NoBlobs).into_result().unwrap();
+    let placed = detect(&graph, &Target::named("x86-vnni").unwrap()).unwrap();
+    placed.iter().map(|p| format!("{} {}", p.kernel.op, p.kernel.layout.word())).collect()
+}
+
+fn float(lines: &str, result: &str) -> Vec<String> {
+    kernels("f32", "f32", lines, result)
+}
+
+fn stored(lines: &str, result: &str) -> Vec<String> {
+    kernels("qu8(0.1, 0)", "qi8(0.1, 0)", lines, result)
+}
+
+#[test]
+fn float_convolutions_run_in_blocks_with_what_follows_them() {
+    let found = float(
+        "  %c = onnx.Conv %x, %w : f32DIMS\n  %r = onnx.Relu %c : f32DIMS\n  \
+         %d = onnx.Conv %r, %v {pads = [1, 1, 1, 1]} : f32DIMS\n  %s = onnx.Add %d, %r : f32DIMS\n  %t = onnx.Relu %s : f32DIMS\n",
+        "%t",
+    );
+    assert_eq!(found, ["ReorderInput blocked", "Conv blocked", "Conv blocked", "ReorderOutput plain"]);
+}
+
+#[test]
+fn a_sum_that_somebody_else_reads_a_part_of_is_a_kernel() {
+    let found = float(
+        "  %c = onnx.Conv %x, %w : f32DIMS\n  %d = onnx.Conv %c, %v {pads = [1, 1, 1, 1]} : f32DIMS\n  \
+         %s = onnx.Add %d, %c : f32DIMS\n  %t = onnx.Tanh %d : f32DIMS\n",
+        "%s, %t",
+    );
+    let expected = [
+        "ReorderInput blocked",
+        "Conv blocked",
+        "Conv blocked",
+        "Add blocked",
+        "Tanh blocked",
+        "ReorderOutput plain",
+        "ReorderOutput plain",
+    ];
+    assert_eq!(found, expected);
+}
+
+#[test]
+fn stored_numbers_have_channels_last_between_convolutions() {
+    let found = stored(
+        "  %c = onnx.Conv %x, %w : qu8(0.1, 0)DIMS\n  %d = onnx.Conv %c, %w : qu8(0.1, 0)DIMS\n  \
+         %s = onnx.Add %d, %c : qu8(0.1, 0)DIMS\n",
+        "%s",
+    );
+    assert_eq!(found, ["Transpose last", "QLinearConv last", "QLinearConv last", "QLinearAdd last", "Transpose plain"]);
+}
+
+#[test]
+fn a_sum_with_something_in_the_plain_layout_is_made_there() {
+    let found = stored("  %c = onnx.Conv %x, %w : qu8(0.1, 0)DIMS\n  %s = onnx.Add %c, %x : qu8(0.1, 0)DIMS\n", "%s");
+    assert_eq!(found, ["Transpose last", "QLinearConv last", "Transpose plain", "QLinearAdd plain"]);
+}
+
+#[test]
+fn a_transposition_of_the_model_undoes_a_change_of_layout() {
+    let found = stored(
+        "  %c = onnx.Conv %x, %w : qu8(0.1, 0)DIMS\n  %t = onnx.Transpose %c {perm = [0, 2, 3, 1]} : qu8(0.1, 0)[1,8,8,32]\n",
+        "%t",
+    );
+    assert_eq!(found, ["Transpose last", "QLinearConv last"]);
+}
+
+#[test]
+fn a_sigmoid_and_its_product_are_one_kernel() {
+    let found = float("  %s = onnx.Sigmoid %x : f32DIMS\n  %m = onnx.Mul %x, %s : f32DIMS\n", "%m");
+    assert_eq!(found, ["QuickGelu plain"]);
+}
+
+#[test]
+fn without_rules_nothing_is_said() {
+    let graph = text::parse("graph @main(%x: f32[1]) {\n  return %x\n}", "test", &NoBlobs).graph.unwrap();
+    let error = detect(&graph, &Target::named("portable").unwrap()).unwrap_err();
+    assert_eq!(error.code, "kernels-unknown");
+}

@@ -1,0 +1,280 @@
+//! Measures the kernels of drawn networks until time is up, and goes on where it stopped.
+//!
+//! Each network is traced in several rounds, far from each other in time, so that what disturbs the machine for a while is in one
+//! round of a few networks. Beside each of them runs the reference network: what it takes says how fast the machine was at that
+//! time, and times are brought to the speed that it has mostly ([`Measured::steady`]).
+//!
+//! Networks of the last part are drawn near kernels that the first part predicts badly: those that are held out have no say.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::Write as _;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use spaceevo_ir::{Diagnostic, Loc};
+use spaceevo_passes::{Registry, Target};
+
+use super::Origin;
+use super::draw::{Draws, Prior};
+use super::fit::{Sample, fit, held_out, median};
+use super::measurements::{Measured, Traced};
+use super::network::{self, Drawn, Numbers, network};
+use crate::kernels::{Kernel, detect};
+use crate::measure::clock::Work;
+use crate::measure::interleave::Contestant;
+use crate::measure::trace::{Data, Ran, middle, parse};
+use crate::runtime::{LoadOptions, ModelSource, Runtime};
+
+/// What to measure.
+#[derive(Clone, Copy, Debug)]
+pub struct Plan {
+    /// Of random numbers.
+    pub seed: u64,
+    /// Networks in stored numbers.
+    pub stored: usize,
+    /// Networks in float.
+    pub float: usize,
+    /// Times that each is traced.
+    pub rounds: usize,
+    /// Runs of a trace.
+    pub runs: usize,
+}
+
+impl Plan {
+    /// About 4,000 kernels, in four minutes on a processor of 2023.
+    pub fn usual(seed: u64) -> Plan {
+        Plan { seed, stored: 150, float: 60, rounds: 2, runs: 28 }
+    }
+
+    /// Traces in all.
+    pub fn steps(&self) -> usize {
+        self.rounds * (self.stored + self.float)
+    }
+}
+
+/// ONNX Runtime cuts off parts of microseconds, half of one on average.
+const CUT: f64 = 0.5;
+/// Length of a turn of the reference network.
+const TURN: Duration = Duration::from_millis(3);
+/// Runs of a trace that are not counted.
+const WARM: usize = 3;
+/// Part of the networks that are drawn before errors are looked at.
+const FIRST: f64 = 0.6;
+
+/// A network ready to be timed.
+///
+/// Errors: those of loading it.
+pub fn timed(runtime: &dyn Runtime, drawn: &Drawn) -> Result<Contestant, Diagnostic> {
+    let session = runtime.load(ModelSource::Graph(&drawn.graph), &LoadOptions::default())?;
+    Ok(Contestant::new(vec![session], drawn.inputs.clone()))
+}
+
+/// Where to measure.
+pub struct Collector<'a> {
+    /// Runs networks.
+    pub runtime: &'a dyn Runtime,
+    /// Says how numbers are stored, and which kernels there are.
+    pub target: &'a Target,
+    /// Passes that write stored numbers as operators.
+    pub registry: &'a Registry,
+    /// What to draw convolutions like.
+    pub priors: &'a [Prior],
+    /// What to measure.
+    pub plan: Plan,
+}
+
+impl Collector<'_> {
+    /// Measures until the plan is done or `budget` is over, appending to `file`. `told` is given the number of steps done.
+    /// True when the plan is done.
+    ///
+    /// Errors: `file-io`, `measurements-file`, those of running networks.
+    pub fn collect(&self, file: &Path, budget: Duration, told: &dyn Fn(usize)) -> Result<(Measured, bool), Diagnostic> {
+        let start = Instant::now();
+        let io = |e: std::io::Error| Diagnostic::error("file-io", Loc::Unknown, format!("{}: {e}", file.display()));
+        let text = if file.exists() { std::fs::read_to_string(file).map_err(io)? } else { String::new() };
+        let mut measured = Measured::parse(&text, &file.display().to_string())?;
+        let mut append = std::fs::OpenOptions::new().create(true).append(true).open(file).map_err(io)?;
+        if !text.is_empty() && !text.ends_with("end\n") {
+            // What was cut off is made good: everything that is known, written anew.
+            let whole: String = measured.traced.iter().map(Traced::to_text).collect();
+            std::fs::write(file, whole).map_err(io)?;
+        }
+        let known = |t: &Traced| (t.numbers, t.number, t.round);
+        let done: BTreeSet<_> = measured.traced.iter().map(known).collect();
+        let reference = RefCell::new(timed(self.runtime, &network::reference(self.target, self.registry)?)?);
+        let mut near: Option<Vec<Prior>> = None;
+        let mut steps = 0;
+        for round in 0..self.plan.rounds {
+            for (numbers, number) in self.order() {
+                steps += 1;
+                if done.contains(&(numbers, number, round)) {
+                    continue;
+                }
+                if start.elapsed() >= budget {
+                    return Ok((measured, false));
+                }
+                let priors = match self.is_first(numbers, number) {
+                    true => self.priors,
+                    false => near.get_or_insert_with(|| self.near(&measured)),
+                };
+                let traced = self.trace((numbers, number, round), priors, &reference)?;
+                append.write_all(traced.to_text().as_bytes()).map_err(io)?;
+                measured.traced.push(traced);
+                told(steps);
+            }
+        }
+        Ok((measured, true))
+    }
+
+    /// Networks of both kinds in turns, those of the first part before the others.
+    pub(super) fn order(&self) -> Vec<(Numbers, usize)> {
+        let kinds = [(Numbers::Stored, self.plan.stored), (Numbers::Float, self.plan.float)];
+        let mut all: Vec<(f64, Numbers, usize)> = Vec::new();
+        for (numbers, count) in kinds {
+            all.extend((0..count).map(|number| (number as f64 / count as f64, numbers, number)));
+        }
+        all.sort_by(|a, b| a.partial_cmp(b).unwrap_or(std::cmp::Ordering::Equal));
+        all.into_iter().map(|(_, numbers, number)| (numbers, number)).collect()
+    }
+
+    fn is_first(&self, numbers: Numbers, number: usize) -> bool {
+        let count = if numbers == Numbers::Stored { self.plan.stored } else { self.plan.float };
+        (number as f64) < FIRST * count as f64
+    }
+
+    /// Convolutions that are predicted badly by a model of other kernels than them, among those of the first networks' first
+    /// round; of what is held out nothing is looked at.
+    fn near(&self, measured: &Measured) -> Vec<Prior> {
+        let first = |t: &&Traced| t.round == 0 && self.is_first(t.numbers, t.number);
+        let first = Measured { traced: measured.traced.iter().filter(first).cloned().collect() }.steady();
+        let known: Vec<Sample> = first.samples().into_iter().filter(|s| !held_out(&s.kernel, 0)).collect();
+        // Folds beside that of the final hold-out.
+        let mut errors: Vec<(f64, Prior)> = Vec::new();
+        for fold in [1, 2] {
+            let (predictor, _) = fit(&known, Origin::new(), first.overhead(), fold, &|_| usize::MAX);
+            for sample in known.iter().filter(|s| held_out(&s.kernel, fold)) {
+                let error = (predictor.kernel(&sample.kernel).nanos / sample.time()).ln().abs();
+                errors.extend(prior_of(&sample.kernel).map(|prior| (error, prior)));
+            }
+        }
+        errors.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
+        let worst = errors.into_iter().filter(|(error, _)| *error > 0.08).map(|(_, prior)| prior).take(60);
+        self.priors.iter().copied().chain(worst.flat_map(|prior| [prior; 4])).collect()
+    }
+
+    fn trace(
+        &self,
+        (numbers, number, round): (Numbers, usize, usize),
+        priors: &[Prior],
+        reference: &RefCell<Contestant>,
+    ) -> Result<Traced, Diagnostic> {
+        let stream = 2 * number as u64 + u64::from(numbers == Numbers::Stored);
+        let drawn = network(&mut Draws::new(self.plan.seed, stream), priors, numbers, self.target, self.registry)?;
+        let reference = &mut reference.borrow_mut();
+        let before = reference.turn(0, TURN, Work::Thread)?.cpu;
+        let (ran, sum) = self.kernels(&drawn)?;
+        let kernels = ran.values().map(Vec::len).sum();
+        let cpu = if round < 2 { self.untraced(&drawn)? } else { 0.0 };
+        let reference = (before + reference.turn(0, TURN, Work::Thread)?.cpu) / 2.0;
+        let times = assign(&detect(&drawn.graph, self.target)?.into_iter().map(|p| p.kernel).collect::<Vec<_>>(), &ran);
+        Ok(Traced { numbers, number, round, cpu, kernels, sum, reference, times })
+    }
+
+    /// Nanoseconds of processor of a run. The first runs do not count: memory is planned in one and mapped in the next.
+    fn untraced(&self, drawn: &Drawn) -> Result<f64, Diagnostic> {
+        let mut contestant = timed(self.runtime, drawn)?;
+        for _ in 0..WARM {
+            contestant.turn(0, Duration::ZERO, Work::Thread)?;
+        }
+        Ok(contestant.turn(0, 10 * TURN, Work::Thread)?.cpu)
+    }
+
+    /// Nanoseconds of what ran, by signature, in order; and of everything together.
+    fn kernels(&self, drawn: &Drawn) -> Result<(Times, f64), Diagnostic> {
+        let options = LoadOptions::default();
+        let runs = WARM + self.plan.runs;
+        ran(&self.runtime.trace(ModelSource::Graph(&drawn.graph), &options, &drawn.inputs, runs)?.events)
+    }
+}
+
+/// What a trace of several runs says, the first of them left out. Errors: `profile-format`.
+pub(super) fn ran(events: &[u8]) -> Result<(Times, f64), Diagnostic> {
+    let runs = parse(events, WARM)?;
+    let mut ran = Times::new();
+    let mut sum = 0.0;
+    for kernel in &runs.kernels {
+        let nanos = (middle(&kernel.micros) + CUT) * 1000.0;
+        sum += nanos;
+        let signature = signature(kernel);
+        ran.entry(signature).or_default().push(nanos);
+    }
+    Ok((ran, sum))
+}
+
+/// The [`Kernel::signature`] of what ran.
+pub fn signature(ran: &Ran) -> (Arc<str>, u64, u64) {
+    let numbers = |data: &Data| data.dims.iter().product::<u64>();
+    // Scales and zero points have no extents; of ops without weights, the largest operand counts.
+    let mut tensors = ran.inputs.iter().filter(|d| !d.dims.is_empty()).map(numbers);
+    let multiplies = ["Conv", "Gemm", "MatMul"].iter().any(|op| ran.op.ends_with(op));
+    let read = if multiplies { tensors.next() } else { tensors.max() };
+    (Arc::from(ran.op.as_str()), read.unwrap_or(1), ran.outputs.first().map_or(1, numbers))
+}
+
+/// Nanoseconds by [`Kernel::signature`].
+pub(super) type Times = BTreeMap<(Arc<str>, u64, u64), Vec<f64>>;
+
+/// Gives kernels the times of what ran with their signature: all of them, where all kernels of a signature are one, and none
+/// where it is not clear which is which.
+pub(super) fn assign(kernels: &[Kernel], ran: &Times) -> Vec<(Kernel, f64)> {
+    let mut by: BTreeMap<_, Vec<&Kernel>> = BTreeMap::new();
+    for kernel in kernels {
+        by.entry(kernel.signature()).or_default().push(kernel);
+    }
+    let mut found = Vec::new();
+    for (signature, kernels) in by {
+        let Some(times) = ran.get(&signature) else { continue };
+        if kernels.len() == times.len() && kernels.iter().all(|&kernel| kernel == kernels[0]) {
+            found.push((kernels[0].clone(), median(times)));
+        }
+    }
+    found
+}
+
+/// The convolution that a kernel is, if it is square.
+fn prior_of(kernel: &Kernel) -> Option<Prior> {
+    let [_, input, height, width] = kernel.input;
+    let fits = kernel.op.ends_with("Conv") && height == width && kernel.window[0] == kernel.window[1];
+    let (window, stride) = (kernel.window[0], kernel.strides[0]);
+    (fits && kernel.dilations == [1, 1] && window % 2 == 1).then_some(Prior {
+        size: height,
+        input,
+        output: kernel.output[1],
+        window,
+        stride,
+        groups: kernel.groups,
+    })
+}
+
+/// Convolutions of kernels, to draw others like.
+pub fn priors_of<'a>(kernels: impl IntoIterator<Item = &'a Kernel>) -> Vec<Prior> {
+    kernels.into_iter().filter_map(prior_of).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernels::Layout;
+
+    #[test]
+    fn times_are_given_only_where_it_is_clear_whose_they_are() {
+        let small = Kernel::same("QLinearConv", Layout::Last, [1, 1], [1, 8, 7, 7]);
+        let other = Kernel { window: [3, 3], ..small.clone() };
+        let ran: Times = [(small.signature(), vec![4.0, 6.0])].into();
+        assert_eq!(assign(&[small.clone(), small.clone()], &ran), [(small.clone(), 5.0)]);
+        assert_eq!(assign(&[small.clone(), other], &ran), []);
+        assert_eq!(assign(std::slice::from_ref(&small), &ran), []);
+    }
+}

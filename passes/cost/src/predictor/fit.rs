@@ -1,0 +1,154 @@
+//! From measured kernels to models. Some kernels are held out, by what they are: whoever draws kernels cannot know which.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Serialize;
+use xxhash_rust::xxh3::xxh3_64_with_seed;
+
+use super::{Base, Forest, Model, Origin, Overhead, Predictor, Row};
+use crate::kernels::{Kernel, counts, features};
+
+/// A measured kernel.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Sample {
+    /// What was run.
+    pub kernel: Kernel,
+    /// Nanoseconds, one number for each time that it was measured.
+    pub times: Vec<f64>,
+}
+
+impl Sample {
+    /// The median.
+    pub fn time(&self) -> f64 {
+        median(&self.times)
+    }
+}
+
+/// True for the fifth of all kernels that is held out: never fitted, and never a reason to draw others. Another `fold` holds out
+/// other kernels.
+pub fn held_out(kernel: &Kernel, fold: u64) -> bool {
+    // In whatever network it is: what was fitted in one must not be held out in another.
+    let alone = Kernel { around: 0, ..kernel.clone() };
+    xxh3_64_with_seed(alone.key().as_bytes(), fold).is_multiple_of(5)
+}
+
+/// How well a family is predicted, on kernels that were held out.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+pub struct Held {
+    /// Family.
+    pub family: String,
+    /// Kernels that were fitted.
+    pub fitted: usize,
+    /// Kernels that were held out.
+    pub held: usize,
+    /// Part of them that is predicted within 5 %.
+    pub within_5: f64,
+    /// Part within 10 %.
+    pub within_10: f64,
+    /// Part that a second measurement finds within 5 % of the first: the ceiling.
+    pub ceiling_5: f64,
+    /// Part that a second measurement finds within 10 %.
+    pub ceiling_10: f64,
+    /// Part within 10 % by work alone: so many nanoseconds per multiply-accumulate, or per number.
+    pub work_10: f64,
+    /// What was found out: rule, and how much cheaper kernels are where it holds.
+    pub rules: Vec<(String, f64)>,
+    /// Those held out.
+    pub points: Vec<Point>,
+}
+
+/// A kernel that was held out.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+pub struct Point {
+    /// Its key.
+    pub kernel: String,
+    /// Predicted nanoseconds.
+    pub predicted: f64,
+    /// Measured nanoseconds.
+    pub measured: f64,
+}
+
+/// Kernels of a family that are fitted at most: of those measured, the first.
+pub type Limits<'a> = &'a dyn Fn(&str) -> usize;
+
+/// Fits all families that have at least eight kernels, and says how well on those held out. `folded` is the number of the
+/// held-out part.
+pub fn fit(samples: &[Sample], origin: Origin, overhead: Overhead, fold: u64, limits: Limits<'_>) -> (Predictor, Vec<Held>) {
+    let mut families: BTreeMap<String, Vec<&Sample>> = BTreeMap::new();
+    let mut seen = BTreeSet::new();
+    for sample in samples.iter().filter(|s| s.time() > 0.0) {
+        if seen.insert(&sample.kernel) {
+            families.entry(sample.kernel.family()).or_default().push(sample);
+        }
+    }
+    let mut models = BTreeMap::new();
+    let mut report = Vec::new();
+    for (family, all) in families {
+        let (held, mut fitted): (Vec<&Sample>, Vec<&Sample>) = all.iter().partition(|s| held_out(&s.kernel, fold));
+        fitted.truncate(limits(&family));
+        if fitted.len() < 8 {
+            continue;
+        }
+        // The order in which kernels were drawn is no matter of theirs.
+        fitted.sort_by(|a, b| a.kernel.cmp(&b.kernel));
+        let rows: Vec<Row> = fitted.iter().map(|s| row(s)).collect();
+        let rows: Vec<&Row> = rows.iter().collect();
+        let base = Base::fit(&rows);
+        let targets: Vec<f64> = rows.iter().map(|r| libm::log(r.time / base.time(&r.counts, &r.features))).collect();
+        let features: Vec<_> = rows.iter().map(|r| r.features).collect();
+        let mut model = Model { samples: rows.len(), forest: Forest::fit(&features, &targets), base, spread: 0.0 };
+        let judged = if held.len() >= 8 { &held } else { &fitted };
+        let error = |s: &&Sample| libm::log(model.time(&s.kernel) / s.time());
+        model.spread = libm::sqrt(judged.iter().map(|s| error(s) * error(s)).sum::<f64>() / judged.len() as f64);
+        report.push(judge(&family, &model, &rows, &held));
+        models.insert(family, model);
+    }
+    (Predictor { origin, overhead, models }, report)
+}
+
+fn row(sample: &Sample) -> Row {
+    Row { counts: counts(&sample.kernel), features: features(&sample.kernel), time: sample.time() }
+}
+
+fn point(model: &Model, sample: &Sample) -> Point {
+    Point { kernel: sample.kernel.key(), predicted: model.time(&sample.kernel), measured: sample.time() }
+}
+
+fn judge(family: &str, model: &Model, rows: &[&Row], held: &[&Sample]) -> Held {
+    let part = |of: &dyn Fn(&Sample) -> Option<bool>| {
+        let known: Vec<bool> = held.iter().filter_map(|s| of(s)).collect();
+        known.iter().filter(|&&yes| yes).count() as f64 / known.len().max(1) as f64
+    };
+    let within = |bound: f64| part(&|s| Some((model.time(&s.kernel) / s.time() - 1.0).abs() <= bound));
+    let again = |bound: f64| {
+        part(&|s| {
+            let (first, second) = s.times.split_at(s.times.len() / 2);
+            (!first.is_empty()).then(|| (median(first) / median(second) - 1.0).abs() <= bound)
+        })
+    };
+    let work = |counts: &[f64]| if counts[1] > 0.0 { counts[1] } else { counts[3].max(counts[2]) };
+    let rate = median(&rows.iter().map(|r| r.time / work(&r.counts)).collect::<Vec<_>>());
+    Held {
+        family: family.to_owned(),
+        fitted: rows.len(),
+        held: held.len(),
+        within_5: within(0.05),
+        within_10: within(0.10),
+        ceiling_5: again(0.05),
+        ceiling_10: again(0.10),
+        work_10: part(&|s| Some((rate * work(&counts(&s.kernel)) / s.time() - 1.0).abs() <= 0.10)),
+        rules: model.base.sentences(rows),
+        points: held.iter().map(|s| point(model, s)).collect(),
+    }
+}
+
+/// The median; 0 of nothing.
+pub(crate) fn median(numbers: &[f64]) -> f64 {
+    let mut sorted = numbers.to_vec();
+    sorted.sort_unstable_by(f64::total_cmp);
+    match sorted.len() {
+        0 => 0.0,
+        n if n % 2 == 1 => sorted[n / 2],
+        n => (sorted[n / 2 - 1] + sorted[n / 2]) / 2.0,
+    }
+}

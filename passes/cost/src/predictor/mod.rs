@@ -1,0 +1,164 @@
+//! Predicts how long kernels and networks take, from measurements of kernels.
+//!
+//! ```text
+//! kernel ──counts──▶ Base: a sum by rules ──▶ × exp(Forest: what the sum leaves) ──▶ nanoseconds
+//! network = a call + sum of (time × factor + step)
+//! ```
+//!
+//! A family of kernels (an operator in a layout) has a [`Model`]; all of them and what a network costs beside its kernels make
+//! a [`Predictor`], which [`file`] writes as text. [`collect`] measures kernels of networks that [`network`](mod@network) makes up, and [`fit`](fn@fit) fits.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use spaceevo_ir::{Diagnostic, Graph};
+use spaceevo_passes::Target;
+
+use crate::kernels::{FEATURES, Kernel, Placed, counts, detect, features};
+
+mod base;
+mod batch;
+pub mod collect;
+pub mod draw;
+mod file;
+mod fit;
+mod forest;
+pub mod job;
+pub mod judge;
+pub mod measurements;
+pub mod network;
+mod pricing;
+
+pub use base::{Base, Row, TERMS, words};
+pub use fit::{Held, Limits, Point, Sample, fit, held_out};
+pub use forest::{Forest, Tree};
+pub use pricing::priced;
+
+/// Number of features.
+pub const ROW: usize = FEATURES.len();
+
+/// How long the kernels of one family take.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Model {
+    /// Kernels that it was fitted on.
+    pub samples: usize,
+    /// The first estimate.
+    pub base: Base,
+    /// Logarithms of what it is wrong by.
+    pub forest: Forest,
+    /// Root mean square of the logarithm of the error on kernels that were held out; of those it was fitted on where there
+    /// are few.
+    pub spread: f64,
+}
+
+impl Model {
+    /// Nanoseconds.
+    pub fn time(&self, kernel: &Kernel) -> f64 {
+        let (counts, features) = (counts(kernel), features(kernel));
+        self.base.time(&counts, &features) * libm::exp(f64::from(self.forest.answer(&features)))
+    }
+}
+
+/// What a network costs beside its kernels as they were traced, in nanoseconds.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Overhead {
+    /// Once for each run.
+    pub call: f64,
+    /// For each kernel; negative where tracing a kernel takes longer than what the runtime does between kernels.
+    pub step: f64,
+    /// Times as long as it was traced a kernel takes.
+    pub factor: f64,
+    /// Root mean square of the logarithm of the error of networks that were held out, beyond what errors of single kernels come to.
+    pub spread: f64,
+}
+
+/// Where a predictor comes from: lines of its file.
+pub type Origin = BTreeMap<String, String>;
+
+/// Prices kernels and networks.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Predictor {
+    /// `target`, `machine`, `runtime`, `date`, and what else is worth knowing.
+    pub origin: Origin,
+    /// What networks cost beside their kernels.
+    pub overhead: Overhead,
+    /// By [`Kernel::family`].
+    pub models: BTreeMap<String, Model>,
+}
+
+/// A predicted time.
+#[derive(Clone, Copy, PartialEq, Debug, Serialize)]
+pub struct Price {
+    /// Nanoseconds.
+    pub nanos: f64,
+    /// Standard deviation of its logarithm.
+    pub spread: f64,
+    /// False where nothing of its family was measured.
+    pub known: bool,
+}
+
+/// Correlation of the errors of two kernels of a network: many are of one kind, and live in the same caches.
+const SHARED: f64 = 0.25;
+
+/// What is thought of a kernel of which nothing was measured: it may take half or twice the time.
+const UNKNOWN: f64 = 0.7;
+
+impl Predictor {
+    /// The time of a kernel. Of a family that was not measured, it is that of the nearest one: the same operator otherwise
+    /// laid out, or else the median of all that have no weights.
+    pub fn kernel(&self, kernel: &Kernel) -> Price {
+        let family = kernel.family();
+        if let Some(model) = self.models.get(&family) {
+            return Price { nanos: model.time(kernel), spread: model.spread, known: true };
+        }
+        let same = format!("{}-", kernel.op);
+        let alike = self.models.iter().find(|(name, _)| name.starts_with(&same)).map(|(_, model)| model.time(kernel));
+        let movers =
+            || self.models.iter().filter(|(name, _)| !["Conv", "Gemm", "MatMul"].iter().any(|op| name.contains(op)));
+        let times = || movers().map(|(_, model)| model.time(kernel)).collect::<Vec<f64>>();
+        let nanos = alike.unwrap_or_else(|| fit::median(&times()).max(1000.0));
+        Price { nanos, spread: UNKNOWN, known: false }
+    }
+
+    /// The time of a network that is cut into kernels already.
+    pub fn network(&self, kernels: impl IntoIterator<Item = Price>) -> Latency {
+        let (mut total, mut line, mut square, mut count, mut unknown) = (0.0, 0.0, 0.0, 0usize, 0.0);
+        for price in kernels {
+            total += price.nanos;
+            let own = price.nanos * price.spread;
+            (line, square) = (line + own, square + own * own);
+            count += 1;
+            unknown += if price.known { 0.0 } else { price.nanos };
+        }
+        let Overhead { call, step, factor, .. } = self.overhead;
+        let nanos = (call + factor * total + step * count as f64).max(0.25 * total).max(1.0);
+        let both = (1.0 - SHARED) * square + SHARED * line * line;
+        let spread = libm::sqrt(both / (nanos * nanos) + self.overhead.spread * self.overhead.spread);
+        // 1.64 standard deviations on either side hold 90 of 100.
+        let factor = libm::exp(1.64 * spread);
+        Latency { nanos, low: nanos / factor, high: nanos * factor, kernels: count, unknown: unknown / nanos.max(1.0) }
+    }
+
+    /// The time of a graph, and of each of its kernels. Errors: those of [`detect`].
+    pub fn graph(&self, graph: &Graph, target: &Target) -> Result<(Latency, Vec<(Placed, Price)>), Diagnostic> {
+        let placed = detect(graph, target)?;
+        let priced: Vec<(Placed, Price)> =
+            placed.into_iter().map(|p| (self.kernel(&p.kernel), p)).map(|(a, b)| (b, a)).collect();
+        Ok((self.network(priced.iter().map(|(_, price)| *price)), priced))
+    }
+}
+
+/// The predicted time of a network.
+#[derive(Clone, Copy, PartialEq, Debug, Serialize)]
+pub struct Latency {
+    /// Nanoseconds.
+    pub nanos: f64,
+    /// It takes less than this with a probability of one in twenty.
+    pub low: f64,
+    /// It takes more than this with a probability of one in twenty.
+    pub high: f64,
+    /// Kernels.
+    pub kernels: usize,
+    /// Part of the time that is in kernels of which nothing was measured.
+    pub unknown: f64,
+}

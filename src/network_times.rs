@@ -1,0 +1,100 @@
+//! Times of whole networks on this machine, twice each, and the table that they are kept in.
+//!
+//! Networks take turns in groups, and all groups are gone through a second time: what the first time and the second differ by is
+//! what a prediction cannot be better than. In each group the reference network of predictors takes its turns, too, and times are
+//! brought to the speed that the machine had when the predictor was built.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use spaceevo_cost::measure::clock::Work;
+use spaceevo_cost::measure::interleave::{Contestant, interleave};
+use spaceevo_cost::predictor::Predictor;
+use spaceevo_cost::predictor::collect::timed;
+use spaceevo_cost::predictor::network::reference;
+use spaceevo_cost::runtime::ort::OnnxRuntime;
+use spaceevo_cost::runtime::{LoadOptions, ModelSource, Port, Runtime};
+use spaceevo_ir::{Diagnostic, Loc, Tensor};
+use spaceevo_passes::Target;
+
+use crate::file::load;
+
+/// Nanoseconds by name of the model: two medians.
+pub type Times = BTreeMap<String, [f64; 2]>;
+
+/// Networks that take turns.
+const GROUP: usize = 8;
+/// Turns of each.
+const ROUNDS: usize = 9;
+/// Length of a turn.
+const TURN: Duration = Duration::from_millis(12);
+
+/// Measures models on ONNX Runtime with one thread, in processor time.
+///
+/// Errors: those of reading, loading and running.
+pub fn measure(models: &[PathBuf], predictor: &Predictor, target: &Target) -> Result<Times, Vec<Diagnostic>> {
+    let one = |d: Diagnostic| vec![d];
+    let usual: Option<f64> = predictor.origin.get("reference").and_then(|text| text.parse().ok());
+    let reference = reference(target, &crate::registry()).map_err(one)?;
+    let runtime = OnnxRuntime::open(None).map_err(one)?;
+    let mut times = Times::new();
+    for pass in 0..2 {
+        for group in models.chunks(GROUP) {
+            let mut contestants = group.iter().map(|model| contestant(&runtime, model)).collect::<Result<Vec<_>, _>>()?;
+            contestants.push(timed(&runtime, &reference).map_err(one)?);
+            let rounds = interleave(&mut contestants, ROUNDS, TURN, Work::Thread).map_err(one)?;
+            let beside = rounds.last().cloned().unwrap_or_default();
+            for (model, rounds) in group.iter().zip(&rounds) {
+                let speed = |at: usize| usual.map_or(1.0, |usual| usual / beside[at].cpu);
+                let mut each: Vec<f64> = rounds.iter().enumerate().map(|(at, time)| time.cpu * speed(at)).collect();
+                each.sort_unstable_by(f64::total_cmp);
+                times.entry(model.display().to_string()).or_default()[pass] = each[each.len() / 2];
+            }
+        }
+    }
+    Ok(times)
+}
+
+fn contestant(runtime: &OnnxRuntime, model: &Path) -> Result<Contestant, Vec<Diagnostic>> {
+    let graph = load(model)?.graph;
+    let session = runtime.load(ModelSource::Graph(&graph), &LoadOptions::default()).map_err(|d| vec![d])?;
+    let inputs = session.inputs().iter().map(input).collect();
+    Ok(Contestant::new(vec![session], inputs))
+}
+
+/// Numbers for an input; extents that are open are 1.
+fn input(port: &Port) -> Tensor {
+    let shape = port.tensor().and_then(|t| t.shape.clone()).unwrap_or_default();
+    let dims: Vec<usize> = shape.iter().map(|d| d.known().map_or(1, |n| n as usize)).collect();
+    let count: usize = dims.iter().product();
+    Tensor::new(dims, (0..count).map(|at| (at as f32 * 0.618_034).fract()).collect::<Vec<f32>>())
+}
+
+/// The table: columns model, first_ns, second_ns.
+pub fn to_csv(times: &Times) -> String {
+    let rows = times.iter().map(|(model, [first, second])| format!("{model},{first:.0},{second:.0}\n"));
+    "model,first_ns,second_ns\n".to_owned() + &rows.collect::<String>()
+}
+
+/// Reads such a table, of this machine or another. Errors: `file-io`, `measurements-file` with the line.
+pub fn read(path: &Path) -> Result<Times, Diagnostic> {
+    let name = path.display();
+    let text =
+        std::fs::read_to_string(path).map_err(|e| Diagnostic::error("file-io", Loc::Unknown, format!("{name}: {e}")))?;
+    let mut times = Times::new();
+    for (at, line) in text.lines().enumerate().skip(1).filter(|(_, line)| !line.is_empty()) {
+        let row = || {
+            let (rest, second) = line.rsplit_once(',')?;
+            let (model, first) = rest.rsplit_once(',')?;
+            let number = |text: &str| text.trim().parse().ok().filter(|n: &f64| *n > 0.0 && n.is_finite());
+            Some((model.to_owned(), [number(first)?, number(second)?]))
+        };
+        let (model, both) = row().ok_or_else(|| {
+            let what = format!("{name}: line {}: a model and two times in nanoseconds are expected", at + 1);
+            Diagnostic::error("measurements-file", Loc::Unknown, what)
+        })?;
+        times.insert(model, both);
+    }
+    Ok(times)
+}
