@@ -150,7 +150,7 @@ pub const CODES: &[(&str, &str)] = &[
     ("op-deprecated", "An operator was withdrawn at the operator set that the graph names."),
     ("op-opset", "An operator came later than the operator set that the graph names."),
     ("op-type", "An operand or result is of a type that its operator does not take, or that contradicts another one."),
-    ("opset-too-old", "Quantized graphs need a newer operator set than the model has."),
+    ("opset-too-old", "Quantized graphs, or layers of a space, need a newer operator set than the model has."),
     (
         "opset-upgrade",
         "An op cannot be brought to the operator set version that was asked for; the model is left as it was.",

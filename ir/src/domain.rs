@@ -43,7 +43,9 @@ impl SpaceTable {
                 if count > MAX_VALUES as i128 {
                     return failed(format!("{low}..{high} has more than {MAX_VALUES} values"));
                 }
-                Ok((0..count.max(0) as i64).map(|i| Item::Int(low + i * step)).collect())
+                // Steps may be as long as the range is, which may be longer than an integer.
+                let at = |i: i128| (i128::from(low) + i * i128::from(step.max(1))) as i64;
+                Ok((0..count.max(0)).map(|i| Item::Int(at(i))).collect())
             }
             other => failed(format!("{other} is no list of values")),
         }

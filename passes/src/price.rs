@@ -33,6 +33,9 @@ pub const PLAIN_POOL: &str = "plain-pool";
 /// The kind of `x * sigmoid(x)`.
 pub const SILU: &str = "silu";
 
+/// More than any network has: a file may claim what it likes, and every divisor is tried.
+pub(crate) const MOST_GROUPS: i64 = 1 << 16;
+
 /// A quantity that depends on a width: rising widths, each with a positive number.
 #[derive(Clone, Debug, Deserialize, Serialize, PartialEq)]
 #[serde(try_from = "Vec<(usize, f64)>", into = "Vec<(usize, f64)>")]
@@ -176,6 +179,7 @@ impl Prices {
             return Some(price.time(work * padded / width, padded));
         }
         let groups = graph.op(op).int("group", 1);
+        let groups = if groups <= MOST_GROUPS { groups } else { 1 };
         let factors =
             (2..=groups).filter(|factor| target.groups.is_some() && groups % factor == 0).map(|factor| factor as f64);
         factors.map(|factor| price.time(work * factor, width * factor)).min_by(f64::total_cmp)

@@ -165,6 +165,10 @@ fn each_channel(graph: &Graph, op: OpId, stored: Stored) -> Result<Stored, Strin
     if !is_single(graph, stored.scale) {
         return Err(format!("the scale of {} is no 32-bit float", graph.label(stored.value)));
     }
+    let elem = |value: ValueId| graph.value(value).ty().elem();
+    if stored.zero.is_some_and(|zero| elem(zero) != elem(stored.value)) {
+        return Err(format!("{} and its zero point are of two types", graph.label(stored.value)));
+    }
     let scales = graph.value(stored.scale).ty().dims();
     let scales = scales.ok_or_else(|| format!("the shape of {} is not known", graph.label(stored.scale)))?;
     let extent = stored.axis.and_then(|axis| graph.value(stored.value).ty().tensor()?.dim(axis));

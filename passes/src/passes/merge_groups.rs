@@ -12,6 +12,7 @@ use spaceevo_ir::verify::Form;
 use spaceevo_ir::{Attr, Elem, Graph, OpId, Quant, Tensor, TensorType};
 
 use crate::pass::{Aborted, Effect, Outcome, Pass, PassContext, PassInfo};
+use crate::price::MOST_GROUPS;
 use crate::rewrite;
 
 /// See the module documentation.
@@ -73,7 +74,9 @@ struct Groups {
 impl Groups {
     fn of(graph: &Graph, op: OpId) -> Option<Groups> {
         let record = graph.op(op);
-        let count = usize::try_from(record.int("group", 1)).ok().filter(|&g| g > 1 && record.name().is_onnx("Conv"))?;
+        let count =
+            Some(record.int("group", 1)).filter(|g| (2..=MOST_GROUPS).contains(g) && record.name().is_onnx("Conv"))?;
+        let count = usize::try_from(count).ok()?;
         let dims = graph.value(record.operand(1)?).ty().dims()?;
         let (&filters, &width) = (dims.first()?, dims.get(1)?);
         (width > 1 && filters > 0 && filters.is_multiple_of(count)).then_some(Groups { count, width, dims })

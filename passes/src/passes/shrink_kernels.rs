@@ -87,7 +87,7 @@ fn cut(graph: &Graph, op: OpId, from: usize, to: usize) -> Result<Option<Cut>, S
     let pads = match record.str("auto_pad", "NOTSET") {
         "NOTSET" => {
             let pads = record.ints("pads").map_or_else(|| vec![0; 2 * spatial], <[i64]>::to_vec);
-            let pads: Vec<i64> = pads.iter().map(|p| p - less as i64).collect();
+            let pads: Vec<i64> = pads.iter().map(|p| p.saturating_sub(less as i64)).collect();
             if pads.iter().any(|&p| p < 0) {
                 return Err("it has less padding than the kernel would lose".into());
             }

@@ -18,7 +18,9 @@ use std::rc::Rc;
 use spaceevo_ir::bind::Unresolved;
 use spaceevo_ir::block::Block;
 use spaceevo_ir::space::{Expr, SpaceTable};
-use spaceevo_ir::{Attr, Attrs, Diagnostic, Graph, Loc, NewOp, OpId, OpName, Place, RegionId, SPACE, Symbol, Type, ValueId};
+use spaceevo_ir::{
+    Attr, Attrs, Diagnostic, Graph, Loc, NewOp, ONNX, OpId, OpName, Place, RegionId, SPACE, Symbol, Type, ValueId,
+};
 
 /// Where the numbers of weights come from.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -37,6 +39,8 @@ const MAX_ELEMENTS: u64 = 1 << 29;
 const MAX_PARTS: usize = 2_000_000;
 /// Calls that may nest.
 const MAX_CALLS: u32 = 24;
+/// Before it, batch normalization and Gemm said more in attributes.
+const LEAST_OPSET: u64 = 7;
 /// Rounds of one repetition.
 const MAX_ROUNDS: u32 = 64;
 
@@ -61,6 +65,10 @@ pub fn unfold(graph: &mut Graph, weights: Weights) -> Result<usize, Vec<Diagnost
         if let Ok(Some(bound)) = table.bound_type(graph.value(input).ty()) {
             graph.set_type(input, bound);
         }
+    }
+    if let Some(old) = graph.opset_in(graph.body(), ONNX).filter(|&opset| opset < LEAST_OPSET) {
+        let message = format!("layers are written in operator set {LEAST_OPSET} or a newer one, and the graph has {old}");
+        return Err(vec![Diagnostic::error("opset-too-old", Loc::Unknown, message)]);
     }
     let layers: Vec<OpId> = graph.all_ops();
     let before = graph.value_bound();
