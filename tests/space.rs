@@ -61,7 +61,7 @@ fn what_makes_no_sense_is_refused_before_anything_is_read() {
     let refused =
         space(&["score", "onnxw", "--choice", "151122-023231", "--tables", ".", "--fixed-ms", FIXED, "--limit", "-1"]);
     assert_eq!(code(&refused), 2, "{}", err(&refused));
-    for verb in ["score", "evolve", "search", "certify", "check", "compare", "rank", "price", "tables"] {
+    for verb in ["score", "evolve", "search", "subnets", "certify", "check", "compare", "rank", "price", "tables"] {
         let help = space(&[verb, "--help"]);
         assert!(code(&help) == 0 && String::from_utf8_lossy(&help.stdout).contains("Example:"), "{verb}");
     }
@@ -162,4 +162,49 @@ fn an_interrupted_evolution_is_taken_up_again_and_ends_the_same() {
     std::fs::write(&parts, text).expect("written");
     let refused = run(&parts, &["--resume"]).output().expect("the binary starts");
     assert!(code(&refused) == 1 && err(&refused).contains("parts.log:"), "{}", err(&refused));
+}
+
+#[test]
+fn a_search_for_subnets_leaves_a_log_and_is_held_against_the_optimum() {
+    let Some((folder, tables)) = tables() else { return };
+    let with = |arguments: &[&str]| {
+        let first = ["subnets", "onnxw", "--choice", "151122-023231", "--tables", &tables, "--fixed-ms", FIXED, "--json"];
+        space(&first.iter().chain(arguments).copied().collect::<Vec<_>>())
+    };
+    let (log, again) = (folder.path().join("a.log"), folder.path().join("b.log"));
+    let shown = log.display().to_string();
+    let arguments = ["--limit", "10", "--seed", "1", "--log", &shown];
+    let found = json(&with(&arguments));
+    let exact = json(&with(&["--limit", "10", "--method", "exact"]));
+    // Rows are few, so that not every child that is sought is there to be found.
+    let evaluated = found["evaluated"].as_u64().expect("a number");
+    assert!((5000..=512 + 20 * 256).contains(&evaluated), "{evaluated}");
+    assert_eq!(found["optimum"], exact["best"]);
+    let number = |value: &serde_json::Value| value.as_f64().expect("a number");
+    let (best, optimum) = (&found["best"], &found["optimum"]);
+    let gap = number(&found["loss_above_optimum"]);
+    assert!(gap >= 0.0 && gap < 0.02 * number(&optimum["loss"]), "{best} {optimum}");
+    assert!((number(&best["loss"]) - number(&optimum["loss"]) - gap).abs() < 1e-9);
+    assert!((5.0..=10.0).contains(&number(&best["latency_ms"])) && number(&best["mmacs"]) > 100.0);
+    let text = std::fs::read_to_string(&log).expect("written");
+    let onnxw = spaceevo::spaces::load("onnxw").expect("shipped").page.hyperspace;
+    let choice = onnxw.parse_choice("151122-023231").expect("published");
+    let replayed = spaceevo::search::subnet_log::read(&text, "a.log", &onnxw, &choice).expect("a whole log");
+    let most = replayed.all.iter().map(|e| e.fitness).fold(f64::MIN, f64::max);
+    assert_eq!((replayed.all.len() as u64, -most), (evaluated, number(&best["loss"])));
+    assert!(
+        ["depth ", "kernel ", "width ", "expand ", "resolution: ", " crossover "].iter().all(|word| text.contains(word))
+    );
+    let tampered = text.replacen(" crossover ", " crossover 0", 1);
+    assert!(spaceevo::search::subnet_log::read(&tampered, "a.log", &onnxw, &choice).is_err());
+    let refused = with(&arguments);
+    assert!(code(&refused) == 1 && err(&refused).contains("--force"), "{}", err(&refused));
+    let same = with(&["--limit", "10", "--seed", "1", "--log", &again.display().to_string()]);
+    assert_eq!((code(&same), std::fs::read_to_string(&again).expect("written")), (0, text));
+    let refused = with(&["--limit", "3"]);
+    assert!(code(&refused) == 1 && err(&refused).contains("meets 3 ms"), "{}", err(&refused));
+    for wrong in [["--band", "0"], ["--population", "1"], ["--limit", "nan"]] {
+        let limit: &[&str] = if wrong[0] == "--limit" { &[] } else { &["--limit", "10"] };
+        assert_eq!(code(&with(&[&wrong[..], limit].concat())), 2, "{wrong:?}");
+    }
 }
