@@ -208,3 +208,36 @@ fn a_search_for_subnets_leaves_a_log_and_is_held_against_the_optimum() {
         assert_eq!(code(&with(&[&wrong[..], limit].concat())), 2, "{wrong:?}");
     }
 }
+
+#[test]
+fn what_tables_know_of_other_spaces_is_counted_and_what_they_lack_is_said() {
+    let Some((_folder, tables)) = tables() else { return };
+    let covers = |name: &str| {
+        let all = json(&space(&["tables", "onnxw", "--tables", &tables, "--covers", name, "--subnets", "200", "--json"]));
+        let short = name.split('-').next().expect("a name");
+        all["covers"][short].clone()
+    };
+    let whole = |value: &serde_json::Value| value.as_u64().expect("a number");
+    // Its own space, at the three of five resolutions that have rows: nearly all.
+    let own = covers("onnxw-151122-023231");
+    assert!(whole(&own["whole"]) > 70 && own["whole_ms"].as_f64() > Some(10.0), "{own}");
+    // MobileNetV2's blocks are the tables' where neither width nor size changes, and no network is made of those alone.
+    let found = covers("mobilenet_v2");
+    let share = whole(&found["known"]) as f64 / whole(&found["blocks"]) as f64;
+    assert!((0.05..0.25).contains(&share) && found["whole_ms"].is_null() && whole(&found["whole"]) == 0, "{found}");
+    // Its bottlenecks have expansions that no table has; those of the other spaces have activations that none has.
+    let found = covers("resnet50");
+    assert_eq!((whole(&found["known"]), &found["unknown"]["no table has its expansion"]), (0, &found["blocks"]));
+    let found = covers("fbnet");
+    assert!(
+        whole(&found["known"]) == 0
+            && whole(&found["unknown"]["the shape is there, but no table's block computes the same"]) > 0
+    );
+    for name in ["mobilenet_v2", "mobilenet_v3", "proxylessnas", "resnet50", "fbnet"] {
+        let found = covers(name);
+        let unknown: u64 = found["unknown"].as_object().expect("reasons").values().map(whole).sum();
+        assert_eq!(whole(&found["known"]) + unknown, whole(&found["blocks"]), "{name}");
+    }
+    let refused = space(&["tables", "onnxw", "--tables", &tables, "--covers", "mobilenet_v9"]);
+    assert_eq!(code(&refused), 2, "{}", err(&refused));
+}

@@ -10,6 +10,7 @@ pub mod block_cache;
 pub mod certificate;
 pub mod check;
 pub mod consistent;
+pub mod coverage;
 pub mod encoding;
 pub mod enumerate;
 pub mod evolution;
