@@ -61,7 +61,7 @@ fn what_makes_no_sense_is_refused_before_anything_is_read() {
     let refused =
         space(&["score", "onnxw", "--choice", "151122-023231", "--tables", ".", "--fixed-ms", FIXED, "--limit", "-1"]);
     assert_eq!(code(&refused), 2, "{}", err(&refused));
-    for verb in ["score", "evolve", "search", "certify", "check", "compare", "rank", "price", "tables"] {
+    for verb in ["score", "evolve", "search", "subnets", "certify", "check", "compare", "rank", "price", "tables"] {
         let help = space(&[verb, "--help"]);
         assert!(code(&help) == 0 && String::from_utf8_lossy(&help.stdout).contains("Example:"), "{verb}");
     }
@@ -162,4 +162,82 @@ fn an_interrupted_evolution_is_taken_up_again_and_ends_the_same() {
     std::fs::write(&parts, text).expect("written");
     let refused = run(&parts, &["--resume"]).output().expect("the binary starts");
     assert!(code(&refused) == 1 && err(&refused).contains("parts.log:"), "{}", err(&refused));
+}
+
+#[test]
+fn a_search_for_subnets_leaves_a_log_and_is_held_against_the_optimum() {
+    let Some((folder, tables)) = tables() else { return };
+    let with = |arguments: &[&str]| {
+        let first = ["subnets", "onnxw", "--choice", "151122-023231", "--tables", &tables, "--fixed-ms", FIXED, "--json"];
+        space(&first.iter().chain(arguments).copied().collect::<Vec<_>>())
+    };
+    let (log, again) = (folder.path().join("a.log"), folder.path().join("b.log"));
+    let shown = log.display().to_string();
+    let arguments = ["--limit", "10", "--seed", "1", "--log", &shown];
+    let found = json(&with(&arguments));
+    let exact = json(&with(&["--limit", "10", "--method", "exact"]));
+    // Rows are few, so that not every child that is sought is there to be found.
+    let evaluated = found["evaluated"].as_u64().expect("a number");
+    assert!((5000..=512 + 20 * 256).contains(&evaluated), "{evaluated}");
+    assert_eq!(found["optimum"], exact["best"]);
+    let number = |value: &serde_json::Value| value.as_f64().expect("a number");
+    let (best, optimum) = (&found["best"], &found["optimum"]);
+    let gap = number(&found["loss_above_optimum"]);
+    assert!(gap >= 0.0 && gap < 0.02 * number(&optimum["loss"]), "{best} {optimum}");
+    assert!((number(&best["loss"]) - number(&optimum["loss"]) - gap).abs() < 1e-9);
+    assert!((5.0..=10.0).contains(&number(&best["latency_ms"])) && number(&best["mmacs"]) > 100.0);
+    let text = std::fs::read_to_string(&log).expect("written");
+    let onnxw = spaceevo::spaces::load("onnxw").expect("shipped").page.hyperspace;
+    let choice = onnxw.parse_choice("151122-023231").expect("published");
+    let replayed = spaceevo::search::subnet_log::read(&text, "a.log", &onnxw, &choice).expect("a whole log");
+    let most = replayed.all.iter().map(|e| e.fitness).fold(f64::MIN, f64::max);
+    assert_eq!((replayed.all.len() as u64, -most), (evaluated, number(&best["loss"])));
+    assert!(
+        ["depth ", "kernel ", "width ", "expand ", "resolution: ", " crossover "].iter().all(|word| text.contains(word))
+    );
+    let tampered = text.replacen(" crossover ", " crossover 0", 1);
+    assert!(spaceevo::search::subnet_log::read(&tampered, "a.log", &onnxw, &choice).is_err());
+    let refused = with(&arguments);
+    assert!(code(&refused) == 1 && err(&refused).contains("--force"), "{}", err(&refused));
+    let same = with(&["--limit", "10", "--seed", "1", "--log", &again.display().to_string()]);
+    assert_eq!((code(&same), std::fs::read_to_string(&again).expect("written")), (0, text));
+    let refused = with(&["--limit", "3"]);
+    assert!(code(&refused) == 1 && err(&refused).contains("meets 3 ms"), "{}", err(&refused));
+    for wrong in [["--band", "0"], ["--population", "1"], ["--limit", "nan"]] {
+        let limit: &[&str] = if wrong[0] == "--limit" { &[] } else { &["--limit", "10"] };
+        assert_eq!(code(&with(&[&wrong[..], limit].concat())), 2, "{wrong:?}");
+    }
+}
+
+#[test]
+fn what_tables_know_of_other_spaces_is_counted_and_what_they_lack_is_said() {
+    let Some((_folder, tables)) = tables() else { return };
+    let covers = |name: &str| {
+        let all = json(&space(&["tables", "onnxw", "--tables", &tables, "--covers", name, "--subnets", "200", "--json"]));
+        let short = name.split('-').next().expect("a name");
+        all["covers"][short].clone()
+    };
+    let whole = |value: &serde_json::Value| value.as_u64().expect("a number");
+    // Its own space, at the three of five resolutions that have rows: nearly all.
+    let own = covers("onnxw-151122-023231");
+    assert!(whole(&own["whole"]) > 70 && own["whole_ms"].as_f64() > Some(10.0), "{own}");
+    // MobileNetV2's blocks are the tables' where neither width nor size changes, and no network is made of those alone.
+    let found = covers("mobilenet_v2");
+    let share = whole(&found["known"]) as f64 / whole(&found["blocks"]) as f64;
+    assert!((0.05..0.25).contains(&share) && found["whole_ms"].is_null() && whole(&found["whole"]) == 0, "{found}");
+    // Its bottlenecks have expansions that no table has; those of the other spaces have activations that none has.
+    let found = covers("resnet50");
+    assert_eq!((whole(&found["known"]), &found["unknown"]["no table has its expansion"]), (0, &found["blocks"]));
+    let found = covers("fbnet");
+    assert!(
+        whole(&found["known"]) == 0
+            && whole(&found["unknown"]["the shape is there, but no table's block computes the same"]) > 0
+    );
+    for name in ["mobilenet_v2", "mobilenet_v3", "proxylessnas", "resnet50", "fbnet"] {
+        let found = covers(name);
+        let unknown: u64 = found["unknown"].as_object().expect("reasons").values().map(whole).sum();
+        assert_eq!(whole(&found["known"]) + unknown, whole(&found["blocks"]), "{name}");
+    }
+    let refused = space(&["tables", "onnxw", "--tables", &tables, "--covers", "mobilenet_v9"]);
+    assert_eq!(code(&refused), 2, "{}", err(&refused));
 }

@@ -265,6 +265,11 @@ impl Hyperspace {
         before.fold(resolution, |size, s| size.div_ceil(s.stride))
     }
 
+    /// Stages with depths, those of the stem first, in the order of [`crate::Subnet::depths`].
+    pub fn deep_stages(&self) -> impl Iterator<Item = &Stage> {
+        self.stem.iter().chain(&self.stages)
+    }
+
     /// The widths that what enters a searched stage may have: all of the stage before, not only those of its window. Empty for
     /// the first stage of a hyperspace without stem.
     pub fn input_widths(&self, stage: usize) -> &[u32] {

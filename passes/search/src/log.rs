@@ -20,6 +20,19 @@ use crate::moves::Move;
 
 const TITLE: &str = "spaceevo evolution 1";
 
+/// Lines whose chain was checked.
+#[derive(Clone, Debug)]
+pub(crate) struct Lines<'a> {
+    /// The title, what was searched, the settings: without the words in front.
+    pub(crate) head: [&'a str; 3],
+    /// What follows, with numbers of lines.
+    pub(crate) entries: Vec<(usize, &'a str)>,
+    /// Where to continue.
+    pub(crate) chain: Chain,
+    /// Bytes that are whole lines.
+    pub(crate) whole: usize,
+}
+
 /// Writes lines that continue a chain.
 #[derive(Clone, Debug, Default)]
 pub struct Chain {
@@ -55,9 +68,46 @@ impl Chain {
 
 /// The first lines of a log. `settings` is one line that says all that the result depends on.
 pub fn head(chain: &mut Chain, hyperspace: &Hyperspace, settings: &str) -> String {
-    [TITLE.to_owned(), format!("hyperspace {}", hyperspace.name), format!("settings {settings}")]
-        .map(|l| chain.line(&l))
-        .concat()
+    head_of(chain, [TITLE, &hyperspace.name, settings])
+}
+
+/// The first lines of any log: its title, what was searched, the settings.
+pub(crate) fn head_of(chain: &mut Chain, [title, searched, settings]: [&str; 3]) -> String {
+    [title.to_owned(), format!("hyperspace {searched}"), format!("settings {settings}")].map(|l| chain.line(&l)).concat()
+}
+
+/// Checks the chain of a log and its first lines. A last line without its end is left out: an interrupted program may have written
+/// half of it.
+///
+/// Errors: what is wrong, at the line.
+pub(crate) fn lines<'a>(text: &'a str, title: &str) -> Result<Lines<'a>, (usize, String)> {
+    let mut read = Lines { head: [""; 3], entries: Vec::new(), chain: Chain::default(), whole: 0 };
+    let mut number = 0;
+    for line in text.split_inclusive('\n') {
+        let Some(line_text) = line.strip_suffix('\n') else { break };
+        number += 1;
+        let wrong = |what: &str| Err((number, what.to_owned()));
+        let Some((body, sum)) = line_text.rsplit_once(" | ") else { return wrong("the line has no checksum") };
+        read.chain.last = read.chain.next(body);
+        if sum != format!("{:032x}", read.chain.last) {
+            return wrong("the line, or one before it, was changed, lost or moved: its checksum is another one");
+        }
+        let said = match number {
+            1 => Some(body).filter(|b| *b == title),
+            2 => body.strip_prefix("hyperspace "),
+            3 => body.strip_prefix("settings "),
+            _ => Some(body),
+        };
+        match (number, said) {
+            (1, None) => return wrong(&format!("this is no log that begins with '{title}'")),
+            (2, None) => return wrong("the hyperspace is missing"),
+            (_, None) => return wrong("the settings are missing"),
+            (1..=3, Some(said)) => read.head[number - 1] = said,
+            (_, Some(said)) => read.entries.push((number, said)),
+        }
+        read.whole += line.len();
+    }
+    if number < 3 { Err((number + 1, "the log ends before its settings".to_owned())) } else { Ok(read) }
 }
 
 /// The line of a space.
@@ -78,42 +128,16 @@ pub fn read(text: &str, file: &str, hyperspace: &Hyperspace) -> Result<Log, Diag
     let wrong = |line: usize, what: &str| {
         Diagnostic::error("evolution-log", Loc::Text { file: file.into(), line: line as u32, column: 1 }, what)
     };
-    let mut chain = Chain::default();
-    let (mut settings, mut history, mut whole) = (String::new(), History::default(), 0);
-    let mut number = 0;
-    for line in text.split_inclusive('\n') {
-        // An interrupted program may have written half of its last line.
-        let Some(line_text) = line.strip_suffix('\n') else { break };
-        number += 1;
-        let parts = line_text.rsplit_once(" | ");
-        let (body, sum) = parts.ok_or_else(|| wrong(number, "the line has no checksum"))?;
-        chain.last = chain.next(body);
-        if sum != format!("{:032x}", chain.last) {
-            return Err(wrong(
-                number,
-                "the line, or one before it, was changed, lost or moved: its checksum is another one",
-            ));
-        }
-        match number {
-            1 if body == TITLE => {}
-            1 => return Err(wrong(number, "this is no log of an evolution")),
-            2 if body.strip_prefix("hyperspace ") == Some(&hyperspace.name) => {}
-            2 => return Err(wrong(number, "the log is of another hyperspace")),
-            3 => {
-                settings =
-                    body.strip_prefix("settings ").ok_or_else(|| wrong(number, "the settings are missing"))?.to_owned()
-            }
-            _ => {
-                let individual = parse(body, history.entries.len(), &history, hyperspace);
-                history.entries.push(individual.map_err(|what| wrong(number, &what))?);
-            }
-        }
-        whole += line.len();
+    let read = lines(text, TITLE).map_err(|(line, what)| wrong(line, &what))?;
+    if read.head[1] != hyperspace.name {
+        return Err(wrong(2, "the log is of another hyperspace"));
     }
-    if number < 3 {
-        return Err(wrong(number + 1, "the log ends before its settings"));
+    let mut history = History::default();
+    for (number, body) in read.entries {
+        let individual = parse(body, history.entries.len(), &history, hyperspace);
+        history.entries.push(individual.map_err(|what| wrong(number, &what))?);
     }
-    Ok(Log { settings, history, chain, whole })
+    Ok(Log { settings: read.head[2].to_owned(), history, chain: read.chain, whole: read.whole })
 }
 
 fn parse(line: &str, number: usize, history: &History, hyperspace: &Hyperspace) -> Result<Individual, String> {

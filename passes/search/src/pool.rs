@@ -201,6 +201,18 @@ impl Pool {
         Pool { hyperspace, resolutions: self.resolutions.clone(), terms: self.terms.clone(), entries }
     }
 
+    /// Leaves rows out: `keep` is asked with the stage, the number of its choice, and that of the resolution.
+    pub(crate) fn retain(&mut self, keep: impl Fn(usize, usize, usize, &Item) -> bool) {
+        for (stage, list) in self.entries.iter_mut().enumerate() {
+            for (index, by_resolution) in list.iter_mut().enumerate() {
+                for (r, entry) in by_resolution.iter_mut().enumerate() {
+                    entry.items.retain(|item| keep(stage, index, r, item));
+                    entry.pairs = entry.items.iter().map(|item| item.pair).collect();
+                }
+            }
+        }
+    }
+
     /// A pool whose rows are drawn again from the rows of this one, with replacement: what the tables might have been, had other
     /// sub-stages been evaluated.
     pub fn resampled(&self, seed: u64) -> Pool {

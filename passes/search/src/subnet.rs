@@ -55,12 +55,30 @@ pub struct Evaluated {
     pub fitness: f64,
     /// Its latency in milliseconds.
     pub latency: f64,
+    /// Where it came from.
+    pub origin: Origin,
+}
+
+/// Where a subnet came from; numbers are places in the list of all that were evaluated.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Origin {
+    /// Drawn.
+    Drawn,
+    /// A mutation of that one.
+    Mutation(usize),
+    /// The first, with something of the second.
+    Crossover(usize, usize),
 }
 
 /// Something that says how good subnets are: a sum of tables, or a trained supernet.
 pub trait Accuracy {
     /// The fitness of each, in order; larger is better.
     fn evaluate(&self, subnets: &[Subnet]) -> Vec<f64>;
+
+    /// The subnet that is evaluated where this one is wanted: the nearest that the source knows. Most know all.
+    fn nearest(&self, wanted: Subnet) -> Option<Subnet> {
+        Some(wanted)
+    }
 }
 
 impl<F: Fn(&Subnet) -> f64> Accuracy for F {
@@ -85,54 +103,54 @@ pub fn search(
     let genes = Genes { hyperspace, choice };
     let mut known: HashSet<Subnet> = HashSet::new();
     let mut all: Vec<Evaluated> = Vec::new();
-    // Adds up to `count` new subnets of the band, made by `make`.
-    let mut grow = |count: usize, stream: u64, make: &mut dyn FnMut(&mut Random) -> Subnet| {
+    // Adds up to `count` new subnets of the band, made by `make`; returns their places in `all`.
+    let mut grow = |all: &mut Vec<Evaluated>, count: usize, stream: u64, make: &Make<'_>| {
         let mut random = Random::new(&[settings.seed, stream]);
         let mut made = Vec::new();
         for _ in 0..count.saturating_mul(ATTEMPTS) {
             if made.len() == count {
                 break;
             }
-            let subnet = make(&mut random);
-            if known.contains(&subnet) {
-                continue;
-            }
+            let (wanted, origin) = make(all, &mut random);
+            let Some(subnet) = accuracy.nearest(wanted).filter(|s| !known.contains(s)) else { continue };
             let ms = latency(&subnet).filter(|ms| (settings.band.0..=settings.band.1).contains(ms));
             if let Some(ms) = ms {
                 known.insert(subnet.clone());
-                made.push((subnet, ms));
+                made.push((subnet, (ms, origin)));
             }
         }
-        let (subnets, times): (Vec<Subnet>, Vec<f64>) = made.into_iter().unzip();
+        let (subnets, rest): (Vec<Subnet>, Vec<(f64, Origin)>) = made.into_iter().unzip();
         let fitness = accuracy.evaluate(&subnets);
-        let join = |((subnet, latency), fitness)| Evaluated { subnet, fitness, latency };
-        subnets.into_iter().zip(times).zip(fitness).map(join).collect::<Vec<_>>()
+        let join = |((subnet, (latency, origin)), fitness)| Evaluated { subnet, fitness, latency, origin };
+        let first = all.len();
+        all.extend(subnets.into_iter().zip(rest).zip(fitness).map(join));
+        first..all.len()
     };
-    let mut parents = grow(settings.population, 0, &mut |random| genes.draw(random));
-    all.extend(parents.iter().cloned());
+    let mut parents: Vec<usize> =
+        grow(&mut all, settings.population, 0, &|_, random| (genes.draw(random), Origin::Drawn)).collect();
     for generation in 0..settings.generations as u64 {
-        parents.sort_by(|a, b| b.fitness.total_cmp(&a.fitness));
+        parents.sort_by(|&a, &b| all[b].fitness.total_cmp(&all[a].fitness));
         parents.truncate(settings.population.div_ceil(2));
         if parents.is_empty() {
             break;
         }
         let kept = parents.clone();
-        let children = grow(settings.mutations, 2 * generation + 1, &mut |random| {
-            let parent = random.pick(&kept).subnet.clone();
-            genes.mutate(&parent, settings, random)
-        });
-        parents.extend(children.iter().cloned());
-        all.extend(children);
-        let children = grow(settings.crossovers, 2 * generation + 2, &mut |random| {
+        parents.extend(grow(&mut all, settings.mutations, 2 * generation + 1, &|all, random| {
+            let parent = *random.pick(&kept);
+            (genes.mutate(&all[parent].subnet, settings, random), Origin::Mutation(parent))
+        }));
+        parents.extend(grow(&mut all, settings.crossovers, 2 * generation + 2, &|all, random| {
             let first = random.below(kept.len());
             let second = random.other(kept.len(), first).unwrap_or(first);
-            genes.cross(&kept[first].subnet, &kept[second].subnet, random)
-        });
-        parents.extend(children.iter().cloned());
-        all.extend(children);
+            let (first, second) = (kept[first], kept[second]);
+            (genes.cross(&all[first].subnet, &all[second].subnet, random), Origin::Crossover(first, second))
+        }));
     }
     all
 }
+
+/// Makes a subnet from those that were evaluated.
+type Make<'a> = dyn Fn(&[Evaluated], &mut Random) -> (Subnet, Origin) + 'a;
 
 /// The evaluated subnets that no other beats in both latency and fitness, by latency.
 pub fn pareto(all: &[Evaluated]) -> Vec<&Evaluated> {

@@ -14,6 +14,7 @@ mod score;
 mod search;
 mod show;
 mod specialize;
+mod subnets;
 mod tables;
 
 use clap::{Args, Subcommand};
@@ -39,6 +40,7 @@ enum Verb {
     Score(score::Arguments),
     Evolve(evolve::Arguments),
     Search(search::Arguments),
+    Subnets(subnets::Arguments),
     Certify(certify::Arguments),
     Check(check::Arguments),
     Compare(compare::Arguments),
@@ -57,6 +59,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
         Verb::Score(arguments) => score::run(arguments),
         Verb::Evolve(arguments) => evolve::run(arguments),
         Verb::Search(arguments) => search::run(arguments),
+        Verb::Subnets(arguments) => subnets::run(arguments),
         Verb::Certify(arguments) => certify::run(arguments),
         Verb::Check(arguments) => check::run(arguments),
         Verb::Compare(arguments) => compare::run(arguments),

@@ -6,11 +6,12 @@ use clap::Args;
 use serde_json::json;
 use spaceevo::file::write_whole;
 use spaceevo::search::Tables;
+use spaceevo::search::coverage::{Coverage, coverage};
 use spaceevo::search::recover::recover;
 use spaceevo::search::tables::{Spread, outliers, statistics};
 
 use super::super::{Failure, print};
-use super::arguments::find_hyperspace;
+use super::arguments::find_space;
 
 /// Read tables, and say what is in them: spreads, gaps, rows that stand out
 #[derive(Args)]
@@ -27,6 +28,12 @@ pub(crate) struct Arguments {
     /// Also recover the latencies of single blocks from the sums that the rows are
     #[arg(long)]
     recover: bool,
+    /// Another space (a shipped name, or a .seir file): how much of it the recovered blocks cover; may be given several times
+    #[arg(long, value_name = "SPACE")]
+    covers: Vec<String>,
+    /// Random subnets of each such space that are looked at
+    #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    subnets: u32,
     /// Write all tables as one compact, checked file
     #[arg(long, value_name = "FILE")]
     binary: Option<PathBuf>,
@@ -43,7 +50,9 @@ pub(crate) struct Arguments {
 
 /// Runs the verb.
 pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
-    let hyperspace = find_hyperspace(&arguments.space)?;
+    let own = find_space(&arguments.space)?;
+    let hyperspace = own.page.hyperspace.clone();
+    let others = arguments.covers.iter().map(|name| find_space(name)).collect::<Result<Vec<_>, _>>()?;
     let tables = Tables::open(&arguments.tables, &hyperspace)?;
     if let Some(path) = &arguments.binary {
         write_whole(path, &tables.to_bytes(), arguments.force)?;
@@ -59,7 +68,14 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     }
     let statistics = statistics(&tables);
     let outliers = outliers(&tables, arguments.factor);
-    let recovered = if arguments.recover { Some(recover(&tables)?) } else { None };
+    let recovered = if arguments.recover || !others.is_empty() { Some(recover(&tables)?) } else { None };
+    let mut covered: Vec<(String, Coverage)> = Vec::new();
+    if let Some((blocks, _)) = &recovered {
+        for other in &others {
+            let found = coverage(&other.graph, &other.page, &own.page.table, blocks, arguments.subnets as usize, 0)?;
+            covered.push((other.page.hyperspace.name.clone(), found));
+        }
+    }
     if arguments.json {
         let gaps: Vec<String> = tables.gaps.iter().map(|g| g.diagnostic().message).collect();
         let blocks = recovered.as_ref().map(|(blocks, report)| {
@@ -70,6 +86,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
         let whole = json!({
             "rows": tables.rows(), "resolutions": tables.resolutions, "checksum": format!("{:032x}", tables.checksum()), "gaps": gaps,
             "statistics": statistics, "outliers": outliers, "blocks": blocks,
+            "covers": covered.iter().map(|(name, c)| (name.clone(), json!(c))).collect::<serde_json::Map<_, _>>(),
         });
         print(&serde_json::to_string_pretty(&whole).unwrap_or_default());
         return Ok(());
@@ -117,5 +134,19 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
             ));
         }
     }
+    covered.iter().for_each(|(name, found)| print(&shown(name, found)));
     Ok(())
+}
+
+fn shown(name: &str, c: &Coverage) -> String {
+    let share = 100.0 * c.known as f64 / c.blocks.max(1) as f64;
+    let whole = c.whole_ms.map_or(String::new(), |ms| format!(", which take {ms:.3} ms in the mean"));
+    let mut text = format!(
+        "{name}: {} of {} blocks known ({share:.1} %), {:.3} ms of a subnet; {} of {} subnets known throughout{whole}",
+        c.known, c.blocks, c.known_ms, c.whole, c.subnets
+    );
+    for (why, count) in &c.unknown {
+        text += &format!("\n  {count:6} blocks: {why}");
+    }
+    if c.whole == 0 { text + "\n  no subnet can be given a latency: blocks do not exist in these tables" } else { text }
 }

@@ -1,0 +1,159 @@
+//! `space subnets`: the published search for the best subnet of one space.
+
+use std::path::PathBuf;
+use std::time::Instant;
+
+use clap::Args;
+use serde_json::json;
+use spaceevo::file::{refuse_existing, write_whole};
+use spaceevo::ir::{Diagnostic, Loc};
+use spaceevo::passes::count::count;
+use spaceevo::search::subnet::{Evaluated, Settings, pareto, search};
+use spaceevo::search::subnet_log;
+use spaceevo::search::table_sum::TableSum;
+
+use super::super::arguments::usage;
+use super::super::{Failure, print};
+use super::arguments::{TableArguments, choices, find_space, limit_ns};
+
+/// Search the best subnet of one space under a latency limit, by evolution as published, and say how far it is from the optimum
+///
+/// A subnet is good when the rows of the tables that it is made of have little loss together.
+#[derive(Args)]
+#[command(
+    after_help = "Example:\n  spaceevo-opt space subnets onnxw --choice 151122-023231 --tables lut.tar.gz --fixed-ms 160=1.75,192=2.24,224=2.80 --limit 10 --seed 1 --log subnets.log"
+)]
+pub(crate) struct Arguments {
+    /// Hyperspace
+    space: String,
+    /// The space: a digit for each stage's block, and one for each window
+    #[arg(long, value_name = "BLOCKS-WINDOWS")]
+    choice: String,
+    #[command(flatten)]
+    tables: TableArguments,
+    /// Most milliseconds
+    #[arg(long, value_name = "MS")]
+    limit: f64,
+    /// Evolution: subnets that are faster than the limit by more are left out
+    #[arg(long, value_name = "MS", default_value_t = 5.0)]
+    band: f64,
+    /// 'evolution' is the published procedure, 'exact' only computes the optimum
+    #[arg(long, default_value = "evolution", value_parser = ["evolution", "exact"])]
+    method: String,
+    /// Evolution: subnets that live at a time; as many are evaluated first
+    #[arg(long, default_value_t = 512)]
+    population: usize,
+    /// Evolution: generations after the first, each with half a population of children, by mutation and by crossover in turn
+    #[arg(long, default_value_t = 20)]
+    generations: usize,
+    /// Seed of everything that is random
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// Write every evaluated subnet as the changes that lead to it from its parent, a line each, chained by checksums
+    #[arg(long, value_name = "FILE")]
+    log: Option<PathBuf>,
+    /// Overwrite files that exist
+    #[arg(long)]
+    force: bool,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs the verb.
+pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
+    let limit = limit_ns(arguments.limit)?;
+    let evolving = arguments.method == "evolution";
+    if !(4..=100_000).contains(&arguments.population) || arguments.generations > 100_000 {
+        return Err(Failure::Usage(usage("--population is 4 to 100000, --generations at most 100000")));
+    }
+    if arguments.band.is_nan() || arguments.band <= 0.0 {
+        return Err(Failure::Usage(usage("--band is a number of milliseconds above 0")));
+    }
+    if let Some(path) = &arguments.log {
+        if !evolving {
+            return Err(Failure::Usage(usage("--log is of --method evolution")));
+        }
+        refuse_existing(path, arguments.force)?;
+    }
+    let space = find_space(&arguments.space)?;
+    let hyperspace = &space.page.hyperspace;
+    let loaded = arguments.tables.load(hyperspace)?;
+    let choice = choices(&loaded, std::slice::from_ref(&arguments.choice))?.remove(0);
+    let source = TableSum::new(&loaded.pool, &loaded.tables, &choice)?;
+    let name = hyperspace.print_choice(&choice);
+    let Some(optimum) = source.best(limit.into()) else {
+        let error =
+            Diagnostic::error("space-limit", Loc::Unknown, format!("no subnet of {name} meets {} ms", arguments.limit));
+        let fastest = loaded.pool.latencies(&choice).0 as f64 / 1e6;
+        return Err(error.note(format!("rows whose widths need not join take {fastest:.4} ms or more")).into());
+    };
+    let settings = Settings {
+        population: arguments.population,
+        generations: arguments.generations,
+        mutations: arguments.population / 4,
+        crossovers: arguments.population / 4,
+        ..Settings::published((arguments.limit - arguments.band, arguments.limit), arguments.seed)
+    };
+    let start = Instant::now();
+    let all = if evolving { search(hyperspace, &choice, &settings, &source, &|s| source.latency(s)) } else { Vec::new() };
+    let seconds = start.elapsed().as_secs_f64();
+    // Of equal ones the first.
+    let best = all.iter().reduce(|a, b| if b.fitness > a.fitness { b } else { a });
+    if evolving && best.is_none() {
+        let what = format!("the search found no subnet of {name} in {} to {} ms", settings.band.0, settings.band.1);
+        return Err(Diagnostic::error("space-limit", Loc::Unknown, what).note("a wider --band may hold some").into());
+    }
+    if let Some(path) = &arguments.log {
+        let line = format!(
+            "tables={:032x} terms={:032x} seed={} band={},{} population={} generations={}",
+            loaded.tables.checksum(),
+            loaded.pool.terms.checksum(),
+            arguments.seed,
+            settings.band.0,
+            settings.band.1,
+            settings.population,
+            settings.generations
+        );
+        write_whole(path, subnet_log::write(hyperspace, &choice, &line, &all).as_bytes(), arguments.force)?;
+    }
+    let described = |e: &Evaluated| -> Result<serde_json::Value, Failure> {
+        let counts = count(&space.skeleton(&choice, &e.subnet)?)?;
+        Ok(json!({
+            "subnet": e.subnet.to_string(), "loss": -e.fitness, "latency_ms": e.latency, "resolution": e.subnet.resolution,
+            "mmacs": counts.macs as f64 / 1e6, "mparams": counts.params as f64 / 1e6,
+        }))
+    };
+    let exact = described(&optimum)?;
+    let found = best.map(described).transpose()?;
+    let gap = best.map(|b| optimum.fitness - b.fitness);
+    if arguments.json {
+        let front: Vec<_> = pareto(&all).into_iter().map(|e| json!([e.latency, -e.fitness, e.subnet.to_string()])).collect();
+        let whole = json!({
+            "space": name, "limit_ms": arguments.limit, "method": arguments.method, "evaluated": all.len(), "seconds": seconds,
+            "best": found.as_ref().unwrap_or(&exact), "optimum": exact, "loss_above_optimum": gap.unwrap_or(0.0), "front": front,
+        });
+        print(&serde_json::to_string_pretty(&whole).unwrap_or_default());
+        return Ok(());
+    }
+    let shown = |title: &str, d: &serde_json::Value| {
+        let number = |key: &str| d[key].as_f64().unwrap_or(f64::NAN);
+        print(&format!(
+            "{title}  loss {:.4}  {:.4} ms  {:.1} MMACs, {:.2} M parameters\n  {}",
+            number("loss"),
+            number("latency_ms"),
+            number("mmacs"),
+            number("mparams"),
+            d["subnet"].as_str().unwrap_or_default()
+        ));
+    };
+    if let Some(found) = &found {
+        print(&format!("{} subnets of {name} evaluated in {seconds:.2} s", all.len()));
+        shown("best found", found);
+    }
+    shown("optimum", &exact);
+    if let Some(gap) = gap {
+        print(&format!("the loss is {gap:.4} ({:.2} %) above the optimum", -100.0 * gap / optimum.fitness));
+    }
+    Ok(())
+}
