@@ -217,6 +217,7 @@ pub const CODES: &[(&str, &str)] = &[
     ("space-unbound", "A search parameter has no value, and specializing the space needs one: bind it."),
     ("space-unknown", "There is no search space of that name, shipped or as a file."),
     ("space-value", "An expression over search parameters has no value, or none that fits its place."),
+    ("subnet-log", "The log of a search for subnets was changed or damaged, or belongs to another space."),
     ("table-format", "There are no tables where they should be, or a file of tables is damaged or of another hyperspace."),
     ("table-gap", "A table that a space needs is missing, or has no row at a resolution."),
     ("table-row", "A row of a table is malformed, or says something that its stage cannot be."),

@@ -5,6 +5,7 @@
 //! one with its residual everywhere is the same), and not where it changes the width. Losses are of whole sub-stages of the
 //! tables' own spaces: a space of other stages gets latencies from here, never a score.
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 
 use serde::Serialize;
@@ -66,15 +67,18 @@ pub fn coverage(
             let name = &shape.blocks[usize::from(choice.blocks[s])].name;
             for key in chained(name, shape.stride, input, space.input_size(s, subnet.resolution), stage) {
                 input = key.output;
-                if !answers.contains_key(&(s, key.clone())) {
-                    let answer = look_up(graph, &shape.name, own, blocks, &types, &key)?;
-                    answers.insert((s, key.clone()), answer);
-                }
+                let answer = match answers.entry((s, key)) {
+                    Entry::Occupied(known) => known.into_mut(),
+                    Entry::Vacant(open) => {
+                        let answer = look_up(graph, &shape.name, own, blocks, &types, &open.key().1)?;
+                        open.insert(answer)
+                    }
+                };
                 found.blocks += 1;
-                match &answers[&(s, key)] {
+                match answer {
                     Ok(latency) => {
                         found.known += 1;
-                        ms += latency;
+                        ms += *latency;
                     }
                     Err(why) => {
                         all = false;
@@ -156,7 +160,7 @@ fn written(table: &SpaceTable, attrs: Attrs, key: &Key) -> Result<String, Vec<Di
     }
     for (word, value) in attrs {
         if !matches!(&*word, "block" | "count" | "width" | "kernel" | "expand" | "stride") {
-            call = call.attr(&*word, value);
+            call = call.attr(&word, value);
         }
     }
     let op = graph.insert(Place::End(body), call);
