@@ -161,6 +161,11 @@ fn main() {
             );
         }
     }
+    if asked("grid") {
+        for limits in [&[10][..], &[15], &[25], &[10, 15]] {
+            grid(&pool, limits);
+        }
+    }
     if asked("nas-bench-macro") {
         nas_bench_macro::report(&data.join("nas/nas-bench-macro_cifar10.json"));
     }
@@ -192,6 +197,40 @@ fn exact(pool: &Pool, published: &Choice) {
             sum
         });
         println!("exact: {:.3e} spaces/s on one thread at {ms} ms", 96.0 * 96.0 / seconds);
+    }
+}
+
+/// What the grid of certificates is worth: scores on it against those on one of half the loss and a quarter of the latency, for
+/// spaces all over the hyperspace, and for those that bounds alone do not tell from the best.
+fn grid(pool: &Pool, limits: &[u32]) {
+    let (fast, finer) =
+        (Exact::new(pool, formula(limits), Precision::FAST), Exact::new(pool, formula(limits), Precision::FINE));
+    let best = best_space(&fast, pool).expect("some meet the limits");
+    let mut near: Vec<(f64, Choice)> = best.contenders.iter().map(|c| (c.score, pool.choice(&c.choices))).collect();
+    near.sort_by(|a, b| b.0.total_cmp(&a.0));
+    near.truncate(200);
+    let spaces = pool.hyperspace.spaces();
+    let far = (0..400).map(|i| pool.hyperspace.choice_at(spaces / 400 * i + 7919 * i % (spaces / 400)));
+    let far: Vec<(f64, Choice)> = far
+        .filter(|c| pool.covers(c))
+        .map(|c| (fast.score(&c).score, c))
+        .filter(|(score, _)| *score > 0.1 * best.score)
+        .collect();
+    for (name, all) in [("nearest to the best", near), ("all over", far)] {
+        let choices: Vec<Choice> = all.iter().map(|a| a.1.clone()).collect();
+        let scores: Vec<f64> = finer.score_all(&choices).iter().map(|s| s.score).collect();
+        let mut apart: Vec<f64> = all.iter().zip(&scores).map(|((fast, _), fine)| (fast / fine - 1.0).abs()).collect();
+        apart.sort_by(f64::total_cmp);
+        let top = scores.iter().zip(&choices).fold((0.0, None), |top, (s, c)| if *s > top.0 { (*s, Some(c)) } else { top });
+        println!(
+            "grid: {} spaces {name} at {limits:?} ms: apart by {:.4} % in the middle, {:.4} % at most; best on the finer grid {} {:.5}, on this {:.5}",
+            all.len(),
+            100.0 * apart[apart.len() / 2],
+            100.0 * apart[apart.len() - 1],
+            top.1.map_or_else(String::new, Choice::to_string),
+            top.0,
+            all.iter().map(|a| a.0).fold(0.0, f64::max),
+        );
     }
 }
 

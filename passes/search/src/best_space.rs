@@ -52,7 +52,7 @@ pub fn best_space(exact: &Exact<'_>, pool: &Pool) -> Option<BestSpace> {
         let open = Bounds::new(pool, formula, &tilts).contenders(incumbent.0 * (1.0 - MARGIN));
         let contenders = scored(exact, open);
         let best = contenders.iter().reduce(|a, b| if b.score > a.score { b } else { a })?;
-        let found = choice(pool, &best.choices);
+        let found = pool.choice(&best.choices);
         if found == incumbent.1 {
             return Some(BestSpace { choice: found, score: best.score, tilts, contenders });
         }
@@ -71,7 +71,7 @@ fn climb(exact: &Exact<'_>, pool: &Pool) -> Option<(f64, Choice)> {
     };
     let stages = pool.hyperspace.stages.len();
     let first = (0..stages).map(|s| (0..pool.choices(s)).find(|&i| pool.complete(s, i))).collect::<Option<Vec<usize>>>()?;
-    let starts = homogeneous(&pool.hyperspace).into_iter().chain([choice(pool, &first)]);
+    let starts = homogeneous(&pool.hyperspace).into_iter().chain([pool.choice(&first)]);
     let mut best = best_of(starts.collect())?;
     loop {
         let before = best.0;
@@ -80,7 +80,7 @@ fn climb(exact: &Exact<'_>, pool: &Pool) -> Option<(f64, Choice)> {
             let other = |i: usize| {
                 let mut indices = own.clone();
                 indices[stage] = i;
-                choice(pool, &indices)
+                pool.choice(&indices)
             };
             if let Some(next) = best_of((0..pool.choices(stage)).map(other).collect())
                 && next.0 > best.0
@@ -122,11 +122,4 @@ fn scored(exact: &Exact<'_>, open: Vec<Vec<usize>>) -> Vec<Contender> {
     let mut found: Vec<(usize, Contender)> = seconds.par_iter().flat_map_iter(group).collect();
     found.sort_unstable_by_key(|(number, _)| *number);
     found.into_iter().map(|(_, contender)| contender).collect()
-}
-
-fn choice(pool: &Pool, indices: &[usize]) -> Choice {
-    let each = |f: fn(usize, usize) -> usize| {
-        indices.iter().zip(&pool.hyperspace.stages).map(|(&i, s)| f(i, s.windows()) as u8).collect::<Vec<u8>>()
-    };
-    Choice { blocks: each(|i, w| i / w), windows: each(|i, w| i % w) }
 }

@@ -174,6 +174,14 @@ impl Pool {
         usize::from(choice.blocks[stage]) * self.hyperspace.stages[stage].windows() + usize::from(choice.windows[stage])
     }
 
+    /// The space whose choices have those numbers, by stage.
+    pub fn choice(&self, indices: &[usize]) -> Choice {
+        let each = |f: fn(usize, usize) -> usize| {
+            indices.iter().zip(&self.hyperspace.stages).map(|(&i, s)| f(i, s.windows()) as u8).collect::<Vec<u8>>()
+        };
+        Choice { blocks: each(|i, w| i / w), windows: each(|i, w| i % w) }
+    }
+
     /// The rows of a stage's choice at the `resolution`-th resolution.
     pub fn entry(&self, stage: usize, index: usize, resolution: usize) -> &Entry {
         &self.entries[stage][index][resolution]
