@@ -438,6 +438,23 @@ fn measured_prices_make_a_target_file() {
 }
 
 #[test]
+fn advice_is_measured_on_networks_that_it_converts() {
+    let model = model().display().to_string();
+    let told = run(&["advise", &model, "--target", "x86-avx2", "--measure", "--budget", "0.2", "--json"]);
+    if code(&told) != 0 && std::env::var_os("SPACEEVO_REQUIRE_RUNTIME").is_none() {
+        assert!(err(&told).contains("onnxruntime"), "{}", err(&told));
+        return;
+    }
+    assert_eq!(code(&told), 0, "{}", err(&told));
+    let advice: serde_json::Value = serde_json::from_str(&out(&told)).expect("JSON");
+    assert!(advice["measured"]["as_is_us"].as_f64() > Some(0.0) && advice["predicted_by"] == "table", "{advice}");
+    let suggestions = advice["suggestions"].as_array().expect("a list");
+    // How fast is no matter for a test; that every network ran, is.
+    let timed = |s: &serde_json::Value| s["measured"]["low"].as_f64() > Some(0.0);
+    assert!(suggestions.len() > 1 && suggestions.iter().all(timed), "{advice}");
+}
+
+#[test]
 fn advice_is_what_convert_applies() {
     let model = model().display().to_string();
     let told = run(&["advise", &model, "--target", "x86-avx2", "--json"]);
