@@ -37,10 +37,6 @@ struct Arguments {
     bench: bool,
 }
 
-/// What comes before the pass in 'convert'.
-const BEFORE: &str =
-    "freeze-inputs,infer-shapes,upgrade-opset{to=17},@simplify,sink-channel-shuffle{gather=true},infer-shapes,drop-dead";
-
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     println!(
@@ -48,8 +44,10 @@ fn main() -> ExitCode {
         "model", "nodes", "classes", "rounds", "ms", METRICS[2], "us", "saved us"
     );
     let mut failed = false;
-    for model in &arguments.models {
-        match measure(model, &arguments) {
+    // Before anything is read here: a process begins with the peak of the one that starts it.
+    let peaks: Vec<Result<f64, String>> = arguments.models.iter().map(|model| peak(model, &arguments)).collect();
+    for (model, peak) in arguments.models.iter().zip(peaks) {
+        match peak.and_then(|peak| measure(model, peak, &arguments)) {
             Ok(row) => println!("{row}"),
             Err(why) => {
                 eprintln!("{}: {why}", model.display());
@@ -60,14 +58,25 @@ fn main() -> ExitCode {
     ExitCode::from(u8::from(failed))
 }
 
-fn measure(model: &Path, arguments: &Arguments) -> Result<String, String> {
+/// What comes before the pass in 'convert', and the pass.
+fn pipeline(options: &str) -> String {
+    let before = spaceevo::convert::PREPARE.split("saturate").next().unwrap_or_default();
+    if options.is_empty() { format!("{before}saturate") } else { format!("{before}saturate{{{options}}}") }
+}
+
+/// Peak memory of a process that does just this, in MiB.
+fn peak(model: &Path, arguments: &Arguments) -> Result<f64, String> {
+    let log = std::env::temp_dir().join("spaceevo-bench-saturate.log");
+    let mut whole = Command::new(&arguments.bin);
+    whole.arg("run").arg(model).args(["-p", &pipeline(&arguments.options), "--target", &arguments.target]);
+    let [_, _, peak] = run(whole.args(["--emit", "summary"]), &log)?;
+    Ok(peak)
+}
+
+fn measure(model: &Path, peak: f64, arguments: &Arguments) -> Result<String, String> {
     let registry = spaceevo::registry();
     let target = Target::named(&arguments.target).ok_or_else(|| format!("there is no target '{}'", arguments.target))?;
-    let pass = match arguments.options.as_str() {
-        "" => "saturate".to_owned(),
-        options => format!("saturate{{{options}}}"),
-    };
-    let text = format!("{BEFORE},{pass}");
+    let text = pipeline(&arguments.options);
     let mut graph =
         spaceevo::load(model).map_err(|list| list.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))?.graph;
     let pipeline = Pipeline::parse(&text, &registry).map_err(|d| d.to_string())?;
@@ -80,10 +89,6 @@ fn measure(model: &Path, arguments: &Arguments) -> Result<String, String> {
     let events = report.log.rewrites.iter().filter(|event| event.pass == "saturate");
     let rules: BTreeSet<&str> =
         events.flat_map(|event| event.text.split(':').next().unwrap_or_default().split(", ")).collect();
-    let log = std::env::temp_dir().join("spaceevo-bench-saturate.log");
-    let mut whole = Command::new(&arguments.bin);
-    whole.arg("run").arg(model).args(["-p", &text, "--target", &arguments.target, "--emit", "summary"]);
-    let [_, _, peak] = run(&mut whole, &log)?;
     let name = model.file_stem().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     Ok(format!(
         "{name:<38} {:>6} {:>7} {:>6} {took:>8.1} {peak:>9.1} {:>9.1} {:>8.1}  {}",
