@@ -20,6 +20,7 @@
 pub mod advise;
 pub mod compare;
 pub mod convert;
+pub mod effects;
 pub mod file;
 pub mod inspect;
 pub mod line_diff;

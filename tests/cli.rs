@@ -4,7 +4,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
-const COMMANDS: [&str; 17] = [
+const COMMANDS: [&str; 18] = [
     "convert",
     "run",
     "inspect",
@@ -12,6 +12,7 @@ const COMMANDS: [&str; 17] = [
     "list",
     "explain",
     "test",
+    "check",
     "reduce",
     "advise",
     "space",
@@ -435,6 +436,40 @@ fn measured_prices_make_a_target_file() {
     assert_eq!(code(&run(&arguments)), 1, "nothing is overwritten");
     let used = pipe(&["run", "-", "-p", "drop-dead", "--target", &path], NET.as_bytes());
     assert_eq!(code(&used), 0, "{}", err(&used));
+}
+
+#[test]
+fn effects_hold_in_the_runtime() {
+    let checked = run(&["check", "--cases", "300", "--json"]);
+    if code(&checked) != 0 && std::env::var_os("SPACEEVO_REQUIRE_RUNTIME").is_none() {
+        assert!(err(&checked).contains("onnxruntime"), "{}", err(&checked));
+        return;
+    }
+    assert_eq!(code(&checked), 0, "{}", err(&checked));
+    let lines: Vec<serde_json::Value> = serde_json::from_str(&out(&checked)).expect("JSON");
+    let names = |kind: &str| lines.iter().filter(|line| line["kind"] == kind).count();
+    assert!(names("rule") > 40 && names("pass") > 20, "{lines:?}");
+    for line in &lines {
+        assert!(line["runtime"]["cases"].as_u64() >= Some(300) && line["runtime"]["beyond"] == 0, "{line}");
+    }
+    assert_eq!(code(&run(&["check", "lower-hard-swisch"])), 2, "an unknown name");
+}
+
+#[test]
+fn advice_is_measured_on_networks_that_it_converts() {
+    let model = model().display().to_string();
+    let told = run(&["advise", &model, "--target", "x86-avx2", "--measure", "--budget", "0.2", "--json"]);
+    if code(&told) != 0 && std::env::var_os("SPACEEVO_REQUIRE_RUNTIME").is_none() {
+        assert!(err(&told).contains("onnxruntime"), "{}", err(&told));
+        return;
+    }
+    assert_eq!(code(&told), 0, "{}", err(&told));
+    let advice: serde_json::Value = serde_json::from_str(&out(&told)).expect("JSON");
+    assert!(advice["measured"]["as_is_us"].as_f64() > Some(0.0) && advice["predicted_by"] == "table", "{advice}");
+    let suggestions = advice["suggestions"].as_array().expect("a list");
+    // How fast is no matter for a test; that every network ran, is.
+    let timed = |s: &serde_json::Value| s["measured"]["low"].as_f64() > Some(0.0);
+    assert!(suggestions.len() > 1 && suggestions.iter().all(timed), "{advice}");
 }
 
 #[test]

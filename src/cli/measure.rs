@@ -169,14 +169,14 @@ fn subject(path: &Path) -> Result<Subject, Failure> {
 }
 
 /// `2%` or `0.02`.
-fn share(text: &str) -> Result<f64, String> {
+pub(crate) fn share(text: &str) -> Result<f64, String> {
     let (number, scale) = text.strip_suffix('%').map_or((text, 1.0), |number| (number, 0.01));
     let share = number.trim().parse::<f64>().map_err(|e| e.to_string())? * scale;
     if share > 0.0 && share < 1.0 { Ok(share) } else { Err("a share between 0 and 1, such as 2% or 0.02".into()) }
 }
 
 /// `image=1,3,224,224`.
-fn shape(text: &str) -> Result<(String, Vec<usize>), String> {
+pub(crate) fn shape(text: &str) -> Result<(String, Vec<usize>), String> {
     let (name, dims) = text.rsplit_once('=').ok_or("a name and extents, such as image=1,3,224,224")?;
     let dims = dims.split(',').map(|d| d.trim().parse::<usize>().map_err(|e| format!("'{d}': {e}")));
     Ok((name.to_owned(), dims.collect::<Result<_, _>>()?))

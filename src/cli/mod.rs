@@ -3,6 +3,7 @@
 mod advise;
 mod arguments;
 mod build_predictor;
+mod check;
 mod completions;
 mod convert;
 mod diff;
@@ -51,6 +52,7 @@ enum Command {
     List(list::Arguments),
     Explain(explain::Arguments),
     Test(test::Arguments),
+    Check(check::Arguments),
     Reduce(reduce::Arguments),
     Advise(advise::Arguments),
     Measure(Box<measure::Arguments>),
@@ -98,6 +100,7 @@ pub(crate) fn main() -> ExitCode {
         Command::List(arguments) => list::run(&arguments),
         Command::Explain(arguments) => explain::run(&arguments),
         Command::Test(arguments) => test::run(&arguments),
+        Command::Check(arguments) => check::run(&arguments),
         Command::Reduce(arguments) => reduce::run(&arguments),
         Command::Advise(arguments) => advise::run(&arguments),
         Command::Measure(arguments) => measure::run(&arguments),

@@ -91,7 +91,7 @@ pub(crate) fn open(
 }
 
 /// Inputs to give: those of the graph that have no default.
-fn ports(graph: &Graph) -> Vec<Port> {
+pub(crate) fn ports(graph: &Graph) -> Vec<Port> {
     let inputs = graph.region(graph.body()).inputs().iter().map(|&v| graph.value(v));
     let given = inputs.filter(|v| v.tensor().is_none());
     given.map(|v| Port { name: v.name().to_string(), ty: v.ty().clone() }).collect()

@@ -151,7 +151,7 @@ impl Options {
 }
 
 /// What happens before calibration.
-pub(crate) const PREPARE: &str = "freeze-inputs,infer-shapes,upgrade-opset{to=17},@simplify,lower-matmul,cancel-transposes,\
+pub const PREPARE: &str = "freeze-inputs,infer-shapes,upgrade-opset{to=17},@simplify,lower-matmul,cancel-transposes,\
      merge-reshapes,drop-identity,fold-conv-affine,sink-channel-shuffle{gather=true},infer-shapes,\
      saturate,fold-constants,drop-dead";
 

@@ -6,6 +6,7 @@
 
 mod array;
 mod arrays;
+mod drawn;
 mod picture;
 mod pictures;
 mod preprocess;
@@ -19,6 +20,7 @@ use spaceevo_cost::Port;
 use spaceevo_ir::graph::Loc;
 use spaceevo_ir::{Diagnostic, Dim, Elem, Tensor, TensorType};
 
+pub use drawn::Drawn;
 pub use preprocess::{Colour, Layout, Preprocess, Resize};
 
 /// Samples by index. Requests may come from several threads.

@@ -4,7 +4,7 @@
 //! each class with the set of classes that its choice needs, then improves it by changing one class at a time and, where
 //! alternatives are near each other, several at once by [`exact`]. [`exact`] is a branch and bound for small problems.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Classes with the nodes that can make them.
 #[derive(Clone, Debug, Default)]
@@ -63,6 +63,33 @@ impl Problem {
             }
         }
         Some(order)
+    }
+}
+
+impl Problem {
+    /// The problem of making one class, down to so many classes; what lies below them is given.
+    pub fn part(&self, root: usize, most: usize) -> Problem {
+        let mut number = BTreeMap::from([(root, 0)]);
+        let mut order = vec![root];
+        for at in 0..most {
+            let Some(&class) = order.get(at) else { break };
+            for &child in self.classes[class].iter().flat_map(|node| &node.children) {
+                number.entry(child).or_insert_with(|| {
+                    order.push(child);
+                    order.len() - 1
+                });
+            }
+        }
+        let renamed = |node: &Alternative| {
+            let children = node.children.iter().map(|child| number[child]).collect();
+            Alternative { cost: node.cost, children }
+        };
+        let given = || vec![Alternative { cost: 0.0, children: Vec::new() }];
+        let classes = order.iter().enumerate().map(|(at, &class)| match at < most {
+            true => self.classes[class].iter().map(renamed).collect(),
+            false => given(),
+        });
+        Problem { classes: classes.collect(), roots: vec![0] }
     }
 }
 

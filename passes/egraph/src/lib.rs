@@ -15,4 +15,4 @@ mod price;
 mod saturate;
 mod space;
 
-pub use saturate::Saturate;
+pub use saturate::{Saturate, problem};

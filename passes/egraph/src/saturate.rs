@@ -15,7 +15,7 @@ use egg::Id;
 use spaceevo_ir::verify::Form;
 use spaceevo_ir::{Diagnostic, Graph, Loc, ONNX, OpId, RegionId, ValueId};
 use spaceevo_passes::rule::{Rule, shipped};
-use spaceevo_passes::{Aborted, Effect, OptionInfo, OptionKind, Outcome, Pass, PassContext, PassInfo};
+use spaceevo_passes::{Aborted, Effect, OptionInfo, OptionKind, Outcome, Pass, PassContext, PassInfo, Target};
 
 use crate::decode::{Classes, decode};
 use crate::encode::Encoded;
@@ -96,6 +96,17 @@ impl Pass for Saturate {
         }
         Ok(Outcome::from(changed))
     }
+}
+
+/// What there is to choose in the body of a graph when all rules have been applied to it, with the default limits; `None` where
+/// the target has no prices.
+pub fn problem(graph: &Graph, target: &Target) -> Option<Problem> {
+    let pricer = Pricer::new(target)?;
+    let rules: Vec<&Rule> = shipped().iter().filter(|rule| rule.is_equality()).collect();
+    let limits = Limits { nodes: 20_000, rounds: 6, time: Duration::from_secs(30) };
+    let mut encoded = Encoded::of(graph, graph.body());
+    grow(&mut encoded.space, &rules, limits);
+    Some(Saturation { rules: &rules, pricer: &pricer, limits }.problem(&encoded).0)
 }
 
 /// An input of the model whose extents are not known, that of the batch aside.

@@ -77,3 +77,16 @@ fn a_start_is_never_made_worse() {
         assert!(problem.cost(&again).unwrap() <= problem.cost(&start).unwrap());
     }
 }
+
+#[test]
+fn a_part_leaves_what_is_below_it_open() {
+    let node = |cost: f64, children: &[usize]| Alternative { cost, children: children.to_vec() };
+    let problem = Problem {
+        classes: vec![vec![node(8.0, &[])], vec![node(2.0, &[0]), node(9.0, &[])], vec![node(1.0, &[1, 1])]],
+        roots: vec![2],
+    };
+    assert_eq!(problem.cost(&exact(&problem, 100).unwrap()), Some(10.0));
+    let part = problem.part(2, 2);
+    assert_eq!((part.classes.len(), part.cost(&exact(&part, 100).unwrap())), (3, Some(3.0)), "what is read below is given");
+    assert_eq!(problem.part(2, 9).cost(&greedy(&problem.part(2, 9), None).unwrap()), Some(10.0));
+}

@@ -2,8 +2,12 @@
 //!
 //! Each substitution of the effect `retrain` is tried on a copy of the graph, and the target's prices say what the result
 //! would take: its cheapest placement against that of the network as it is. Nothing runs, and nothing is changed.
+//! [`applied`] goes further: every suggestion is converted, and priced kernel by kernel, or timed.
+
+pub mod applied;
 
 use serde::Serialize;
+use spaceevo_cost::measure::statistics::Estimate;
 use spaceevo_ir::{Diagnostic, Graph, Loc};
 use spaceevo_passes::quantize::placement::Placement;
 use spaceevo_passes::{Manager, Pipeline, Registry, Target};
@@ -19,12 +23,43 @@ pub struct Advice {
     pub target: String,
     /// The machine that the prices were measured on.
     pub machine: String,
+    /// What predicts: `table` (the target's prices of ops), or `predictor` (kernels of the converted networks).
+    pub predicted_by: &'static str,
     /// Predicted microseconds as the network is, at its cheapest placement.
     pub as_is_us: f64,
     /// Predicted microseconds all in float.
     pub float_us: f64,
+    /// The same as measured, if it was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub measured: Option<Timed>,
     /// What changes something, the largest gain first.
     pub suggestions: Vec<Suggestion>,
+}
+
+/// How long the network takes on this machine.
+#[derive(Clone, Debug, Serialize)]
+pub struct Timed {
+    /// The runtime and its version.
+    pub runtime: String,
+    /// This machine.
+    pub machine: String,
+    /// Microseconds as it is, converted.
+    pub as_is_us: f64,
+    /// Microseconds in float.
+    pub float_us: f64,
+    /// How many times as fast the converted network is.
+    pub speedup: Estimate,
+    /// Whether all ratios became as sure as was asked for.
+    pub sure: bool,
+    /// Signs that the machine was not ours.
+    pub disturbed: Vec<String>,
+}
+
+impl Advice {
+    /// The largest predicted gain first.
+    fn sort(&mut self) {
+        self.suggestions.sort_by(|a, b| b.speedup.total_cmp(&a.speedup));
+    }
 }
 
 /// A substitution and what it would gain.
@@ -38,6 +73,16 @@ pub struct Suggestion {
     pub us: f64,
     /// How many times as fast the network would be.
     pub speedup: f64,
+    /// How many times as fast it is with the suggestion applied, if that was measured.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub measured: Option<Estimate>,
+}
+
+impl Suggestion {
+    /// What the predicted speedup is off by, as a part of the measured one.
+    pub fn error(&self) -> Option<f64> {
+        self.measured.map(|measured| self.speedup / measured.median - 1.0)
+    }
 }
 
 /// Tries every substitution on a float model.
@@ -62,11 +107,24 @@ pub fn advise(graph: &Graph, target: &Target, registry: &Registry) -> Result<Adv
         run("@simplify", &mut changed, target, registry)?;
         let us = predicted(&changed, target).unwrap_or_default().0;
         let pass = pass.replace("{gate=one}", "");
-        suggestions.push(Suggestion { pass, ops, us, speedup: if us > 0.0 { as_is / us } else { 1.0 } });
+        suggestions.push(Suggestion { pass, ops, us, speedup: ratio(as_is, us), measured: None });
     }
-    suggestions.sort_by(|a, b| b.speedup.total_cmp(&a.speedup));
-    let machine = prices.provenance.machine.clone();
-    Ok(Advice { target: target.name.clone(), machine, as_is_us: as_is, float_us: float, suggestions })
+    let mut advice = Advice {
+        target: target.name.clone(),
+        machine: prices.provenance.machine.clone(),
+        predicted_by: "table",
+        as_is_us: as_is,
+        float_us: float,
+        measured: None,
+        suggestions,
+    };
+    advice.sort();
+    Ok(advice)
+}
+
+/// How many times as fast; 1 where nothing is known.
+fn ratio(before: f64, after: f64) -> f64 {
+    if after > 0.0 { before / after } else { 1.0 }
 }
 
 /// Runs a pipeline; returns how many rewrites its first pass made.

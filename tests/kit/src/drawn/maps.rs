@@ -1,0 +1,153 @@
+//! Convolutions and pools on stored maps.
+
+use super::{Allowed, Drawn, Family, ZEROS, between, bytes, scales, weights};
+use crate::instance::Dice;
+
+pub(super) const FAMILIES: &[Family] = &[
+    Family { pass: "lower-avg-pool", about: "padding counts", draw: pool },
+    Family { pass: "lower-avg-pool", about: "borders", draw: border },
+    Family { pass: "merge-groups", about: "", draw: groups },
+    Family { pass: "pad-stem", about: "", draw: stem },
+    Family { pass: "legalize-width", about: "", draw: width },
+    Family { pass: "sink-channel-shuffle", about: "stored", draw: shuffle },
+];
+
+/// A type of bytes, and the scale of a sum of `taps` products with weights that spreads over the result's type, or far beyond.
+fn types(dice: &mut Dice, taps: usize) -> (String, String) {
+    let scale = between(dice, 1e-3, 1.0);
+    let to = scale * 0.01 * 60.0 * (taps as f64).sqrt() * between(dice, 0.05, 4.0);
+    (format!("qu8({:?}, {})", scale as f32, dice.of(ZEROS)), format!("qu8({:?}, {})", to as f32, dice.of(ZEROS)))
+}
+
+/// Extent of a map behind a window.
+fn behind(size: usize, window: usize, pad: usize, stride: usize) -> usize {
+    (size + 2 * pad - window) / stride + 1
+}
+
+/// A result of a pool with its window, pads and stride, and the data of 3 x 24 x 24.
+fn pooled(dice: &mut Dice, window: [usize; 2], pads: [usize; 2], stride: usize, counts: usize) -> Drawn {
+    let scale = between(dice, 1e-4, 1e2);
+    let to = (scale * between(dice, 0.1, 2.0)) as f32;
+    let ([high, wide], [top, left]) = (window, pads);
+    let (rows, columns) = (behind(24, high, top, stride), behind(24, wide, left, stride));
+    let (zero, to_zero) = (dice.of(ZEROS), dice.of(ZEROS));
+    let text = format!(
+        "graph @main(%x: qu8({:?}, {zero})[1,3,24,24]) with {{opset = 17}} {{\n  %y = onnx.AveragePool %x {{kernel_shape = \
+         [{high}, {wide}], pads = [{top}, {left}, {top}, {left}], strides = [{stride}, {stride}], count_include_pad = {counts}}} \
+         : qu8({to:?}, {to_zero})[1,3,{rows},{columns}]\n  return %y\n}}\n",
+        scale as f32
+    );
+    Drawn { text, inputs: vec![bytes(dice, &[1, 3, 24, 24])], allowed: Allowed::Ties }
+}
+
+fn pool(dice: &mut Dice) -> Drawn {
+    let window = [1 + dice.below(5), 1 + dice.below(7)];
+    let (pads, counts) = if dice.below(2) == 0 { ([0, 0], 0) } else { ([window[0] / 2, window[1] / 2], 1) };
+    let stride = 1 + dice.below(2);
+    pooled(dice, window, pads, stride, counts)
+}
+
+/// The sum is rounded to a step and multiplied by `kh kw / inside` at the border, which moves it by half of that; each form rounds
+/// once more.
+fn border(dice: &mut Dice) -> Drawn {
+    let [high, wide] = dice.of(&[[3, 3], [2, 3], [3, 1], [3, 2]]);
+    let (pads, stride) = ([high / 2, wide / 2], 1 + dice.below(2));
+    let drawn = pooled(dice, [high, wide], pads, stride, 0);
+    let inside = |at: usize, window: usize, pad: usize| {
+        let first = (at * stride) as i64 - pad as i64;
+        ((first + window as i64).min(24) - first.max(0)) as f64
+    };
+    let (rows, columns) = (behind(24, high, pads[0], stride), behind(24, wide, pads[1], stride));
+    let bound = |at: usize| {
+        let (y, x) = (at / columns % rows, at % columns);
+        0.5 * (high * wide) as f64 / (inside(y, high, pads[0]) * inside(x, wide, pads[1])) + 1.001
+    };
+    Drawn { allowed: Allowed::Steps((0..3 * rows * columns).map(bound).collect()), ..drawn }
+}
+
+/// A convolution in a graph of its own.
+fn convolution(dice: &mut Dice, channels: usize, filters: usize, groups: usize, kernel: usize) -> Drawn {
+    let (size, pad, stride) = (kernel + 2 + dice.below(5), dice.below(kernel), 1 + dice.below(2));
+    let each = channels / groups;
+    let (from, to) = types(dice, each * kernel * kernel);
+    let out = behind(size, kernel, pad, stride);
+    let scale = match dice.below(3) {
+        0 => format!("{:?}", between(dice, 1e-3, 1e-1) as f32),
+        _ => format!("axis 0, [{}]", scales(dice, filters)),
+    };
+    let text = format!(
+        "graph @main(%x: {from}[1,{channels},{size},{size}]) with {{opset = 17}} {{\n  \
+         %w = const {} : qi8({scale}, 0)[{filters},{each},{kernel},{kernel}]\n  \
+         %y = onnx.Conv %x, %w {{group = {groups}, pads = [{pad}, {pad}, {pad}, {pad}], strides = [{stride}, {stride}]}} : \
+         {to}[1,{filters},{out},{out}]\n  return %y\n}}\n",
+        weights(dice, &[filters, each, kernel, kernel])
+    );
+    Drawn { text, inputs: vec![bytes(dice, &[1, channels, size, size])], allowed: Allowed::Bits }
+}
+
+fn groups(dice: &mut Dice) -> Drawn {
+    let groups = dice.of(&[2, 3, 4, 6, 8]);
+    let (each, filters, kernel) = (2 + dice.below(7), 1 + dice.below(8), dice.of(&[1, 3]));
+    convolution(dice, groups * each, groups * filters, groups, kernel)
+}
+
+pub(super) fn stem(dice: &mut Dice) -> Drawn {
+    let (filters, kernel) = (1 + dice.below(20), dice.of(&[1, 2, 3, 5, 7]));
+    convolution(dice, 3, filters, 1, kernel)
+}
+
+/// An inverted bottleneck of odd widths.
+fn width(dice: &mut Dice) -> Drawn {
+    let (channels, hidden, filters) = (4 * (1 + dice.below(4)), 17 + dice.below(40), 4 * (1 + dice.below(6)));
+    let (kernel, size) = (dice.of(&[3, 5]), 6 + dice.below(5));
+    let pad = kernel / 2;
+    let ((from, middle), (_, next), (_, to)) = (types(dice, channels), types(dice, kernel * kernel), types(dice, hidden));
+    let text = format!(
+        "graph @main(%x: {from}[1,{channels},{size},{size}]) with {{opset = 17}} {{\n  \
+         %a = const {} : qi8(axis 0, [{}], 0)[{hidden},{channels},1,1]\n  \
+         %e = onnx.Conv %x, %a : {middle}[1,{hidden},{size},{size}]\n  \
+         %b = const {} : qi8(axis 0, [{}], 0)[{hidden},1,{kernel},{kernel}]\n  \
+         %d = onnx.Conv %e, %b {{group = {hidden}, pads = [{pad}, {pad}, {pad}, {pad}]}} : {next}[1,{hidden},{size},{size}]\n  \
+         %c = const {} : qi8(axis 0, [{}], 0)[{filters},{hidden},1,1]\n  \
+         %y = onnx.Conv %d, %c : {to}[1,{filters},{size},{size}]\n  return %y\n}}\n",
+        weights(dice, &[hidden, channels, 1, 1]),
+        scales(dice, hidden),
+        weights(dice, &[hidden, 1, kernel, kernel]),
+        scales(dice, hidden),
+        weights(dice, &[filters, hidden, 1, 1]),
+        scales(dice, filters),
+    );
+    Drawn { text, inputs: vec![bytes(dice, &[1, channels, size, size])], allowed: Allowed::Bits }
+}
+
+/// A shuffle before a depthwise convolution, or right before the one that takes it in.
+fn shuffle(dice: &mut Dice) -> Drawn {
+    let (groups, each, filters, size) = (2 + dice.below(3), 2 + dice.below(6), 1 + dice.below(12), 3 + dice.below(6));
+    let channels = groups * each;
+    let ((from, middle), (_, to)) = (types(dice, 9), types(dice, channels));
+    let map = format!("[1,{channels},{size},{size}]");
+    let (last, depthwise) = match dice.below(2) {
+        0 => ("%u", String::new()),
+        _ => (
+            "%d",
+            format!(
+                "  %k = const {} : qi8(axis 0, [{}], 0)[{channels},1,3,3]\n  \
+                 %d = onnx.Conv %u, %k {{group = {channels}, pads = [1, 1, 1, 1]}} : {middle}{map}\n",
+                weights(dice, &[channels, 1, 3, 3]),
+                scales(dice, channels)
+            ),
+        ),
+    };
+    let text = format!(
+        "graph @main(%x: {from}{map}) with {{opset = 17}} {{\n  \
+         %apart = const [1, {groups}, {each}, {size}, {size}] : i64[5]\n  %whole = const [1, {channels}, {size}, {size}] : i64[4]\n  \
+         %r = onnx.Reshape %x, %apart : {from}[1,{groups},{each},{size},{size}]\n  \
+         %t = onnx.Transpose %r {{perm = [0, 2, 1, 3, 4]}} : {from}[1,{each},{groups},{size},{size}]\n  \
+         %u = onnx.Reshape %t, %whole : {from}{map}\n{depthwise}  \
+         %w = const {} : qi8(axis 0, [{}], 0)[{filters},{channels},1,1]\n  \
+         %y = onnx.Conv {last}, %w : {to}[1,{filters},{size},{size}]\n  return %y\n}}\n",
+        weights(dice, &[filters, channels, 1, 1]),
+        scales(dice, filters)
+    );
+    Drawn { text, inputs: vec![bytes(dice, &[1, channels, size, size])], allowed: Allowed::Bits }
+}
