@@ -30,6 +30,7 @@ pub mod network;
 mod pricing;
 
 pub use base::{Base, Row, TERMS, words};
+pub use batch::{Batch, Table};
 pub use fit::{Held, Limits, Point, Sample, fit, held_out};
 pub use forest::{Forest, Tree};
 pub use pricing::priced;
