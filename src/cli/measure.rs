@@ -176,7 +176,7 @@ fn share(text: &str) -> Result<f64, String> {
 }
 
 /// `image=1,3,224,224`.
-fn shape(text: &str) -> Result<(String, Vec<usize>), String> {
+pub(crate) fn shape(text: &str) -> Result<(String, Vec<usize>), String> {
     let (name, dims) = text.rsplit_once('=').ok_or("a name and extents, such as image=1,3,224,224")?;
     let dims = dims.split(',').map(|d| d.trim().parse::<usize>().map_err(|e| format!("'{d}': {e}")));
     Ok((name.to_owned(), dims.collect::<Result<_, _>>()?))

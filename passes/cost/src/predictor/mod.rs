@@ -28,12 +28,14 @@ pub mod judge;
 pub mod measurements;
 pub mod network;
 mod pricing;
+mod width;
 
 pub use base::{Base, Row, TERMS, words};
 pub use batch::{Batch, Table};
 pub use fit::{Held, Limits, Point, Sample, fit, held_out};
 pub use forest::{Forest, Tree};
 pub use pricing::priced;
+pub use width::width;
 
 /// Number of features.
 pub const ROW: usize = FEATURES.len();
