@@ -11,7 +11,7 @@ use spaceevo::cost::machine::Machine;
 use spaceevo::cost::predictor::collect::{Collector, Plan, priors_of};
 use spaceevo::cost::predictor::draw::{Prior, priors};
 use spaceevo::cost::predictor::measurements::Measured;
-use spaceevo::cost::predictor::{Held, Origin, Predictor, fit, job, width};
+use spaceevo::cost::predictor::{Held, Origin, Predictor, curves, fit, job, width};
 use spaceevo::file::{load, refuse_existing, write_whole};
 use spaceevo::ir::{Diagnostic, Loc};
 use spaceevo::passes::Target;
@@ -152,7 +152,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     };
     let (predictor, held) = fit(&samples, origin, measured.overhead(), arguments.hold_out, &limits);
     write_whole(&output, predictor.to_text().as_bytes(), arguments.force)?;
-    let page = spaceevo::predictor_report::page(&predictor, &held, &samples);
+    let curves = curves(&samples, measured.overhead(), arguments.hold_out, &held);
+    let page = spaceevo::predictor_report::page(&predictor, &held, &curves, &samples);
     write_whole(&arguments.name.with_extension("html"), page.as_bytes(), arguments.force)?;
     if let Some(file) = &arguments.target_out {
         write_target(file, arguments, &predictor, &target)?;

@@ -19,6 +19,7 @@ use crate::kernels::{FEATURES, Kernel, Placed, counts, detect, features};
 mod base;
 mod batch;
 pub mod collect;
+mod curve;
 pub mod draw;
 mod file;
 mod fit;
@@ -32,6 +33,7 @@ mod width;
 
 pub use base::{Base, Row, TERMS, words};
 pub use batch::{Batch, Table};
+pub use curve::{Curve, curves};
 pub use fit::{Held, Limits, Point, Sample, fit, held_out};
 pub use forest::{Forest, Tree};
 pub use pricing::priced;
