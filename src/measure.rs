@@ -87,7 +87,7 @@ pub fn measure(plan: &Plan<'_>, subjects: &[Subject], progress: &dyn Progress) -
     let (graph, none) = (reference::graph(), Shapes::new());
     let reference = Model { source: ModelSource::Graph(&graph), shapes: &none };
     progress.stage("self-test", 0);
-    let noise = quiet(plan, reference)?;
+    let noise = quiet(&mut || trial(plan.runtime, reference, SESSIONS, settings), settings, plan.floor, plan.anyway)?;
     let mut report = Report {
         machine: machine.to_string(),
         int8_dot: machine.has_int8_dot(),
@@ -139,28 +139,37 @@ pub fn measure(plan: &Plan<'_>, subjects: &[Subject], progress: &dyn Progress) -
     Ok(report)
 }
 
-/// Two sessions of the reference network must be told to be equally fast, in one of some trials.
-fn quiet(plan: &Plan<'_>, reference: Model<'_>) -> Result<Trial, Diagnostic> {
-    let mut last = None;
-    for _ in 0..TRIALS {
-        let tried = trial(plan.runtime, reference, SESSIONS, &plan.settings)?;
-        let equal = Verdict::of(&tried.ratio, plan.floor.max(plan.settings.half_width)) == Verdict::NoDifference;
-        if tried.sure && equal {
-            return Ok(tried);
+/// Two sessions of the reference network must be told to be equally fast, in one of some trials that `tried` makes. With `anyway` the
+/// last one is believed whatever it says.
+///
+/// Errors: those of a trial, and `measure-noisy`.
+fn quiet(
+    tried: &mut dyn FnMut() -> Result<Trial, Diagnostic>,
+    settings: &Settings,
+    floor: f64,
+    anyway: bool,
+) -> Result<Trial, Diagnostic> {
+    let mut last = tried()?;
+    for again in 0..TRIALS {
+        let equal = Verdict::of(&last.ratio, floor.max(settings.half_width)) == Verdict::NoDifference;
+        if last.sure && equal {
+            return Ok(last);
         }
-        last = Some(tried);
+        if again + 1 < TRIALS {
+            last = tried()?;
+        }
     }
-    let Some(tried) = last.filter(|_| !plan.anyway) else {
-        return last.ok_or_else(|| Diagnostic::error("internal", Loc::Unknown, "no trial was made"));
-    };
-    let ratio = tried.ratio;
-    let said = match tried.sure {
+    if anyway {
+        return Ok(last);
+    }
+    let ratio = last.ratio;
+    let said = match last.sure {
         true => format!("two sessions of one network seem to differ by {:.1} %", 100.0 * (ratio.median - 1.0).abs()),
         false => format!(
             "the ratio of two sessions of one network is known only up to {:.1} % after {:.1} s, {:.1} % is asked for",
             100.0 * ratio.half_width(),
-            tried.seconds,
-            100.0 * plan.settings.half_width
+            last.seconds,
+            100.0 * settings.half_width
         ),
     };
     let error = Diagnostic::error("measure-noisy", Loc::Unknown, format!("this machine is too noisy to measure on: {said}"));
@@ -247,4 +256,49 @@ pub fn records(report: &Report, date: &str, commit: &str) -> Vec<Record> {
         samples: measured.samples.clone(),
     };
     report.models.iter().map(record).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use spaceevo_cost::measure::statistics::Estimate;
+
+    use super::*;
+
+    /// What comes of trials that show these ratios, each known up to a half-width, and how many were made.
+    fn judged(shown: &[(f64, f64)], anyway: bool) -> (Result<Trial, Diagnostic>, usize) {
+        let settings = Settings { half_width: 0.02, ..Settings::default() };
+        let mut made = 0;
+        let mut next = || {
+            let (median, half) = shown[made];
+            made += 1;
+            let ratio = Estimate { median, low: median * (1.0 - half), high: median * (1.0 + half) };
+            Ok(Trial { ratio, sure: half <= 0.02, seconds: 2.0 })
+        };
+        let found = quiet(&mut next, &settings, 0.01, anyway);
+        (found, made)
+    }
+
+    #[test]
+    fn a_machine_on_which_one_network_differs_from_itself_is_refused() {
+        let (found, made) = judged(&[(1.2, 0.01); TRIALS], false);
+        let refused = found.unwrap_err();
+        assert_eq!((refused.code, made), ("measure-noisy", TRIALS));
+        assert!(refused.message.contains("differ by 20.0 %"), "{}", refused.message);
+    }
+
+    #[test]
+    fn a_loaded_machine_on_which_nothing_becomes_sure_is_refused() {
+        let (found, _) = judged(&[(1.0, 0.15); TRIALS], false);
+        let refused = found.unwrap_err();
+        assert_eq!(refused.code, "measure-noisy");
+        assert!(refused.message.contains("up to 15.0 % after 2.0 s, 2.0 % is asked for"), "{}", refused.message);
+        let (found, made) = judged(&[(1.0, 0.15); TRIALS], true);
+        assert!(!found.unwrap().sure && made == TRIALS, "--anyway believes the last trial");
+    }
+
+    #[test]
+    fn one_quiet_trial_is_enough() {
+        let (found, made) = judged(&[(1.3, 0.01), (1.0, 0.01), (1.3, 0.01)], false);
+        assert_eq!((found.unwrap().ratio.median, made), (1.0, 2));
+    }
 }

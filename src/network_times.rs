@@ -9,13 +9,14 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use spaceevo_cost::measure::clock::Work;
+use spaceevo_cost::measure::inputs::{Shapes, drawn};
 use spaceevo_cost::measure::interleave::{Contestant, interleave};
 use spaceevo_cost::predictor::Predictor;
 use spaceevo_cost::predictor::collect::timed;
 use spaceevo_cost::predictor::network::reference;
 use spaceevo_cost::runtime::ort::OnnxRuntime;
-use spaceevo_cost::runtime::{LoadOptions, ModelSource, Port, Runtime};
-use spaceevo_ir::{Diagnostic, Loc, Tensor};
+use spaceevo_cost::runtime::{LoadOptions, ModelSource, Runtime};
+use spaceevo_ir::{Diagnostic, Loc};
 use spaceevo_passes::Target;
 
 use crate::file::load;
@@ -33,7 +34,12 @@ const TURN: Duration = Duration::from_millis(12);
 /// Measures models on ONNX Runtime with one thread, in processor time.
 ///
 /// Errors: those of reading, loading and running.
-pub fn measure(models: &[PathBuf], predictor: &Predictor, target: &Target) -> Result<Times, Vec<Diagnostic>> {
+pub fn measure(
+    models: &[PathBuf],
+    shapes: &Shapes,
+    predictor: &Predictor,
+    target: &Target,
+) -> Result<Times, Vec<Diagnostic>> {
     let one = |d: Diagnostic| vec![d];
     let usual: Option<f64> = predictor.origin.get("reference").and_then(|text| text.parse().ok());
     let reference = reference(target, &crate::registry()).map_err(one)?;
@@ -41,7 +47,8 @@ pub fn measure(models: &[PathBuf], predictor: &Predictor, target: &Target) -> Re
     let mut times = Times::new();
     for pass in 0..2 {
         for group in models.chunks(GROUP) {
-            let mut contestants = group.iter().map(|model| contestant(&runtime, model)).collect::<Result<Vec<_>, _>>()?;
+            let mut contestants =
+                group.iter().map(|model| contestant(&runtime, model, shapes)).collect::<Result<Vec<_>, _>>()?;
             contestants.push(timed(&runtime, &reference).map_err(one)?);
             let rounds = interleave(&mut contestants, ROUNDS, TURN, Work::Thread).map_err(one)?;
             let beside = rounds.last().cloned().unwrap_or_default();
@@ -56,19 +63,11 @@ pub fn measure(models: &[PathBuf], predictor: &Predictor, target: &Target) -> Re
     Ok(times)
 }
 
-fn contestant(runtime: &OnnxRuntime, model: &Path) -> Result<Contestant, Vec<Diagnostic>> {
+fn contestant(runtime: &OnnxRuntime, model: &Path, shapes: &Shapes) -> Result<Contestant, Vec<Diagnostic>> {
     let graph = load(model)?.graph;
     let session = runtime.load(ModelSource::Graph(&graph), &LoadOptions::default()).map_err(|d| vec![d])?;
-    let inputs = session.inputs().iter().map(input).collect();
+    let inputs = drawn(session.inputs(), shapes).map_err(|d| vec![d])?;
     Ok(Contestant::new(vec![session], inputs))
-}
-
-/// Numbers for an input; extents that are open are 1.
-fn input(port: &Port) -> Tensor {
-    let shape = port.tensor().and_then(|t| t.shape.clone()).unwrap_or_default();
-    let dims: Vec<usize> = shape.iter().map(|d| d.known().map_or(1, |n| n as usize)).collect();
-    let count: usize = dims.iter().product();
-    Tensor::new(dims, (0..count).map(|at| (at as f32 * 0.618_034).fract()).collect::<Vec<f32>>())
 }
 
 /// The table: columns model, first_ns, second_ns.

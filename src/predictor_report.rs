@@ -2,19 +2,20 @@
 
 use std::fmt::Write;
 
-use spaceevo_cost::predictor::{Held, Predictor, Sample};
+use spaceevo_cost::predictor::{Curve, Held, Predictor, Sample};
 
 use crate::convert::{STYLE, escape};
+use crate::space_report::{LINE_STYLE, Line, chart};
 
 /// Edge of a scatter, in units of the drawing.
 const EDGE: f64 = 260.0;
 
 /// The page, without scripts and without anything outside of it.
-pub fn page(predictor: &Predictor, held: &[Held], samples: &[Sample]) -> String {
+pub fn page(predictor: &Predictor, held: &[Held], curves: &[Curve], samples: &[Sample]) -> String {
     let origin = |key: &str| predictor.origin.get(key).map_or("", String::as_str);
     let title = format!("Latency predictor for {}", escape(origin("target")));
     let mut out = format!(
-        "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n<title>{title}</title>\n<style>{STYLE}</style>\n</head>\n\
+        "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n<title>{title}</title>\n<style>{STYLE}{LINE_STYLE}</style>\n</head>\n\
          <body>\n<main>\n<header>\n<h1>{title}</h1>\n<p class=\"verdict\">{} kernels measured on {}, {}, {}.</p>\n</header>\n",
         samples.len(),
         escape(origin("machine")),
@@ -49,7 +50,16 @@ pub fn page(predictor: &Predictor, held: &[Held], samples: &[Sample]) -> String 
             let _ = writeln!(out, "<li>{}: {ratio:.2} when {}</li>", escape(&h.family), escape(rule));
         }
     }
-    out += "</ul>\n</section>\n<section>\n<h2>Predicted and measured</h2>\n<p>Kernels that were held out, in microseconds, both axes \
+    out += "</ul>\n</section>\n";
+    if !curves.is_empty() {
+        out += "<section>\n<h2>Learning curve</h2>\n<p>Part of held-out convolutions within 10 %, by how many of the others were fitted: \
+                the first eighth, quarter and half of them, and all.</p>\n";
+        let part = |&(fitted, within): &(usize, f64)| (fitted as f64, within);
+        let line = |c: &Curve| Line { name: c.family.clone(), points: c.points.iter().map(part).collect() };
+        out += &chart("kernels fitted", "within 10 %", &curves.iter().map(line).collect::<Vec<_>>());
+        out += "</section>\n";
+    }
+    out += "<section>\n<h2>Predicted and measured</h2>\n<p>Kernels that were held out, in microseconds, both axes \
             logarithmic; the lines are 10 % around the measurement.</p>\n";
     for h in held.iter().filter(|h| h.points.len() >= 8) {
         out += &scatter(h);

@@ -19,9 +19,9 @@ const DRAWS: usize = 20_000;
 const LINES: usize = 5;
 
 /// One line of a chart.
-struct Line {
-    name: String,
-    points: Vec<(f64, f64)>,
+pub(crate) struct Line {
+    pub(crate) name: String,
+    pub(crate) points: Vec<(f64, f64)>,
 }
 
 /// The page of an evolution: its history, the best spaces, the winner, and what can be reached at all.
@@ -112,7 +112,8 @@ fn head(kind: &str, title: &str) -> String {
     )
 }
 
-const LINE_STYLE: &str = "td.whole { white-space: nowrap; }\n\
+/// How charts look.
+pub(crate) const LINE_STYLE: &str = "td.whole { white-space: nowrap; }\n\
     svg path { fill: none; stroke-width: 1.8; }\n\
     .l0 { stroke: #2a78d6; } .l1 { stroke: #d6662a; } .l2 { stroke: #2f9e5b; } .l3 { stroke: #9250c4; } .l4 { stroke: #777; }\n\
     i.l0 { background: #2a78d6; } i.l1 { background: #d6662a; } i.l2 { background: #2f9e5b; } i.l3 { background: #9250c4; }\n\
@@ -206,7 +207,7 @@ fn reachable(out: &mut String, pool: &Pool, formula: &Formula) {
 }
 
 /// Lines over two axes with round numbers.
-fn chart(x_name: &str, y_name: &str, lines: &[Line]) -> String {
+pub(crate) fn chart(x_name: &str, y_name: &str, lines: &[Line]) -> String {
     const WIDTH: f64 = 860.0;
     const HEIGHT: f64 = 300.0;
     const LEFT: f64 = 60.0;

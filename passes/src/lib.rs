@@ -20,6 +20,7 @@ pub mod rewrite;
 pub mod rule;
 pub mod shuffle;
 pub mod target;
+pub mod target_text;
 pub mod unfold;
 mod upgrade;
 pub mod width;

@@ -28,13 +28,17 @@ pub(crate) fn unknown(what: &str, name: &str, known: &[&str]) -> Failure {
 
 /// A shipped target by name, or the target in a `.toml` file.
 pub(crate) fn find_target(name: &str) -> Result<Target, Failure> {
+    Ok(Target::parse(&target_text(name)?, name)?)
+}
+
+/// The text of a target's file.
+pub(crate) fn target_text(name: &str) -> Result<String, Failure> {
     if name.ends_with(".toml") {
-        let text = std::fs::read_to_string(name)
-            .map_err(|e| Failure::Usage(usage(format!("the target file {name} cannot be read: {e}"))))?;
-        return Ok(Target::parse(&text, name)?);
+        return std::fs::read_to_string(name)
+            .map_err(|e| Failure::Usage(usage(format!("the target file {name} cannot be read: {e}"))));
     }
     let known: Vec<&str> = Target::names().collect();
-    Target::named(name).ok_or_else(|| unknown("target", name, &known))
+    Target::text(name).map(str::to_owned).ok_or_else(|| unknown("target", name, &known))
 }
 
 /// A target, priced by a predictor if there is one.

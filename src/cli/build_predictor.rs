@@ -11,12 +11,13 @@ use spaceevo::cost::machine::Machine;
 use spaceevo::cost::predictor::collect::{Collector, Plan, priors_of};
 use spaceevo::cost::predictor::draw::{Prior, priors};
 use spaceevo::cost::predictor::measurements::Measured;
-use spaceevo::cost::predictor::{Held, Origin, fit, job};
+use spaceevo::cost::predictor::{Held, Origin, Predictor, curves, fit, job, width};
 use spaceevo::file::{load, refuse_existing, write_whole};
 use spaceevo::ir::{Diagnostic, Loc};
 use spaceevo::passes::Target;
+use spaceevo::passes::target_text::with_width;
 
-use super::arguments::{default_target, find_runtime, find_target, usage};
+use super::arguments::{default_target, find_runtime, find_target, target_text, usage};
 use super::measure_kept::today;
 use super::progress::Bar;
 use super::{Failure, print, say};
@@ -69,6 +70,9 @@ pub(crate) struct Arguments {
     /// Machine that the times are of, where they were not taken here
     #[arg(long)]
     machine: Option<String>,
+    /// Also write the target as a file whose wishes for channel counts are those found here: 'convert --target' takes it
+    #[arg(long, value_name = "TOML")]
+    target_out: Option<PathBuf>,
     /// Print how well it predicts as JSON
     #[arg(long)]
     json: bool,
@@ -109,6 +113,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let target = find_target(&arguments.target)?;
     let output = arguments.name.with_extension("predictor");
     refuse_existing(&output, arguments.force)?;
+    if let Some(file) = &arguments.target_out {
+        refuse_existing(file, arguments.force)?;
+    }
     let runtime = find_runtime(&arguments.runtime)?;
     let registry = spaceevo::registry();
     let priors = drawn_like(arguments, &target)?;
@@ -145,8 +152,12 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     };
     let (predictor, held) = fit(&samples, origin, measured.overhead(), arguments.hold_out, &limits);
     write_whole(&output, predictor.to_text().as_bytes(), arguments.force)?;
-    let page = spaceevo::predictor_report::page(&predictor, &held, &samples);
+    let curves = curves(&samples, measured.overhead(), arguments.hold_out, &held);
+    let page = spaceevo::predictor_report::page(&predictor, &held, &curves, &samples);
     write_whole(&arguments.name.with_extension("html"), page.as_bytes(), arguments.force)?;
+    if let Some(file) = &arguments.target_out {
+        write_target(file, arguments, &predictor, &target)?;
+    }
     if arguments.json {
         let overhead = [predictor.overhead.call / 1e3, predictor.overhead.step / 1e3, predictor.overhead.factor];
         let report = Report { origin: &predictor.origin, done, kernels: samples.len(), overhead, families: &held };
@@ -157,6 +168,30 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     if !done {
         say("the budget is over before all was measured: run the command again, with --force, to go on");
     }
+    Ok(())
+}
+
+/// Writes the target with the section `[width]` that the predictor knows.
+fn write_target(file: &Path, arguments: &Arguments, predictor: &Predictor, target: &Target) -> Result<(), Failure> {
+    let wishes = target.width.as_ref().and_then(|usual| width(predictor, target, usual));
+    let Some(rule) = wishes else {
+        let why = if target.width.is_some() {
+            "no integer convolution was measured"
+        } else {
+            "it has no section [width] to begin with"
+        };
+        let message = format!("nothing is known of channel counts on the target '{}': {why}", target.name);
+        return Err(Diagnostic::error("target-file", Loc::Unknown, message).into());
+    };
+    let origin = |key: &str| predictor.origin.get(key).map_or("", String::as_str);
+    let said = [
+        "Channel counts, as build-predictor found them: multiples to which padding is cheapest on average over 16 to 256 channels,".to_owned(),
+        "rates in GMAC/s, geometric means on maps of 7 to 28. What was not measured is as it was.".to_owned(),
+        format!("{}, {}, {}", origin("machine"), origin("runtime"), origin("date")),
+    ];
+    let text = with_width(&target_text(&arguments.target)?, &rule, &said);
+    Target::parse(&text, &file.display().to_string())?;
+    write_whole(file, text.as_bytes(), arguments.force)?;
     Ok(())
 }
 

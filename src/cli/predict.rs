@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use serde::Serialize;
 use spaceevo::cost::kernels::Placed;
+use spaceevo::cost::measure::inputs::{Shapes, known, settle};
 use spaceevo::cost::predictor::judge::{Judged, Verdict, verdict};
 use spaceevo::cost::predictor::{Latency, Predictor, Price};
 use spaceevo::file::{load, refuse_existing, write_whole};
@@ -12,6 +13,7 @@ use spaceevo::ir::{Diagnostic, Graph, Loc};
 use spaceevo::network_times;
 
 use super::arguments::{default_target, find_target, shown};
+use super::measure::shape;
 use super::{Failure, print, show};
 
 /// Predict how long models take, as a whole and by kernel, with an interval that holds nine of ten.
@@ -28,6 +30,9 @@ pub(crate) struct Arguments {
     /// Target, which says what kernels the runtime makes: a name or a .toml file
     #[arg(long, default_value = default_target())]
     target: String,
+    /// Shape of an input that a model leaves open: image=1,3,224,224; may be given several times
+    #[arg(long, value_name = "NAME=DIMS", value_parser = shape)]
+    shape: Vec<(String, Vec<usize>)>,
     /// Also list the kernels, in order
     #[arg(long)]
     kernels: bool,
@@ -89,9 +94,20 @@ pub(crate) fn read_predictor(path: &Path) -> Result<Predictor, Failure> {
 pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let target = find_target(&arguments.target)?;
     let predictor = read_predictor(&arguments.predictor)?;
+    let shapes: Shapes = arguments.shape.iter().cloned().collect();
+    let mut graphs = Vec::new();
+    for path in &arguments.models {
+        let loaded = load(path)?;
+        loaded.warnings.iter().for_each(show);
+        graphs.push(loaded.graph);
+    }
+    known(&shapes, &graphs.iter().collect::<Vec<_>>())?;
+    for (graph, path) in graphs.iter_mut().zip(&arguments.models) {
+        settle(graph, &shapes).map_err(|found| found.note(format!("the model is {}", shown(path))))?;
+    }
     if let Some(csv) = &arguments.measure {
         refuse_existing(csv, arguments.force)?;
-        let times = network_times::measure(&arguments.models, &predictor, &target)?;
+        let times = network_times::measure(&arguments.models, &shapes, &predictor, &target)?;
         write_whole(csv, network_times::to_csv(&times).as_bytes(), arguments.force)?;
     }
     let times = match arguments.measure.as_ref().or(arguments.against.as_ref()) {
@@ -100,11 +116,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     };
     let mut models = Vec::new();
     let mut judged = Vec::new();
-    for path in &arguments.models {
-        let loaded = load(path)?;
-        loaded.warnings.iter().for_each(show);
-        let (latency, priced) = predictor.graph(&loaded.graph, &target)?;
-        let by_kernel = if arguments.kernels { lines(&loaded.graph, &priced) } else { Vec::new() };
+    for (path, graph) in arguments.models.iter().zip(&graphs) {
+        let (latency, priced) = predictor.graph(graph, &target)?;
+        let by_kernel = if arguments.kernels { lines(graph, &priced) } else { Vec::new() };
         if let Some(&measured) = times.get(&shown(path)) {
             let macs = priced.iter().map(|(placed, _)| placed.kernel.macs()).sum();
             let interval = [latency.low, latency.high];

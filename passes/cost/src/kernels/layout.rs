@@ -7,131 +7,150 @@
 //! channels (`optimizer/nchwc_transformer`), and ops behind them as long as all that they read is in blocks.
 
 use spaceevo_ir::{Graph, OpId, ValueId};
-use spaceevo_passes::kernel_rules::{Blocked, KernelRules};
 
-use super::detect::{Node, Placed, bytes, extents, kernel};
-use super::{Kernel, Layout};
+use super::nodes::{DONE, Node, Room, Span, Window};
+use super::rules::{
+    BLOCKS, Blocks, CONCAT, CONV, FOLLOW_BLOCKS, FOLLOW_LAST, JOIN_BLOCKS, KEEP_LAST, LAST, MULTIPLIES, Names, Number,
+    Rules, TRANSPOSES,
+};
+use super::values::{Shape, Values};
+use super::{Extents, Kernel, Layout};
 
-/// Gives nodes their layouts.
-pub(super) fn place(graph: &Graph, rules: &KernelRules, nodes: Vec<Node>) -> Vec<Placed> {
-    let lead = leads(graph, rules, &nodes);
-    let values = graph.value_bound();
-    let mut placer = Placer {
-        graph,
-        rules,
-        lead,
-        native: vec![Layout::Plain; values],
-        made: vec![0; values],
-        bare: vec![None; values],
-        done: Vec::new(),
-        placed: Vec::new(),
-    };
-    for node in nodes {
-        placer.node(node);
-    }
+/// Gives the nodes of a room their layouts.
+pub(super) fn place(graph: &Graph, rules: &Rules, room: &mut Room, kernels: &mut Vec<Kernel>, ops: &mut Vec<Span>) {
+    let Room { values, marks, nodes, lists, ops: all, strangers } = room;
+    let names = Names { rules, others: strangers };
+    let mut placer = Placer { graph, names, values, marks, lists, all, kernels, ops, gone: false };
+    nodes.iter().rev().for_each(|node| placer.lead(node));
+    nodes.iter().for_each(|node| placer.node(*node));
     for &result in graph.region(graph.body()).results() {
         placer.need(result, Layout::Plain);
     }
-    placer.placed
-}
-
-/// The layout in which an op like this one mostly runs, and the block that channels are padded to.
-pub(super) fn usual(graph: &Graph, rules: &KernelRules, node: &Node, stored: bool) -> (Layout, Option<u32>) {
-    let maps = node.inputs.first().is_some_and(|&v| is_map(graph, v));
-    if maps && stored && (holds(&rules.channels_last, &node.op) || holds(&rules.follow_last, &node.op)) {
-        return (Layout::Last, None);
-    }
-    match rules.blocked.as_ref().filter(|_| maps && !stored) {
-        Some(rule) if fits_blocks(graph, rule, node) || holds(&rule.follow, &node.op) && node.others == 0 => {
-            (Layout::Blocked, Some(rule.block))
-        }
-        _ => (Layout::Plain, None),
+    if placer.gone {
+        let mut at = 0;
+        kernels.retain(|_| {
+            at += 1;
+            ops[at - 1] != Span::GONE
+        });
+        ops.retain(|span| *span != Span::GONE);
     }
 }
 
-/// True for an op that runs in blocks, if its channels fit.
-fn fits_blocks(graph: &Graph, rule: &Blocked, node: &Node) -> bool {
-    if !holds(&rule.wanted, &node.op) {
-        return false;
-    }
-    let channels = |values: &[ValueId]| values.first().map_or(1, |&v| extents(graph.value(v).ty())[1]);
-    let (read, made) = (channels(&node.inputs), channels(&node.outputs));
-    let groups = node.window.groups;
-    match () {
-        _ if node.op.as_ref() != "Conv" => read.is_multiple_of(rule.block),
-        _ if groups == 1 => read < rule.block || read.is_multiple_of(rule.align),
-        _ if groups == read && made == groups => made.is_multiple_of(rule.align),
-        _ => (read / groups).is_multiple_of(rule.block) && (made / groups).is_multiple_of(rule.block),
-    }
-}
-
-fn holds(list: &[String], op: &str) -> bool {
-    list.iter().any(|o| o == op)
-}
-
-fn is_map(graph: &Graph, value: ValueId) -> bool {
-    graph.value(value).ty().rank() == Some(4)
-}
-
-/// Values that lead to where channels are last, through ops that could run so.
-fn leads(graph: &Graph, rules: &KernelRules, nodes: &[Node]) -> Vec<bool> {
-    let mut lead = vec![false; graph.value_bound()];
-    for node in nodes.iter().rev() {
-        // A transposition of the model's own to channels last is as good as an op that wants them so.
-        let own =
-            || rules.transpose.as_deref() == Some(&*node.op) && graph.op(node.ops[0]).ints("perm") == Some(&[0, 2, 3, 1]);
-        let wants = holds(&rules.channels_last, &node.op) || own();
-        let follows = || holds(&rules.follow_last, &node.op) && node.outputs.iter().any(|v| lead[v.index()]);
-        if wants || follows() {
-            let reads = if wants { &node.inputs[..1] } else { &node.inputs };
-            reads.iter().for_each(|v| lead[v.index()] = true);
-        }
-    }
-    lead
+/// The kernel of a node by itself, in the layout in which an op like this one mostly runs.
+pub(super) fn alone(graph: &Graph, rules: &Rules, room: &mut Room, node: &Node, stored: bool) -> Kernel {
+    let Room { values, marks, lists, ops: all, strangers, .. } = room;
+    let (kernels, ops) = (&mut Vec::new(), &mut Vec::new());
+    let names = Names { rules, others: strangers };
+    let mut placer = Placer { graph, names, values, marks, lists, all, kernels, ops, gone: false };
+    let (layout, block) = placer.usual(node, stored);
+    placer.kernel(node, layout, block)
 }
 
 struct Placer<'a> {
     graph: &'a Graph,
-    rules: &'a KernelRules,
-    lead: Vec<bool>,
-    /// The layout in which each value is made.
-    native: Vec<Layout>,
-    /// Other layouts in which it is there by now, as bits.
-    made: Vec<u8>,
-    /// The convolution in blocks that makes a value and does nothing else yet.
-    bare: Vec<Option<usize>>,
-    /// Ops that kernels before them do.
-    done: Vec<OpId>,
-    placed: Vec<Placed>,
+    names: Names<'a>,
+    values: &'a mut Values,
+    marks: &'a mut Vec<u8>,
+    lists: &'a [ValueId],
+    all: &'a mut Vec<OpId>,
+    kernels: &'a mut Vec<Kernel>,
+    ops: &'a mut Vec<Span>,
+    /// Some kernel was taken away again.
+    gone: bool,
 }
 
-impl Placer<'_> {
+impl<'a> Placer<'a> {
+    /// Notes what leads to where channels are last.
+    fn lead(&mut self, node: &Node) {
+        // A transposition of the model's own to channels last is as good as an op that wants them so.
+        let wants = self.names.is(node.op, LAST)
+            || self.names.is(node.op, TRANSPOSES) && self.permutation(node) == Some(&[0, 2, 3, 1][..]);
+        let follows =
+            || self.names.is(node.op, FOLLOW_LAST) && node.outputs.of(self.lists).iter().any(|&v| self.values.leads(v));
+        if wants || follows() {
+            let reads = node.inputs.of(self.lists);
+            let reads = if wants { &reads[..1] } else { reads };
+            reads.iter().for_each(|&v| self.values.lead(v));
+        }
+    }
+
+    fn permutation(&self, node: &Node) -> Option<&'a [i64]> {
+        self.graph.op(*node.ops.of(self.all).first()?).ints("perm")
+    }
+
+    fn inputs(&self, node: &Node) -> &'a [ValueId] {
+        node.inputs.of(self.lists)
+    }
+
+    fn outputs(&self, node: &Node) -> &'a [ValueId] {
+        node.outputs.of(self.lists)
+    }
+
+    fn shape(&mut self, value: ValueId) -> Shape {
+        self.values.shape(self.graph, value)
+    }
+
+    fn first_shape(&mut self, values: &[ValueId]) -> Shape {
+        values.first().map_or(Shape { extents: [1; 4], bytes: 1, map: false }, |&v| self.shape(v))
+    }
+
+    /// The layout in which an op like this one mostly runs, and the block that channels are padded to.
+    fn usual(&mut self, node: &Node, stored: bool) -> (Layout, Option<u32>) {
+        let maps = self.first_shape(self.inputs(node)).map;
+        if maps && stored && self.names.is(node.op, LAST | FOLLOW_LAST) {
+            return (Layout::Last, None);
+        }
+        match self.names.rules.blocked.filter(|_| maps && !stored) {
+            Some(rule) if self.fits_blocks(rule, node) || self.names.is(node.op, FOLLOW_BLOCKS) && node.others == 0 => {
+                (Layout::Blocked, Some(rule.block))
+            }
+            _ => (Layout::Plain, None),
+        }
+    }
+
+    /// True for an op that runs in blocks, if its channels fit.
+    fn fits_blocks(&mut self, rule: Blocks, node: &Node) -> bool {
+        if !self.names.is(node.op, BLOCKS) {
+            return false;
+        }
+        let (read, made) = (self.first_shape(self.inputs(node)).extents[1], self.first_shape(self.outputs(node)).extents[1]);
+        let groups = node.window.groups;
+        match () {
+            _ if !self.names.is(node.op, CONV) => read.is_multiple_of(rule.block),
+            _ if groups == 1 => read < rule.block || read.is_multiple_of(rule.align),
+            _ if groups == read && made == groups => made.is_multiple_of(rule.align),
+            _ => (read / groups).is_multiple_of(rule.block) && (made / groups).is_multiple_of(rule.block),
+        }
+    }
+
     fn node(&mut self, node: Node) {
-        if self.done.contains(&node.ops[0]) || self.cancels(&node) {
+        let first = node.ops.of(self.all).first();
+        if first.is_some_and(|op| self.marks[op.index()] & DONE != 0) || self.cancels(&node) {
             return;
         }
-        let maps = node.inputs.first().is_some_and(|&v| is_map(self.graph, v));
-        let blocked = self.rules.blocked.as_ref().filter(|_| maps);
-        if maps && holds(&self.rules.channels_last, &node.op) {
-            self.need(node.inputs[0], Layout::Last);
+        let inputs = self.inputs(&node);
+        let head = self.first_shape(inputs);
+        let blocked = self.names.rules.blocked.filter(|_| head.map);
+        if head.map && self.names.is(node.op, LAST) {
+            self.need(inputs[0], Layout::Last);
             self.put(node, Layout::Last, None);
-        } else if let Some(rule) = blocked.filter(|rule| self.wants_blocks(rule, &node)) {
-            let narrow = node.window.groups == 1 && extents(self.graph.value(node.inputs[0]).ty())[1] < rule.block;
+        } else if let Some(rule) = blocked.filter(|rule| self.wants_blocks(*rule, &node)) {
+            let narrow = node.window.groups == 1 && head.extents[1] < rule.block;
             let read = if narrow { Layout::Plain } else { Layout::Blocked };
-            self.need(node.inputs[0], read);
+            self.need(inputs[0], read);
             self.put(node, Layout::Blocked, Some(rule.block));
-        } else if let Some(rule) = blocked.filter(|rule| self.follows_blocks(rule, &node)) {
-            if holds(&rule.joined, &node.op) && self.join(&node) {
+        } else if let Some(rule) = blocked.filter(|rule| self.follows_blocks(*rule, &node)) {
+            if self.names.is(node.op, JOIN_BLOCKS) && self.join(&node) {
                 return;
             }
             self.put(node, Layout::Blocked, Some(rule.block));
-        } else if maps && self.follows_last(&node) {
-            for &value in node.inputs.clone().iter().filter(|&&v| is_map(self.graph, v)) {
+        } else if head.map && self.follows_last(&node) {
+            for &value in inputs {
                 self.need(value, Layout::Last);
             }
             self.put(node, Layout::Last, None);
         } else {
-            for &value in &node.inputs.clone() {
+            for &value in inputs {
                 self.need(value, Layout::Plain);
             }
             self.put(node, Layout::Plain, None);
@@ -140,15 +159,18 @@ impl Placer<'_> {
 
     /// A transposition of the model's own that a change of layout undoes: the numbers stay where they are.
     fn cancels(&mut self, node: &Node) -> bool {
-        let (&[read], &[made]) = (&node.inputs[..], &node.outputs[..]) else { return false };
-        if self.rules.transpose.as_deref().is_none_or(|name| name != &*node.op) || !is_map(self.graph, read) {
+        if !self.names.is(node.op, TRANSPOSES) {
             return false;
         }
-        let native = self.native[read.index()];
-        match self.graph.op(node.ops[0]).ints("perm") {
+        let (&[read], &[made]) = (self.inputs(node), self.outputs(node)) else { return false };
+        if !self.shape(read).map {
+            return false;
+        }
+        let native = self.values.native(read);
+        match self.permutation(node) {
             Some([0, 2, 3, 1]) if native == Layout::Last => true,
-            Some([0, 3, 1, 2]) if native == Layout::Plain && self.lead[made.index()] => {
-                self.native[made.index()] = Layout::Last;
+            Some([0, 3, 1, 2]) if native == Layout::Plain && self.values.leads(made) => {
+                self.values.make(made, Layout::Last);
                 true
             }
             _ => false,
@@ -156,80 +178,99 @@ impl Placer<'_> {
     }
 
     fn put(&mut self, mut node: Node, layout: Layout, block: Option<u32>) {
-        for output in &node.outputs {
-            self.native[output.index()] = layout;
-        }
-        let parts = self.rules.written_as.get(&*node.op).filter(|_| !node.merged);
-        let parts: Vec<&str> = parts.map_or(vec![], |parts| parts.iter().map(String::as_str).collect());
-        for (at, part) in parts.iter().enumerate() {
-            node.op = (*part).into();
-            // All but the first also read what the whole reads.
-            node.others = if at == 0 { 0 } else { extents(self.graph.value(node.inputs[0]).ty()).iter().product() };
-            let kernel = kernel(self.graph, self.rules, &node, layout, block);
-            self.placed.push(Placed { kernel, ops: node.ops.clone() });
-        }
-        if parts.is_empty() {
-            if layout == Layout::Blocked && &*node.op == "Conv" && !node.merged {
-                node.outputs.iter().for_each(|v| self.bare[v.index()] = Some(self.placed.len()));
+        let outputs = self.outputs(&node);
+        outputs.iter().for_each(|&v| self.values.make(v, layout));
+        if !node.merged && !self.names.get(node.op).written_as.is_empty() {
+            let whole = node.op;
+            for at in 0..self.names.get(whole).written_as.len() {
+                node.op = self.names.get(whole).written_as[at];
+                // All but the first also read what the whole reads.
+                node.others = if at == 0 { 0 } else { self.first_shape(self.inputs(&node)).numbers() };
+                let kernel = self.kernel(&node, layout, block);
+                self.push(kernel, node.ops);
             }
-            let kernel = kernel(self.graph, self.rules, &node, layout, block);
-            self.placed.push(Placed { kernel, ops: node.ops });
+            return;
         }
+        if layout == Layout::Blocked && !node.merged && self.names.is(node.op, CONV) {
+            outputs.iter().for_each(|&v| self.values.note_bare(v, self.kernels.len()));
+        }
+        let kernel = self.kernel(&node, layout, block);
+        self.push(kernel, node.ops);
+    }
+
+    fn push(&mut self, kernel: Kernel, ops: Span) {
+        self.kernels.push(kernel);
+        self.ops.push(ops);
     }
 
     /// A float convolution or pool whose channels fit into blocks.
-    fn wants_blocks(&self, rule: &Blocked, node: &Node) -> bool {
-        let float = |v: ValueId| bytes(self.graph.value(v).ty()) == 4;
-        node.inputs.iter().chain(&node.outputs).all(|&v| float(v)) && fits_blocks(self.graph, rule, node)
+    fn wants_blocks(&mut self, rule: Blocks, node: &Node) -> bool {
+        self.names.is(node.op, BLOCKS)
+            && self.inputs(node).iter().chain(self.outputs(node)).all(|&v| self.shape(v).bytes == 4)
+            && self.fits_blocks(rule, node)
     }
 
     /// Lets the last convolution that makes an operand do the op, too, and activations behind it.
     fn join(&mut self, node: &Node) -> bool {
-        let alone = |v: &&ValueId| self.graph.use_count(**v) == 1;
-        let maker = node.inputs.iter().filter(alone).filter_map(|v| self.bare[v.index()]).max();
-        let (Some(maker), &[made]) = (maker, &node.outputs[..]) else { return false };
-        // It has to wait for the other operand.
-        let mut placed = self.placed.remove(maker);
-        self.bare.iter_mut().flatten().filter(|at| **at > maker).for_each(|at| *at -= 1);
-        placed.kernel.others = super::numbers(placed.kernel.output) as u32;
-        placed.ops.extend(&node.ops);
-        self.placed.push(placed);
-        self.native[made.index()] = Layout::Blocked;
-        let next = self.graph.only_user(made).filter(|_| !self.graph.is_returned(made));
-        if let Some(next) = next.filter(|&next| self.rules.fuses("Conv", &self.graph.op(next).name().op)) {
-            self.done.push(next);
-            self.graph.op(next).results().iter().for_each(|v| self.native[v.index()] = Layout::Blocked);
+        let graph = self.graph;
+        let alone = self.inputs(node).iter().filter(|v| graph.use_count(**v) == 1);
+        let maker = alone.filter_map(|&v| self.values.bare(v)).max();
+        let (Some(maker), &[made]) = (maker, self.outputs(node)) else { return false };
+        // It has to wait for the other operand, and what it did so far it does no more.
+        let mut kernel = self.kernels[maker].clone();
+        kernel.others = super::numbers(kernel.output) as u32;
+        let from = self.all.len();
+        for span in [self.ops[maker], node.ops] {
+            self.all.extend_from_within(span.range());
+        }
+        let ops = Span::since(from, self.all);
+        (self.ops[maker], self.gone) = (Span::GONE, true);
+        self.push(kernel, ops);
+        self.values.make(made, Layout::Blocked);
+        if let Some(next) = graph.only_user(made) {
+            let second = self.names.number(&graph.op(next).name().op);
+            let conv = self.names.number("Conv");
+            if self.names.fuses(conv, second) {
+                self.marks[next.index()] |= DONE;
+                graph.op(next).results().iter().for_each(|&v| self.values.make(v, Layout::Blocked));
+            }
         }
         true
     }
 
-    fn follows_blocks(&self, rule: &Blocked, node: &Node) -> bool {
-        let dims = |v: ValueId| extents(self.graph.value(v).ty());
-        let first = dims(node.inputs[0]);
-        let alike = |v: ValueId| dims(v) == first || &*node.op == "Concat" && dims(v)[1].is_multiple_of(rule.block);
-        let whole = &*node.op != "Concat" || first[1].is_multiple_of(rule.block);
-        holds(&rule.follow, &node.op)
-            && (node.others == 0 || node.inputs.len() > 1)
-            && whole
-            && node.inputs.iter().all(|&v| self.native[v.index()] == Layout::Blocked && alike(v))
+    fn follows_blocks(&mut self, rule: Blocks, node: &Node) -> bool {
+        let inputs = self.inputs(node);
+        if !self.names.is(node.op, FOLLOW_BLOCKS) || node.others != 0 && inputs.len() < 2 {
+            return false;
+        }
+        let concat = self.names.is(node.op, CONCAT);
+        let first = self.shape(inputs[0]).extents;
+        (!concat || first[1].is_multiple_of(rule.block))
+            && inputs.iter().all(|&v| {
+                let extents = self.shape(v).extents;
+                let alike = extents == first || concat && extents[1].is_multiple_of(rule.block);
+                alike && self.values.native(v) == Layout::Blocked
+            })
     }
 
-    fn follows_last(&self, node: &Node) -> bool {
-        if !holds(&self.rules.follow_last, &node.op) {
+    fn follows_last(&mut self, node: &Node) -> bool {
+        if !self.names.is(node.op, FOLLOW_LAST) {
             return false;
         }
         let mut cost = 0;
-        for &value in node.inputs.iter().filter(|&&v| is_map(self.graph, v)) {
-            cost += if self.native[value.index()] == Layout::Last { -1 } else { 1 };
+        for &value in self.inputs(node) {
+            if self.shape(value).map {
+                cost += if self.values.native(value) == Layout::Last { -1 } else { 1 };
+            }
         }
-        let leads = holds(&self.rules.keep_last, &node.op) || node.outputs.iter().any(|v| self.lead[v.index()]);
+        let leads = self.names.is(node.op, KEEP_LAST) || self.outputs(node).iter().any(|&v| self.values.leads(v));
         cost < 0 && (leads || cost + 1 < 0)
     }
 
     /// Brings a value into a layout, unless it is there already.
     fn need(&mut self, value: ValueId, layout: Layout) {
-        let native = self.native[value.index()];
-        if native == layout || self.graph.value(value).is_const() || !is_map(self.graph, value) {
+        let native = self.values.native(value);
+        if native == layout || self.values.is_folded(value) || !self.shape(value).map {
             return;
         }
         let through = match (native, layout) {
@@ -238,30 +279,71 @@ impl Placer<'_> {
         };
         let mut from = native;
         for to in through.into_iter().chain([layout]) {
-            let bit = 1 << to as u8;
-            if self.made[value.index()] & bit == 0 {
-                self.made[value.index()] |= bit;
-                self.convert(value, from, to);
+            if self.values.convert(value, to) {
+                self.change(value, from, to);
             }
             from = to;
         }
     }
 
-    fn convert(&mut self, value: ValueId, from: Layout, to: Layout) {
-        let ty = self.graph.value(value).ty();
-        let plain = extents(ty);
-        let blocked = self.rules.blocked.as_ref();
-        let (name, input, output) = match (from, to, blocked) {
-            (Layout::Blocked, _, Some(rule)) => (Some(&rule.reorder[1]), padded(plain, rule.block), plain),
-            (_, Layout::Blocked, Some(rule)) => (Some(&rule.reorder[0]), plain, padded(plain, rule.block)),
-            _ => (self.rules.transpose.as_ref(), plain, plain),
+    fn change(&mut self, value: ValueId, from: Layout, to: Layout) {
+        let Shape { extents: plain, bytes, .. } = self.shape(value);
+        let (name, input, output) = match (from, to, self.names.rules.blocked) {
+            (Layout::Blocked, _, Some(rule)) => (Some(rule.reorder[1]), padded(plain, rule.block), plain),
+            (_, Layout::Blocked, Some(rule)) => (Some(rule.reorder[0]), plain, padded(plain, rule.block)),
+            _ => (self.names.rules.transpose, plain, plain),
         };
         let Some(name) = name else { return };
-        let same = Kernel::same(name, to, [bytes(ty); 2], input);
-        self.placed.push(Placed { kernel: Kernel { output, ..same }, ops: Vec::new() });
+        let op = self.names.get(name).name.clone();
+        self.push(Kernel { output, ..Kernel::like(op, to, [bytes; 2], input) }, Span::NONE);
+    }
+
+    /// The kernel of a node in a layout, its channels padded to `block`.
+    fn kernel(&mut self, node: &Node, layout: Layout, block: Option<u32>) -> Kernel {
+        let Window { window, strides, dilations, groups } = node.window;
+        let conv = self.names.is(node.op, CONV);
+        let padded = |[n, c, h, w]: Extents, read: bool| match block {
+            Some(block) if !read || c >= block || groups > 1 || !conv => [n, c.next_multiple_of(block), h, w],
+            _ => [n, c, h, w],
+        };
+        let operator = self.names.get(node.op);
+        let renamed: Option<Number> = match layout {
+            Layout::Last => operator.renamed,
+            Layout::Plain if node.merged => operator.merged,
+            _ => None,
+        };
+        let op = self.names.get(renamed.unwrap_or(node.op)).name.clone();
+        let inputs = self.inputs(node);
+        let first = self.first_shape(inputs);
+        let made = self.first_shape(self.outputs(node));
+        let multiplies = self.names.is(node.op, MULTIPLIES);
+        // Of several operands of an op without weights the largest counts: a gate may be on either side.
+        let (mut read, mut others) = (first.extents, node.others);
+        if !multiplies {
+            for &input in inputs.iter().skip(1) {
+                let extents = self.shape(input).extents;
+                read = if super::numbers(extents) > super::numbers(read) { extents } else { read };
+            }
+            others = (f64::from(node.others) + super::numbers(first.extents) - super::numbers(read)).max(0.0) as u32;
+        }
+        let input = padded(read, true);
+        let depthwise = groups > 1 && first.extents[1] == groups;
+        Kernel {
+            op,
+            layout,
+            bytes: [first.bytes, made.bytes],
+            input,
+            output: padded(made.extents, false),
+            window,
+            strides,
+            dilations,
+            groups: if depthwise { input[1] } else { groups },
+            others,
+            around: super::USUAL,
+        }
     }
 }
 
-fn padded([n, c, h, w]: super::Extents, block: u32) -> super::Extents {
+fn padded([n, c, h, w]: Extents, block: u32) -> Extents {
     [n, c.next_multiple_of(block), h, w]
 }

@@ -14,8 +14,11 @@ use std::sync::Arc;
 mod detect;
 mod features;
 mod layout;
+mod nodes;
+mod rules;
+mod values;
 
-pub use detect::{Placed, alone, detect};
+pub use detect::{Detector, List, Placed, detect};
 pub use features::{COUNTS, FEATURES, counts, features};
 
 /// The order of a tensor's numbers in memory.
@@ -80,8 +83,12 @@ pub const USUAL: u8 = 24;
 impl Kernel {
     /// A kernel without window that makes as much as it reads.
     pub fn same(op: &str, layout: Layout, bytes: [u8; 2], extents: Extents) -> Kernel {
+        Kernel::like(op.into(), layout, bytes, extents)
+    }
+
+    fn like(op: Arc<str>, layout: Layout, bytes: [u8; 2], extents: Extents) -> Kernel {
         Kernel {
-            op: op.into(),
+            op,
             layout,
             bytes,
             input: extents,
@@ -102,7 +109,7 @@ impl Kernel {
 
     /// True for ops whose work is multiply-accumulates.
     pub fn multiplies(&self) -> bool {
-        self.op.ends_with("Conv") || self.op.ends_with("Gemm") || self.op.ends_with("MatMul")
+        multiplies(&self.op)
     }
 
     /// The family that shares a model: the operator, its layout, and of convolutions whether they have groups.
@@ -142,6 +149,10 @@ impl Kernel {
     pub fn key(&self) -> String {
         self.to_string()
     }
+}
+
+fn multiplies(op: &str) -> bool {
+    op.ends_with("Conv") || op.ends_with("Gemm") || op.ends_with("MatMul")
 }
 
 impl fmt::Display for Kernel {

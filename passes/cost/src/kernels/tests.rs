@@ -89,3 +89,35 @@ fn without_rules_nothing_is_said() {
     let error = detect(&graph, &Target::named("portable").unwrap()).unwrap_err();
     assert_eq!(error.code, "kernels-unknown");
 }
+
+#[test]
+fn blocks_have_as_many_channels_as_the_target_says() {
+    let source = "graph @main(%x: f32[1,32,8,8]) with {opset = 17} {\n  %w = const rand(1) : f32[20,32,1,1]\n  \
+        %y = onnx.Conv %x, %w : f32[1,20,8,8]\n  return %y\n}\n";
+    let graph = text::parse(source, "test", &NoBlobs).into_result().unwrap();
+    for (name, channels) in [("x86-vnni", 32), ("x86-avx2", 24)] {
+        let placed = detect(&graph, &Target::named(name).unwrap()).unwrap();
+        let conv = placed.iter().find(|p| &*p.kernel.op == "Conv").unwrap();
+        assert_eq!(conv.kernel.output[1], channels, "{name}");
+    }
+}
+
+#[test]
+fn room_that_is_used_again_holds_nothing_of_the_graph_before() {
+    let target = Target::named("x86-vnni").unwrap();
+    let detector = super::Detector::new(&target).unwrap();
+    let parse = |source: &str| text::parse(source, "test", &NoBlobs).into_result().unwrap();
+    let small = parse("graph @main(%x: f32[1,8]) with {opset = 17} {\n  %y = onnx.Einsum %x : f32[1,8]\n  return %y\n}\n");
+    let large = parse(
+        "graph @main(%x: qu8(0.1, 0)[1,32,8,8]) with {opset = 17} {\n  %w = const rand(1) : qi8(0.1, 0)[32,32,1,1]\n  \
+         %y = onnx.Conv %x, %w : qu8(0.1, 0)[1,32,8,8]\n  %z = onnx.Relu %y : qu8(0.1, 0)[1,32,8,8]\n  return %z\n}\n",
+    );
+    let mut list = super::List::default();
+    for graph in [&large, &small, &large, &small] {
+        detector.list(graph, &mut list);
+        let alone = detect(graph, &target).unwrap();
+        let found: Vec<_> = list.kernels().iter().cloned().zip(list.ops().map(<[_]>::to_vec)).collect();
+        assert_eq!(found, alone.into_iter().map(|p| (p.kernel, p.ops)).collect::<Vec<_>>());
+    }
+    assert_eq!(&*list.kernels()[0].op, "Einsum");
+}

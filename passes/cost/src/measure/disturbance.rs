@@ -6,6 +6,10 @@ use super::clock::{Time, Work};
 use super::statistics::median;
 
 /// From when on a sign is a complaint; all are shares of one.
+///
+/// They belong to no device, and so to no target: what a scheduler, a host or a neighbour takes of a measurement's time makes it wrong
+/// by that share on every machine. Nothing is decided by them either: a complaint stands beside the measurement, and whether a machine
+/// is refused is decided by trials on it.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct Limits {
     /// Time on the wall in which our thread did not run although it wanted to.

@@ -1,73 +1,300 @@
 //! Many kernels at once: what a search over networks needs. The same bits as one by one.
+//!
+//! Trees ask the same questions again and again: each question is asked once of 32 kernels, whose answers are 32 bytes. A tree then
+//! puts bytes together to numbers of leaves. So nearly all of the work is on bytes in a row, which compilers make vectors of, and
+//! every kernel's sum is made in the order of the trees whatever the vectors.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
-use super::{Predictor, ROW};
+use super::{Base, Forest, Model, Predictor, ROW};
 use crate::kernels::{Kernel, Layout, counts, features};
 
-/// What tells families apart, without the allocation of a name.
-type Family<'a> = (&'a str, Layout, [u8; 2], [bool; 2]);
+/// Kernels that are looked at together.
+const LANES: usize = 32;
+/// Slots that remember which model the kernels before had.
+const SLOTS: usize = 256;
 
-fn family(kernel: &Kernel) -> Family<'_> {
-    (&kernel.op, kernel.layout, kernel.bytes, [kernel.groups > 1, kernel.is_depthwise()])
+/// A predictor whose trees are laid out for many kernels.
+#[derive(Debug)]
+pub struct Batch<'a> {
+    predictor: &'a Predictor,
+    models: Vec<Flat<'a>>,
+    families: BTreeMap<&'a str, usize>,
+}
+
+/// A model with its questions in a row.
+#[derive(Debug)]
+struct Flat<'a> {
+    base: &'a Base,
+    /// Feature, and the least value of a yes.
+    questions: Vec<(usize, f32)>,
+    trees: Trees<'a>,
+}
+
+/// Trees by how many levels the deepest has.
+#[derive(Debug)]
+enum Trees<'a> {
+    Five(Levels<5>),
+    Eight(Levels<8>),
+    /// Deeper ones, one kernel after the other.
+    Deep(&'a Forest),
+}
+
+#[derive(Debug)]
+struct Levels<const LEVELS: usize> {
+    /// By tree: its questions. Missing levels ask one that is never answered with yes.
+    asked: Vec<[u16; LEVELS]>,
+    /// By tree: two to the `LEVELS` leaves.
+    leaves: Vec<f32>,
+}
+
+impl<const LEVELS: usize> Levels<LEVELS> {
+    fn new(forest: &Forest, questions: &[(usize, f32)]) -> Self {
+        let never = questions.len() as u16;
+        let number = |question: &(usize, f32)| questions.iter().position(|q| q == question).map_or(never, |at| at as u16);
+        let mut levels = Levels { asked: Vec::new(), leaves: Vec::new() };
+        for tree in &forest.trees {
+            let mut asked = [never; LEVELS];
+            asked.iter_mut().zip(&tree.questions).for_each(|(asked, question)| *asked = number(question));
+            levels.asked.push(asked);
+            levels.leaves.extend(&tree.leaves);
+            levels.leaves.resize(levels.asked.len() << LEVELS, 0.0);
+        }
+        levels
+    }
+
+    /// Adds the leaves of each lane, tree by tree.
+    #[inline(always)]
+    fn add(&self, answers: &[[u8; LANES]], sums: &mut [f32; LANES]) {
+        for (asked, leaves) in self.asked.iter().zip(self.leaves.chunks_exact(1 << LEVELS)) {
+            let mut leaf = [0u8; LANES];
+            for (level, &question) in asked.iter().enumerate() {
+                let answers = &answers[usize::from(question)];
+                for lane in 0..LANES {
+                    leaf[lane] |= answers[lane] << level;
+                }
+            }
+            for lane in 0..LANES {
+                sums[lane] += leaves[usize::from(leaf[lane]) & ((1 << LEVELS) - 1)];
+            }
+        }
+    }
+}
+
+impl<'a> Flat<'a> {
+    fn new(model: &'a Model) -> Flat<'a> {
+        let forest = &model.forest;
+        let mut questions: Vec<(usize, f32)> = forest.trees.iter().flat_map(|tree| tree.questions.iter().copied()).collect();
+        questions.sort_by(|a, b| a.0.cmp(&b.0).then(a.1.total_cmp(&b.1)));
+        questions.dedup();
+        let depth = forest.trees.iter().map(|tree| tree.questions.len()).max().unwrap_or(0);
+        let trees = match depth {
+            _ if questions.len() >= usize::from(u16::MAX) => Trees::Deep(forest),
+            0..=5 => Trees::Five(Levels::new(forest, &questions)),
+            6..=8 => Trees::Eight(Levels::new(forest, &questions)),
+            _ => Trees::Deep(forest),
+        };
+        Flat { base: &model.base, questions, trees }
+    }
+
+    /// Nanoseconds of up to [`LANES`] kernels.
+    #[inline(always)]
+    fn times(&self, kernels: &[&Kernel], answers: &mut Vec<[u8; LANES]>, times: &mut [f64; LANES]) {
+        let mut columns = [[0.0f32; LANES]; ROW];
+        let mut sums = [0.0f32; LANES];
+        for (lane, kernel) in kernels.iter().enumerate() {
+            let row = features(kernel);
+            times[lane] = self.base.time(&counts(kernel), &row);
+            if let Trees::Deep(forest) = self.trees {
+                sums[lane] = forest.answer(&row);
+            }
+            columns.iter_mut().zip(row).for_each(|(column, value)| column[lane] = value);
+        }
+        answers.clear();
+        for &(feature, least) in &self.questions {
+            answers.push(columns[feature].map(|value| u8::from(value >= least)));
+        }
+        answers.push([0; LANES]);
+        match &self.trees {
+            Trees::Five(trees) => trees.add(answers, &mut sums),
+            Trees::Eight(trees) => trees.add(answers, &mut sums),
+            Trees::Deep(_) => {}
+        }
+        for lane in 0..kernels.len() {
+            times[lane] *= libm::exp(f64::from(sums[lane]));
+        }
+    }
 }
 
 impl Predictor {
+    /// Ready for many kernels; that takes as long as some hundred of them.
+    pub fn batch(&self) -> Batch<'_> {
+        let models = self.models.values().map(Flat::new).collect();
+        let families = self.models.keys().enumerate().map(|(at, family)| (family.as_str(), at)).collect();
+        Batch { predictor: self, models, families }
+    }
+}
+
+/// What of a kernel says its family beside the operator.
+fn kind(kernel: &Kernel) -> usize {
+    let groups = if kernel.is_depthwise() { 2 } else { usize::from(kernel.groups > 1) };
+    let layout = match kernel.layout {
+        Layout::Plain => 0,
+        Layout::Last => 1,
+        Layout::Blocked => 2,
+    };
+    groups | layout << 2 | usize::from(kernel.bytes[0]) << 4 | usize::from(kernel.bytes[1]) << 12
+}
+
+impl Batch<'_> {
     /// Nanoseconds of each kernel, in their order.
     pub fn kernels(&self, kernels: &[Kernel]) -> Vec<f64> {
-        let mut groups: HashMap<Family<'_>, usize> = HashMap::new();
-        let mut members: Vec<Vec<usize>> = Vec::new();
-        for (at, kernel) in kernels.iter().enumerate() {
-            let next = members.len();
-            let group = *groups.entry(family(kernel)).or_insert(next);
-            if group == next {
-                members.push(Vec::new());
-            }
-            members[group].push(at);
-        }
+        let mut members: Vec<Vec<u32>> = vec![Vec::new(); self.models.len()];
         let mut times = vec![0.0; kernels.len()];
-        for members in members {
-            let first = &kernels[members[0]];
-            let Some(model) = self.models.get(&first.family()) else {
-                members.iter().for_each(|&at| times[at] = self.kernel(&kernels[at]).nanos);
-                continue;
-            };
-            let mut columns: Vec<Vec<f32>> = (0..ROW).map(|_| Vec::with_capacity(members.len())).collect();
-            for &at in &members {
-                let row = features(&kernels[at]);
-                columns.iter_mut().zip(row).for_each(|(column, value)| column.push(value));
-                times[at] = model.base.time(&counts(&kernels[at]), &row);
+        // Kernels of one detector share their operators' names: an address says what a comparison of names would.
+        let mut slots = vec![(std::ptr::null::<u8>(), 0, None); SLOTS];
+        for (at, kernel) in kernels.iter().enumerate() {
+            let (name, kind) = (kernel.op.as_ptr(), kind(kernel));
+            let slot = &mut slots[(name.addr() >> 4 ^ kind.wrapping_mul(0x9e37_79b1) >> 7) % SLOTS];
+            if (slot.0, slot.1) != (name, kind) {
+                *slot = (name, kind, self.families.get(kernel.family().as_str()).copied());
             }
-            let mut sums = vec![0.0f32; members.len()];
-            model.forest.add_answers(&columns, &mut sums);
-            for (&at, sum) in members.iter().zip(sums) {
-                times[at] *= libm::exp(f64::from(sum));
+            match slot.2 {
+                Some(model) => members[model].push(at as u32),
+                None => times[at] = self.predictor.kernel(kernel).nanos,
+            }
+        }
+        let mut answers = Vec::new();
+        for (model, members) in self.models.iter().zip(&members) {
+            for members in members.chunks(LANES) {
+                let mut found = [0.0; LANES];
+                let mut each = [&kernels[members[0] as usize]; LANES];
+                each.iter_mut().zip(members).for_each(|(each, &at)| *each = &kernels[at as usize]);
+                model.times(&each[..members.len()], &mut answers, &mut found);
+                members.iter().zip(found).for_each(|(&at, time)| times[at as usize] = time);
             }
         }
         times
     }
 }
 
+/// Kernels by number, each priced once: what a search keeps that meets the same kernels again and again.
+///
+/// A network is then a list of numbers, and its time a sum.
+#[derive(Debug)]
+pub struct Table<'a> {
+    batch: Batch<'a>,
+    numbers: HashMap<Kernel, u32, std::hash::BuildHasherDefault<Mixer>>,
+    nanos: Vec<f64>,
+}
+
+impl<'a> Table<'a> {
+    /// Without any kernels.
+    pub fn new(predictor: &'a Predictor) -> Table<'a> {
+        Table { batch: predictor.batch(), numbers: HashMap::default(), nanos: Vec::new() }
+    }
+
+    /// Appends the numbers of kernels; those that are new are priced together.
+    pub fn number(&mut self, kernels: &[Kernel], numbers: &mut Vec<u32>) {
+        let mut new = Vec::new();
+        for kernel in kernels {
+            let next = (self.nanos.len() + new.len()) as u32;
+            numbers.push(self.numbers.get(kernel).copied().unwrap_or_else(|| {
+                self.numbers.insert(kernel.clone(), next);
+                new.push(kernel.clone());
+                next
+            }));
+        }
+        if !new.is_empty() {
+            self.nanos.extend(self.batch.kernels(&new));
+        }
+    }
+
+    /// Nanoseconds by number.
+    pub fn nanos(&self) -> &[f64] {
+        &self.nanos
+    }
+}
+
+/// Hashes the fields of a kernel: for tables that nobody from outside fills.
+#[derive(Clone, Copy, Default, Debug)]
+struct Mixer(u64);
+
+impl std::hash::Hasher for Mixer {
+    fn write(&mut self, bytes: &[u8]) {
+        for chunk in bytes.chunks(8) {
+            let mut word = [0; 8];
+            word[..chunk.len()].copy_from_slice(chunk);
+            self.write_u64(u64::from_le_bytes(word));
+        }
+    }
+
+    fn write_u8(&mut self, n: u8) {
+        self.write_u64(n.into());
+    }
+
+    fn write_u32(&mut self, n: u32) {
+        self.write_u64(n.into());
+    }
+
+    fn write_usize(&mut self, n: usize) {
+        self.write_u64(n as u64);
+    }
+
+    fn write_u64(&mut self, n: u64) {
+        self.0 = (self.0.rotate_left(26) ^ n).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    }
+
+    fn finish(&self) -> u64 {
+        self.0 ^ self.0 >> 32
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::super::{Base, Forest, Model, Origin, Overhead, Tree};
+    use super::super::{Origin, Overhead, Tree};
     use super::*;
 
-    #[test]
-    fn many_at_once_have_the_bits_of_each_alone() {
+    /// Of convolutions, with trees of one level and one of `depth`; of sums nothing is known.
+    fn predictor(depth: usize) -> Predictor {
         let base = Base::Sum([900.0, 0.01, 0.1, 0.1, 0.0, 0.0, 3.0, 0.0]);
         let tree = |feature: usize, least: f32| Tree { questions: vec![(feature, least)], leaves: vec![0.125, -0.3] };
-        let forest = Forest { trees: vec![tree(0, 16.0), tree(11, 50.0), tree(3, 8.0)] };
+        let questions = (0..depth).map(|level| (level % 3, 20.0 * level as f32)).collect();
+        let leaves = (0..1 << depth).map(|leaf| leaf as f32 * 1e-4).collect();
+        let forest = Forest { trees: vec![tree(0, 16.0), tree(11, 50.0), Tree { questions, leaves }, tree(3, 8.0)] };
         let model = Model { samples: 9, base, forest, spread: 0.1 };
+        let models = [("QLinearConv-last".to_owned(), model)].into();
+        let overhead = Overhead { call: 0.0, step: 0.0, factor: 1.0, spread: 0.0 };
+        Predictor { origin: Origin::new(), overhead, models }
+    }
+
+    fn kernels() -> Vec<Kernel> {
         let kernel = |at: u32| {
             let op = if at.is_multiple_of(3) { "QLinearAdd" } else { "QLinearConv" };
             Kernel::same(op, Layout::Last, [1, 1], [1, 4 * at, at, at])
         };
-        let kernels: Vec<Kernel> = (1..40).map(kernel).collect();
-        let models = [("QLinearConv-last".to_owned(), model)].into();
-        let overhead = Overhead { call: 0.0, step: 0.0, factor: 1.0, spread: 0.0 };
-        let predictor = Predictor { origin: Origin::new(), overhead, models };
-        let alone: Vec<f64> = kernels.iter().map(|k| predictor.kernel(k).nanos).collect();
-        assert_eq!(predictor.kernels(&kernels), alone);
+        (1..150).map(kernel).collect()
+    }
+
+    #[test]
+    fn many_at_once_have_the_bits_of_each_alone() {
+        for depth in [1, 5, 6, 8, 9] {
+            let (predictor, kernels) = (predictor(depth), kernels());
+            let alone: Vec<f64> = kernels.iter().map(|k| predictor.kernel(k).nanos).collect();
+            assert_eq!(predictor.batch().kernels(&kernels), alone);
+        }
+    }
+
+    #[test]
+    fn a_table_prices_each_kernel_once() {
+        let (predictor, kernels) = (predictor(5), kernels());
+        let mut table = Table::new(&predictor);
+        let (mut first, mut again) = (Vec::new(), Vec::new());
+        table.number(&kernels[..100], &mut first);
+        table.number(&kernels, &mut again);
+        assert_eq!((first.len(), &again[..100]), (100, &first[..]));
+        assert_eq!(table.nanos().len(), kernels.len());
+        let by_number: Vec<f64> = again.iter().map(|&number| table.nanos()[number as usize]).collect();
+        assert_eq!(by_number, predictor.batch().kernels(&kernels));
     }
 }

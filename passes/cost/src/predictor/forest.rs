@@ -52,36 +52,6 @@ impl Forest {
         self.trees.iter().map(|tree| tree.answer(row)).sum()
     }
 
-    /// Adds the answers for many rows that are stored by column: `columns[feature][row]`. The same sums as [`Forest::answer`], in the
-    /// same order, several rows at a time.
-    pub fn add_answers(&self, columns: &[Vec<f32>], sums: &mut [f32]) {
-        const LANES: usize = 16;
-        let chunks = sums.len().div_ceil(LANES);
-        for chunk in 0..chunks {
-            let (from, to) = (chunk * LANES, (chunk * LANES + LANES).min(sums.len()));
-            let mut held = [0.0f32; LANES];
-            held[..to - from].copy_from_slice(&sums[from..to]);
-            for tree in &self.trees {
-                let mut leaf = [0u32; LANES];
-                for (level, &(feature, least)) in tree.questions.iter().enumerate() {
-                    let column = &columns[feature][from..to];
-                    if let Ok(column) = <&[f32; LANES]>::try_from(column) {
-                        for lane in 0..LANES {
-                            leaf[lane] |= u32::from(column[lane] >= least) << level;
-                        }
-                    } else {
-                        column.iter().zip(&mut leaf).for_each(|(x, leaf)| *leaf |= u32::from(*x >= least) << level);
-                    }
-                }
-                let mask = tree.leaves.len() - 1;
-                for lane in 0..LANES {
-                    held[lane] += tree.leaves[leaf[lane] as usize & mask];
-                }
-            }
-            sums[from..to].copy_from_slice(&held[..to - from]);
-        }
-    }
-
     /// Fits the targets of rows. The number of trees is the one that predicts left-out fifths best.
     pub fn fit(rows: &[[f32; ROW]], targets: &[f64]) -> Forest {
         if rows.len() < 4 * FOLDS {
@@ -240,17 +210,6 @@ mod tests {
         let worst = rows.iter().zip(&targets).map(error).fold(0.0, f64::max);
         assert!(worst < 0.06, "{worst}");
         assert!(forest.trees.iter().all(|tree| tree.questions.iter().all(|(f, _)| [3, 5].contains(f))));
-    }
-
-    #[test]
-    fn many_rows_get_the_same_answers_as_each_alone() {
-        let (rows, targets) = steps(133);
-        let forest = Forest::fit(&rows, &targets);
-        let columns: Vec<Vec<f32>> = (0..ROW).map(|f| rows.iter().map(|row| row[f]).collect()).collect();
-        let mut sums = vec![0.0; rows.len()];
-        forest.add_answers(&columns, &mut sums);
-        let alone: Vec<f32> = rows.iter().map(|row| forest.answer(row)).collect();
-        assert_eq!(sums, alone);
     }
 
     #[test]

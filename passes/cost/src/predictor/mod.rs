@@ -19,6 +19,7 @@ use crate::kernels::{FEATURES, Kernel, Placed, counts, detect, features};
 mod base;
 mod batch;
 pub mod collect;
+mod curve;
 pub mod draw;
 mod file;
 mod fit;
@@ -28,11 +29,15 @@ pub mod judge;
 pub mod measurements;
 pub mod network;
 mod pricing;
+mod width;
 
 pub use base::{Base, Row, TERMS, words};
+pub use batch::{Batch, Table};
+pub use curve::{Curve, curves};
 pub use fit::{Held, Limits, Point, Sample, fit, held_out};
 pub use forest::{Forest, Tree};
 pub use pricing::priced;
+pub use width::width;
 
 /// Number of features.
 pub const ROW: usize = FEATURES.len();

@@ -8,7 +8,7 @@ use spaceevo_passes::Target;
 use spaceevo_passes::price::{DEQUANTIZE, LAYOUT, Prices, Pricing, QUANTIZE, TRANSPOSE, gate_of_silu};
 
 use super::Predictor;
-use crate::kernels::{Kernel, Layout, alone};
+use crate::kernels::{Detector, Kernel, Layout};
 
 /// The target, with `predictor` for whatever it has measured; the rest keeps the prices of the table.
 ///
@@ -16,7 +16,8 @@ use crate::kernels::{Kernel, Layout, alone};
 pub fn priced(target: Target, predictor: Predictor) -> Target {
     let Some(table) = target.prices.clone() else { return target };
     let bare = Target { predicted: None, ..target.clone() };
-    let pricer = Predicted { predictor, table, target: bare, known: Mutex::new(HashMap::new()) };
+    let detector = Detector::new(&bare).ok();
+    let pricer = Predicted { predictor, table, target: bare, detector, known: Mutex::new(HashMap::new()) };
     Target { predicted: Some(Arc::new(pricer)), ..target }
 }
 
@@ -25,6 +26,8 @@ struct Predicted {
     predictor: Predictor,
     table: Prices,
     target: Target,
+    /// Where the target says which kernels there are.
+    detector: Option<Detector>,
     /// Prices by kernel: a changed block asks for its own kernels only.
     known: Mutex<HashMap<Kernel, Option<f64>>>,
 }
@@ -47,7 +50,7 @@ impl Predicted {
     }
 
     fn op(&self, graph: &Graph, op: OpId, stored: bool) -> Option<f64> {
-        let kernel = alone(graph, &self.target, op, stored)?;
+        let kernel = self.detector.as_ref()?.alone(graph, op, stored)?;
         if !stored || !kernel.op.ends_with("Conv") {
             return self.time(kernel);
         }

@@ -1,0 +1,37 @@
+//! A predictor's file gives the same bits wherever it is read: on another machine, from a build with other optimizations.
+
+use spaceevo_cost::kernels::Kernel;
+use spaceevo_cost::predictor::Predictor;
+
+/// Written once, and never again: whoever changes the format raises its version.
+const FILE: &str = include_str!("small.predictor");
+
+/// Kernels of which the file knows the family, and one of which it does not.
+const KERNELS: [&str; 5] = [
+    "QLinearConv last 1:1 1x32x28x28 1x64x28x28 k3x3 s1x1 d1x1 g1 +0 in24",
+    "QLinearConv last 1:1 1x30x28x28 1x65x14x14 k1x1 s2x2 d1x1 g1 +0 in21",
+    "QLinearConv last 1:1 1x96x7x7 1x96x7x7 k5x5 s1x1 d1x1 g96 +0 in22",
+    "QLinearAdd last 1:1 1x96x7x7 1x96x7x7 k1x1 s1x1 d1x1 g1 +4704 in22",
+    "QLinearMul last 1:1 1x96x7x7 1x96x7x7 k1x1 s1x1 d1x1 g1 +96 in22",
+];
+
+/// Bits of the nanoseconds of [`KERNELS`].
+const BITS: [u64; 5] = [0x40edced54efa994e, 0x40b87e6376b9b2fc, 0x40a51cd2253f9170, 0x40a2d17ae147ae15, 0x40a2d17ae147ae15];
+
+#[test]
+fn predictions_have_the_bits_that_they_had() {
+    let predictor = Predictor::parse(FILE, "small.predictor").unwrap();
+    let kernels: Vec<Kernel> = KERNELS.iter().map(|key| key.parse().unwrap()).collect();
+    let bits = |nanos: Vec<f64>| nanos.into_iter().map(f64::to_bits).collect::<Vec<u64>>();
+    let alone = bits(kernels.iter().map(|kernel| predictor.kernel(kernel).nanos).collect());
+    assert_eq!(alone, BITS, "{alone:#x?}");
+    assert_eq!(bits(predictor.batch().kernels(&kernels)), BITS);
+    let latency = predictor.network(kernels.iter().map(|kernel| predictor.kernel(kernel)));
+    let network = [latency.nanos, latency.low, latency.high].map(f64::to_bits);
+    assert_eq!(network, [0x40f2b8aef0ad4792, 0x40f15260f1f29c36, 0x40f43bf089a58943], "{network:#x?}");
+}
+
+#[test]
+fn the_file_is_written_as_it_was() {
+    assert_eq!(Predictor::parse(FILE, "small.predictor").unwrap().to_text(), FILE);
+}
