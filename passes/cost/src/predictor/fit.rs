@@ -45,9 +45,9 @@ pub struct Held {
     pub within_5: f64,
     /// Part within 10 %.
     pub within_10: f64,
-    /// Part that a second measurement finds within 5 % of the first: the ceiling.
+    /// Part that every other round finds within 5 % of what the rounds between them do: the ceiling.
     pub ceiling_5: f64,
-    /// Part that a second measurement finds within 10 %.
+    /// Part that they find within 10 %.
     pub ceiling_10: f64,
     /// Part within 10 % by work alone: so many nanoseconds per multiply-accumulate, or per number.
     pub work_10: f64,
@@ -122,8 +122,9 @@ fn judge(family: &str, model: &Model, rows: &[&Row], held: &[&Sample]) -> Held {
     let within = |bound: f64| part(&|s| Some((model.time(&s.kernel) / s.time() - 1.0).abs() <= bound));
     let again = |bound: f64| {
         part(&|s| {
-            let (first, second) = s.times.split_at(s.times.len() / 2);
-            (!first.is_empty()).then(|| (median(first) / median(second) - 1.0).abs() <= bound)
+            let turn = |odd: usize| s.times.iter().skip(odd).step_by(2).copied().collect::<Vec<f64>>();
+            let (first, second) = (turn(0), turn(1));
+            (!second.is_empty()).then(|| (median(&first) / median(&second) - 1.0).abs() <= bound)
         })
     };
     let work = |counts: &[f64]| if counts[1] > 0.0 { counts[1] } else { counts[3].max(counts[2]) };
