@@ -18,6 +18,7 @@
 //! ```
 
 pub mod advise;
+pub mod as_loaded;
 pub mod compare;
 pub mod convert;
 pub mod effects;

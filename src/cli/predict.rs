@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde::Serialize;
+use spaceevo::as_loaded::as_loaded;
 use spaceevo::cost::kernels::Placed;
 use spaceevo::cost::measure::inputs::{Shapes, known, settle};
 use spaceevo::cost::predictor::judge::{Judged, Verdict, verdict};
@@ -101,9 +102,11 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
         loaded.warnings.iter().for_each(show);
         graphs.push(loaded.graph);
     }
+    let registry = spaceevo::registry();
     known(&shapes, &graphs.iter().collect::<Vec<_>>())?;
     for (graph, path) in graphs.iter_mut().zip(&arguments.models) {
         settle(graph, &shapes).map_err(|found| found.note(format!("the model is {}", shown(path))))?;
+        as_loaded(graph, &target, &registry)?;
     }
     if let Some(csv) = &arguments.measure {
         refuse_existing(csv, arguments.force)?;
