@@ -10,6 +10,7 @@
 //! # Ok(()) }
 //! ```
 
+mod block_prices;
 mod price;
 mod settle;
 

@@ -33,7 +33,7 @@ pub struct SubnetPrice {
 const WRITTEN: &str = "infer-shapes,fold-conv-bn,fold-constants,drop-dead";
 
 /// The pipelines whose results compete.
-const FORMS: [&str; 2] = ["", ",legalize-width,drop-dead"];
+pub(super) const FORMS: [&str; 2] = ["", ",legalize-width,drop-dead"];
 
 impl Space {
     /// Prices a subnet in its best legal form.
@@ -48,8 +48,7 @@ impl Space {
         registry: &Registry,
     ) -> Result<SubnetPrice, Vec<Diagnostic>> {
         let Some(prices) = &target.prices else {
-            let message = format!("the target '{}' has no prices, so that nothing can be predicted", target.name);
-            return Err(vec![Diagnostic::error("no-prices", Loc::Unknown, message)]);
+            return Err(no_prices(target));
         };
         let mut written = self.bound(choice, Some(subnet))?;
         // Any weights will do: nothing but extents is priced.
@@ -71,8 +70,14 @@ impl Space {
     }
 }
 
+/// The complaint about a target that knows no prices.
+pub(super) fn no_prices(target: &Target) -> Vec<Diagnostic> {
+    let message = format!("the target '{}' has no prices, so that nothing can be predicted", target.name);
+    vec![Diagnostic::error("no-prices", Loc::Unknown, message)]
+}
+
 /// Runs a pipeline; returns what changed something.
-fn rewritten(
+pub(super) fn rewritten(
     graph: &mut Graph,
     pipeline: &str,
     target: &Target,
