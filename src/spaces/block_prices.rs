@@ -22,7 +22,7 @@ use spaceevo_search::Tables;
 use spaceevo_search::one_block::{one_block, picture};
 use spaceevo_search::recover::{Blocks, Key, keys};
 
-use super::price::{FORMS, no_prices, rewritten};
+use super::price::{PADDED, no_prices, rewritten};
 use super::{Space, concrete};
 use crate::convert::{PREPARE, Progress};
 
@@ -78,13 +78,13 @@ impl Space {
         written.set_results(body, vec![result]);
         // Any weights will do: nothing but extents is priced.
         concrete(&mut written, Weights::Drawn(0))?;
+        without_norms(&mut written);
         let mut best: BTreeMap<u32, f64> = BTreeMap::new();
-        for form in FORMS {
-            let mut graph = written.clone();
-            rewritten(&mut graph, &format!("{PREPARE}{form}"), target, registry)?;
+        for form in [PREPARE, PADDED] {
+            rewritten(&mut written, form, target, registry)?;
             for &size in sizes {
-                resize(&mut graph, picture(key.input, size))?;
-                let ns = between(&graph, target).ok_or_else(|| {
+                resize(&mut written, picture(key.input, size))?;
+                let ns = between(&written, target).ok_or_else(|| {
                     let what = format!("the prices of '{}' do not say what the block {key} takes", target.name);
                     vec![Diagnostic::error("block-price", Loc::Unknown, what)]
                 })?;
@@ -107,6 +107,18 @@ fn named(tables: &Tables) -> Result<BTreeSet<Key>, Diagnostic> {
         }
     }
     Ok(all)
+}
+
+/// Takes batch normalizations out: all of them vanish into the convolutions before them, and folding tens of millions of numbers that
+/// no price looks at would take most of the time.
+fn without_norms(graph: &mut Graph) {
+    for op in graph.all_ops() {
+        if graph.op(op).name().is_onnx("BatchNormalization")
+            && let Some(input) = graph.op(op).operand(0)
+        {
+            graph.replace_op(op, input);
+        }
+    }
 }
 
 /// Gives the input another type, and all results those that follow from it.

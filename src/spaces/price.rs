@@ -32,8 +32,8 @@ pub struct SubnetPrice {
 /// Folds what every runtime folds by itself.
 const WRITTEN: &str = "infer-shapes,fold-conv-bn,fold-constants,drop-dead";
 
-/// The pipelines whose results compete.
-pub(super) const FORMS: [&str; 2] = ["", ",legalize-width,drop-dead"];
+/// What makes the form of padded channels, which competes with that of [`PREPARE`] alone.
+pub(super) const PADDED: &str = "legalize-width,drop-dead";
 
 impl Space {
     /// Prices a subnet in its best legal form.
@@ -57,13 +57,13 @@ impl Space {
         let mut base = written.clone();
         rewritten(&mut base, WRITTEN, target, registry)?;
         let written_us = predicted(&base, target).0;
-        for form in FORMS {
-            let mut graph = written.clone();
-            let passes = rewritten(&mut graph, &format!("{PREPARE}{form}"), target, registry)?;
-            let (best_us, float_us) = predicted(&graph, target);
+        let mut passes = Vec::new();
+        for form in [PREPARE, PADDED] {
+            passes.extend(rewritten(&mut written, form, target, registry)?);
+            let (best_us, float_us) = predicted(&written, target);
             if best.as_ref().is_none_or(|b| best_us < b.best_us) {
                 let machine = prices.provenance.machine.clone();
-                best = Some(SubnetPrice { machine, written_us, best_us, float_us, passes });
+                best = Some(SubnetPrice { machine, written_us, best_us, float_us, passes: passes.clone() });
             }
         }
         best.ok_or_else(Vec::new)
