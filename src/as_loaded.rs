@@ -15,3 +15,25 @@ pub fn as_loaded(graph: &mut Graph, target: &Target, registry: &Registry) -> Res
     let report = Manager::new(registry, target).run(&pipeline, graph, None);
     if report.ok() { Ok(()) } else { Err(report.log.diagnostics) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::as_loaded;
+    use crate::spaces;
+    use crate::{Target, registry};
+
+    #[test]
+    fn a_batch_normalization_is_no_kernel() {
+        let space = spaces::load("cifar").expect("a shipped space");
+        let hyperspace = &space.page.hyperspace;
+        let choice = hyperspace.choice_at(0);
+        let subnet = spaceevo_search::sample::subnet(hyperspace, &choice, &[0]);
+        let mut graph = space.network(&choice, &subnet, 0).expect("a network");
+        let norms = |graph: &spaceevo_ir::Graph| {
+            graph.all_ops().into_iter().filter(|&op| graph.op(op).name().is_onnx("BatchNormalization")).count()
+        };
+        assert!(norms(&graph) > 3);
+        as_loaded(&mut graph, &Target::named("x86-vnni").expect("shipped"), &registry()).expect("folded");
+        assert_eq!(norms(&graph), 0);
+    }
+}

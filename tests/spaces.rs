@@ -2,6 +2,8 @@
 
 use std::process::{Command, Output};
 
+use spaceevo::search::recover;
+
 fn run(arguments: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_spaceevo-opt"));
     command.args(arguments).current_dir(env!("CARGO_MANIFEST_DIR")).output().expect("the binary starts")
@@ -96,6 +98,19 @@ fn subnets_are_priced_in_their_best_form() {
         let price = space.price(&choice, &subnet, &target, &registry).expect("the target has prices");
         assert!(0.0 < price.best_us && price.best_us <= price.written_us && price.best_us < price.float_us, "{price:?}");
         assert!(price.passes.iter().any(|(pass, _)| pass == "fold-conv-bn"), "{price:?}");
+        // Blocks priced alone are most of it; what is left is the stem and the head.
+        let hyperspace = &space.page.hyperspace;
+        let stem = hyperspace.stem.len();
+        let mut input = subnet.stages().take(stem).last().and_then(|s| s.last()).expect("a stem").width;
+        let mut keys = Vec::new();
+        for (stage, blocks) in subnet.stages().skip(stem).enumerate() {
+            let size = hyperspace.input_size(stage, subnet.resolution);
+            keys.extend(recover::keys(hyperspace, stage, usize::from(choice.blocks[stage]), input, size, blocks));
+            input = blocks.last().map_or(input, |b| b.width);
+        }
+        let blocks = space.priced_blocks(keys.clone(), &target, &registry, &spaceevo::convert::Silent).expect("prices");
+        let sum = blocks.sum(&keys).expect("all of them") * 1e3;
+        assert!(0.5 * price.best_us < sum && sum < price.best_us, "{sum} of {}", price.best_us);
         let portable = spaceevo::Target::named("portable").expect("a shipped target");
         assert_eq!(space.price(&choice, &subnet, &portable, &registry).expect_err("no prices")[0].code, "no-prices");
     }

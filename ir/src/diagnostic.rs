@@ -89,7 +89,10 @@ pub const CODES: &[(&str, &str)] = &[
         "A tensor became infinite or NaN while calibrating: the preprocessing does not fit the model, or its weights are damaged.",
     ),
     ("bad-weights", "A constant holds a number that is not finite, or too large, so that it cannot be quantized."),
-    ("block-latency", "Nobody knows how long a block takes: it is in no table, or only beside others that are not known."),
+    (
+        "block-latency",
+        "Nobody knows how long a block takes: it is in no table, or only beside others that are not known, or no price covers it.",
+    ),
     ("certificate", "A certificate is malformed, is about other tables, or does not prove what it claims."),
     ("const-type", "The numbers of a constant are not of the element type or shape that its type says."),
     ("diff-outputs", "The outputs of two models cannot be compared: their number or their shapes differ."),

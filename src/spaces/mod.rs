@@ -10,6 +10,7 @@
 //! # Ok(()) }
 //! ```
 
+mod block_prices;
 mod price;
 mod settle;
 
@@ -25,6 +26,7 @@ use spaceevo_search::{BlockChoice, Choice, Subnet};
 
 use crate::file;
 
+pub use block_prices::blocks_of;
 pub use price::SubnetPrice;
 pub use settle::settle;
 

@@ -32,8 +32,8 @@ pub struct SubnetPrice {
 /// Folds what every runtime folds by itself.
 const WRITTEN: &str = "infer-shapes,fold-conv-bn,fold-constants,drop-dead";
 
-/// The pipelines whose results compete.
-const FORMS: [&str; 2] = ["", ",legalize-width,drop-dead"];
+/// What makes the form of padded channels, which competes with that of [`PREPARE`] alone.
+pub(super) const PADDED: &str = "legalize-width,drop-dead";
 
 impl Space {
     /// Prices a subnet in its best legal form.
@@ -48,8 +48,7 @@ impl Space {
         registry: &Registry,
     ) -> Result<SubnetPrice, Vec<Diagnostic>> {
         let Some(prices) = &target.prices else {
-            let message = format!("the target '{}' has no prices, so that nothing can be predicted", target.name);
-            return Err(vec![Diagnostic::error("no-prices", Loc::Unknown, message)]);
+            return Err(no_prices(target));
         };
         let mut written = self.bound(choice, Some(subnet))?;
         // Any weights will do: nothing but extents is priced.
@@ -58,21 +57,27 @@ impl Space {
         let mut base = written.clone();
         rewritten(&mut base, WRITTEN, target, registry)?;
         let written_us = predicted(&base, target).0;
-        for form in FORMS {
-            let mut graph = written.clone();
-            let passes = rewritten(&mut graph, &format!("{PREPARE}{form}"), target, registry)?;
-            let (best_us, float_us) = predicted(&graph, target);
+        let mut passes = Vec::new();
+        for form in [PREPARE, PADDED] {
+            passes.extend(rewritten(&mut written, form, target, registry)?);
+            let (best_us, float_us) = predicted(&written, target);
             if best.as_ref().is_none_or(|b| best_us < b.best_us) {
                 let machine = prices.provenance.machine.clone();
-                best = Some(SubnetPrice { machine, written_us, best_us, float_us, passes });
+                best = Some(SubnetPrice { machine, written_us, best_us, float_us, passes: passes.clone() });
             }
         }
         best.ok_or_else(Vec::new)
     }
 }
 
+/// The complaint about a target that knows no prices.
+pub(super) fn no_prices(target: &Target) -> Vec<Diagnostic> {
+    let message = format!("the target '{}' has no prices, so that nothing can be predicted", target.name);
+    vec![Diagnostic::error("no-prices", Loc::Unknown, message)]
+}
+
 /// Runs a pipeline; returns what changed something.
-fn rewritten(
+pub(super) fn rewritten(
     graph: &mut Graph,
     pipeline: &str,
     target: &Target,

@@ -24,6 +24,7 @@ pub mod moves;
 pub mod nas_bench_macro;
 pub mod next;
 pub mod objectives;
+pub mod one_block;
 pub mod page;
 pub mod pool;
 pub mod random;

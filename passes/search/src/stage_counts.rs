@@ -5,34 +5,25 @@
 
 use std::collections::HashMap;
 
-use spaceevo_ir::space::{Expr, SpaceTable};
-use spaceevo_ir::{Attr, Diagnostic, Elem, Graph, NewOp, OpName, SPACE, TensorType, Type, shape};
+use spaceevo_ir::space::SpaceTable;
+use spaceevo_ir::{Diagnostic, Severity, shape};
 use spaceevo_passes::count::{Counts, count};
 use spaceevo_passes::unfold::{Weights, unfold};
 
 use crate::encoding::{BlockChoice, SubStage};
-
-/// What decides what a block costs.
-#[derive(Clone, PartialEq, Eq, Hash, Debug)]
-struct Shape {
-    block: String,
-    channels: u32,
-    size: u32,
-    stride: u32,
-    choice: BlockChoice,
-}
+use crate::one_block::one_block;
+use crate::recover::Key;
 
 /// Counts blocks of one page.
 pub struct StageCounts {
     blocks: SpaceTable,
-    known: HashMap<Shape, Counts>,
+    known: HashMap<Key, Counts>,
 }
 
 impl StageCounts {
     /// For the blocks of a page.
     pub fn new(table: &SpaceTable) -> StageCounts {
-        let blocks = SpaceTable { blocks: table.blocks.clone(), ..SpaceTable::default() };
-        StageCounts { blocks, known: HashMap::new() }
+        StageCounts { blocks: table.clone(), known: HashMap::new() }
     }
 
     /// How many different blocks were written out so far.
@@ -72,43 +63,19 @@ impl StageCounts {
         size: u32,
         stride: u32,
     ) -> Result<Counts, Vec<Diagnostic>> {
-        let shape = Shape { block: block.to_owned(), channels, size, stride, choice };
-        if let Some(&known) = self.known.get(&shape) {
+        let BlockChoice { kernel, width: output, expand } = choice;
+        let key = Key { block: block.to_owned(), size, input: channels, output, kernel, expand, stride };
+        if let Some(&known) = self.known.get(&key) {
             return Ok(known);
         }
-        let counts = self.counted(&shape)?;
-        self.known.insert(shape, counts);
-        Ok(counts)
-    }
-
-    fn counted(&self, of: &Shape) -> Result<Counts, Vec<Diagnostic>> {
-        let mut graph = Graph::new("block");
-        graph.meta.opsets.insert("onnx".into(), 17);
-        graph.space = self.blocks.clone();
-        let body = graph.body();
-        let extents = [1, of.channels as usize, of.size as usize, of.size as usize];
-        let x = graph.add_input(body, "x", Type::Tensor(TensorType::of(Elem::F32, &extents)));
-        let number = |n: u32| Attr::Int(n.into());
-        // As an expression: a block that takes no expansion is then given none.
-        let name = Attr::Expr(Expr::Name(of.block.as_str().into()));
-        let mut call = NewOp::new(OpName::new(SPACE, "Call"))
-            .operand(x)
-            .attr("block", name)
-            .attr("width", number(of.choice.width))
-            .attr("kernel", number(of.choice.kernel))
-            .attr("stride", number(of.stride))
-            .result("y", Type::Unknown);
-        if let Some(expand) = of.choice.expand {
-            call = call.attr("expand", Attr::Expr(Expr::Float(expand.ratio())));
-        }
-        let op = graph.insert(spaceevo_ir::Place::End(body), call);
-        let y = graph.op(op).result();
-        graph.set_results(body, vec![y]);
+        let mut graph = one_block(&self.blocks, &key);
         unfold(&mut graph, Weights::Declared)?;
         let found = shape::infer(&mut graph);
-        if found.iter().any(|d| d.severity == spaceevo_ir::Severity::Error) {
+        if found.iter().any(|d| d.severity == Severity::Error) {
             return Err(found);
         }
-        count(&graph).map_err(|found| vec![found])
+        let counts = count(&graph).map_err(|found| vec![found])?;
+        self.known.insert(key, counts);
+        Ok(counts)
     }
 }

@@ -8,8 +8,12 @@ use spaceevo::file::write_whole;
 use spaceevo::search::Tables;
 use spaceevo::search::coverage::{Coverage, coverage};
 use spaceevo::search::recover::recover;
+use spaceevo::search::source::{BlockSum, priced};
 use spaceevo::search::tables::{Spread, outliers, statistics};
+use spaceevo::spaces::blocks_of;
 
+use super::super::arguments::find_target;
+use super::super::progress::Bar;
 use super::super::{Failure, print};
 use super::arguments::find_space;
 
@@ -40,6 +44,10 @@ pub(crate) struct Arguments {
     /// Write all tables as published, into this folder
     #[arg(long, value_name = "FOLDER")]
     csv: Option<PathBuf>,
+    /// Instead of the latencies of the tables, those that this target's prices give to each block in its best legal form; with --binary,
+    /// such tables are written once and read by all verbs that take --tables
+    #[arg(long, value_name = "TARGET")]
+    price: Option<String>,
     /// Overwrite files that exist
     #[arg(long)]
     force: bool,
@@ -53,7 +61,12 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let own = find_space(&arguments.space)?;
     let hyperspace = own.page.hyperspace.clone();
     let others = arguments.covers.iter().map(|name| find_space(name)).collect::<Result<Vec<_>, _>>()?;
-    let tables = Tables::open(&arguments.tables, &hyperspace)?;
+    let mut tables = Tables::open(&arguments.tables, &hyperspace)?;
+    if let Some(target) = &arguments.price {
+        let target = find_target(target)?;
+        let blocks = own.priced_blocks(blocks_of(&tables)?, &target, &spaceevo::registry(), &Bar::new(false))?;
+        tables = priced(&tables, None, Some(&BlockSum { hyperspace: &hyperspace, blocks: &blocks }))?;
+    }
     if let Some(path) = &arguments.binary {
         write_whole(path, &tables.to_bytes(), arguments.force)?;
     }
