@@ -18,7 +18,6 @@
 //! ```
 
 pub mod advise;
-pub mod as_loaded;
 pub mod compare;
 pub mod convert;
 pub mod effects;
@@ -31,6 +30,7 @@ pub mod network_times;
 pub mod predictor_report;
 mod quality;
 pub mod reduce;
+pub mod rewrite;
 pub mod samples;
 pub mod space_report;
 pub mod spaces;

@@ -10,7 +10,9 @@ use serde::Serialize;
 use spaceevo_cost::measure::statistics::Estimate;
 use spaceevo_ir::{Diagnostic, Graph, Loc};
 use spaceevo_passes::quantize::placement::Placement;
-use spaceevo_passes::{Manager, Pipeline, Registry, Target};
+use spaceevo_passes::{Registry, Target};
+
+use crate::rewrite::rewrite;
 
 /// The substitutions, as pipelines take them; `drop-se` without samples, which takes as long as with them.
 const SUBSTITUTIONS: &[&str] =
@@ -129,9 +131,7 @@ fn ratio(before: f64, after: f64) -> f64 {
 
 /// Runs a pipeline; returns how many rewrites its first pass made.
 fn run(pipeline: &str, graph: &mut Graph, target: &Target, registry: &Registry) -> Result<usize, Vec<Diagnostic>> {
-    let pipeline = Pipeline::parse(pipeline, registry).map_err(|d| vec![d])?;
-    let report = Manager::new(registry, target).run(&pipeline, graph, None);
-    if report.ok() { Ok(report.runs.first().map_or(0, |run| run.rewrites)) } else { Err(report.log.diagnostics) }
+    Ok(rewrite(pipeline, graph, target, registry)?.runs.first().map_or(0, |run| run.rewrites))
 }
 
 /// Predicted microseconds at the cheapest placement and all in float.

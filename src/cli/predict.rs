@@ -4,7 +4,6 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde::Serialize;
-use spaceevo::as_loaded::as_loaded;
 use spaceevo::cost::kernels::Placed;
 use spaceevo::cost::measure::inputs::{Shapes, known, settle};
 use spaceevo::cost::predictor::judge::{Judged, Verdict, verdict};
@@ -12,6 +11,7 @@ use spaceevo::cost::predictor::{Latency, Predictor, Price};
 use spaceevo::file::{load, refuse_existing, write_whole};
 use spaceevo::ir::{Diagnostic, Graph, Loc};
 use spaceevo::network_times;
+use spaceevo::rewrite::as_loaded;
 
 use super::arguments::{default_target, find_target, shown};
 use super::measure::shape;

@@ -8,11 +8,12 @@ use serde::Serialize;
 use spaceevo_ir::{Diagnostic, Graph, Loc};
 use spaceevo_passes::quantize::placement::Placement;
 use spaceevo_passes::unfold::Weights;
-use spaceevo_passes::{Manager, Pipeline, Registry, Target};
+use spaceevo_passes::{Registry, Target};
 use spaceevo_search::{Choice, Subnet};
 
 use super::{Space, concrete};
 use crate::convert::PREPARE;
+use crate::rewrite::{as_loaded, rewrite};
 
 /// Predicted microseconds of one subnet, each at its cheapest placement of integers and floats.
 #[derive(Clone, PartialEq, Debug, Serialize)]
@@ -28,9 +29,6 @@ pub struct SubnetPrice {
     /// Passes that changed something on the way to the best form, with the number of their rewrites.
     pub passes: Vec<(String, usize)>,
 }
-
-/// Folds what every runtime folds by itself.
-const WRITTEN: &str = "infer-shapes,fold-conv-bn,fold-constants,drop-dead";
 
 /// What makes the form of padded channels, which competes with that of [`PREPARE`] alone.
 pub(super) const PADDED: &str = "legalize-width,drop-dead";
@@ -55,7 +53,7 @@ impl Space {
         concrete(&mut written, Weights::Drawn(0))?;
         let mut best: Option<SubnetPrice> = None;
         let mut base = written.clone();
-        rewritten(&mut base, WRITTEN, target, registry)?;
+        as_loaded(&mut base, target, registry)?;
         let written_us = predicted(&base, target).0;
         let mut passes = Vec::new();
         for form in [PREPARE, PADDED] {
@@ -83,11 +81,7 @@ pub(super) fn rewritten(
     target: &Target,
     registry: &Registry,
 ) -> Result<Vec<(String, usize)>, Vec<Diagnostic>> {
-    let pipeline = Pipeline::parse(pipeline, registry).map_err(|d| vec![d])?;
-    let report = Manager::new(registry, target).run(&pipeline, graph, None);
-    if !report.ok() {
-        return Err(report.log.diagnostics);
-    }
+    let report = rewrite(pipeline, graph, target, registry)?;
     let mut passes: Vec<(String, usize)> = Vec::new();
     for run in report.runs.iter().filter(|run| run.rewrites > 0) {
         match passes.iter_mut().find(|(name, _)| *name == run.pass) {

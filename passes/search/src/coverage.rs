@@ -9,11 +9,12 @@ use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 
 use serde::Serialize;
-use spaceevo_ir::space::{Expr, SpaceTable};
+use spaceevo_ir::space::SpaceTable;
 use spaceevo_ir::text::{PrintOptions, print};
-use spaceevo_ir::{Attr, Attrs, Diagnostic, Elem, Graph, NewOp, OpName, Place, SPACE, TensorType, Type};
+use spaceevo_ir::{Attrs, Diagnostic, Graph};
 use spaceevo_passes::unfold::{Weights, unfold};
 
+use crate::one_block::one_block;
 use crate::page::Page;
 use crate::recover::{Blocks, Key, chained};
 use crate::sample;
@@ -136,36 +137,17 @@ fn look_up(
     Ok(Err("the shape is there, but no table's block computes the same".to_owned()))
 }
 
+/// What the shape of a block says already.
+const SAID: [&str; 6] = ["block", "count", "width", "kernel", "expand", "stride"];
+
 /// A block of one shape as text, whatever it is called.
 fn written(table: &SpaceTable, attrs: Attrs, key: &Key) -> Result<String, Vec<Diagnostic>> {
-    let mut graph = Graph::new("block");
-    graph.meta.opsets.insert("onnx".into(), 17);
-    graph.space = SpaceTable { blocks: table.blocks.clone(), ..SpaceTable::default() };
-    let body = graph.body();
-    let x = graph.add_input(
-        body,
-        "x",
-        Type::Tensor(TensorType::of(Elem::F32, &[1, key.input as usize, key.size as usize, key.size as usize])),
-    );
-    let number = |n: u32| Attr::Int(n.into());
-    let mut call = NewOp::new(OpName::new(SPACE, "Call"))
-        .operand(x)
-        .attr("block", Attr::Expr(Expr::Name(key.block.as_str().into())))
-        .attr("width", number(key.output))
-        .attr("kernel", number(key.kernel))
-        .attr("stride", number(key.stride))
-        .result("y", Type::Unknown);
-    if let Some(expand) = key.expand {
-        call = call.attr("expand", Attr::Expr(Expr::Float(expand.ratio())));
-    }
-    for (word, value) in attrs {
-        if !matches!(&*word, "block" | "count" | "width" | "kernel" | "expand" | "stride") {
-            call = call.attr(&word, value);
+    let mut graph = one_block(table, key);
+    for op in graph.all_ops() {
+        for (word, value) in attrs.iter().filter(|(word, _)| !SAID.contains(&&***word)) {
+            graph.set_attr(op, word.clone(), value.clone());
         }
     }
-    let op = graph.insert(Place::End(body), call);
-    let y = graph.op(op).result();
-    graph.set_results(body, vec![y]);
     unfold(&mut graph, Weights::Declared)?;
     graph.space = SpaceTable::default();
     Ok(print(&graph, &PrintOptions::default()))

@@ -1,19 +1,32 @@
-//! A model as a runtime runs it: what every runtime folds when it loads a file is no kernel of its own.
+//! Pipelines that look at no samples, run on a graph.
 
 use spaceevo_ir::{Diagnostic, Graph};
-use spaceevo_passes::{Manager, Pipeline, Registry, Target};
+use spaceevo_passes::{Manager, Pipeline, Registry, Report, Target};
 
 /// ONNX Runtime does the same at load: ConvBatchNormFusion, ConvMulFusion and ConvAddFusion, EliminateIdentity, EliminateDropout.
 const FOLDED: &str = "infer-shapes,fold-conv-bn,fold-conv-affine,drop-identity,drop-dead";
 
-/// Folds it, so that the ops left are those that have a time.
+/// Runs a pipeline.
+///
+/// # Errors
+/// Those of its text, and of the passes.
+pub(crate) fn rewrite(
+    pipeline: &str,
+    graph: &mut Graph,
+    target: &Target,
+    registry: &Registry,
+) -> Result<Report, Vec<Diagnostic>> {
+    let pipeline = Pipeline::parse(pipeline, registry).map_err(|d| vec![d])?;
+    let report = Manager::new(registry, target).run(&pipeline, graph, None);
+    if report.ok() { Ok(report) } else { Err(report.log.diagnostics) }
+}
+
+/// Makes a model what a runtime runs: what every runtime folds as it loads a file is no kernel of its own.
 ///
 /// # Errors
 /// Those of the passes.
 pub fn as_loaded(graph: &mut Graph, target: &Target, registry: &Registry) -> Result<(), Vec<Diagnostic>> {
-    let pipeline = Pipeline::parse(FOLDED, registry).map_err(|d| vec![d])?;
-    let report = Manager::new(registry, target).run(&pipeline, graph, None);
-    if report.ok() { Ok(()) } else { Err(report.log.diagnostics) }
+    rewrite(FOLDED, graph, target, registry).map(|_| ())
 }
 
 #[cfg(test)]
