@@ -5,7 +5,7 @@ use spaceevo_ir::{Graph, OpId};
 use crate::price::Pricing;
 use crate::target::Target;
 
-/// Nanoseconds of an op as it stands: in integers if something there is stored, 0 if the kernel before it does it or if it
+/// Nanoseconds of an op as it stands: in integers if something there is stored, what it adds there if the kernel before it does it, 0 if it
 /// depends on constants only. `None` where the target has no price, or extents are not known.
 pub fn of_op(graph: &Graph, target: &Target, op: OpId) -> Option<f64> {
     let pricing = target.pricing()?;
@@ -19,7 +19,7 @@ pub fn of_op(graph: &Graph, target: &Target, op: OpId) -> Option<f64> {
         return of_stored(graph, target, pricing, op);
     }
     match pricing.fused_into(graph, op) {
-        Some(_) => Some(0.0),
+        Some(fused) => Some(fused.nanos),
         None => pricing.float(graph, op),
     }
 }

@@ -5,12 +5,14 @@
 //! ```
 //!
 //! Work is products for ops with weights, taps for pools, and numbers of the larger side for all others. Width is what the
-//! speed of a kernel depends on most: channels of a depthwise convolution, the geometric mean of what a product reads and
-//! makes for the others. A table is a model of the first order: who decides by it asks for more than its `margin`.
+//! speed of a kernel depends on most: channels of a depthwise convolution or a gate, the geometric mean of what a product reads
+//! and makes for other ops with weights, and for the rest the numbers themselves, since large maps leave the processor's caches.
+//! A table is a model of the first order: who decides by it asks for more than its `margin`.
 //!
-//! An op that a pass writes as others once it is stored has the price of those. The kinds are `conv1x1`, `conv`,
-//! `depthwise`, `silu` (a sigmoid and its product with what it reads), names of operators, and among the integer ones
-//! [`QUANTIZE`], [`DEQUANTIZE`], [`LAYOUT`], [`TRANSPOSE`] and [`PLAIN_POOL`].
+//! An op that a pass writes as others once it is stored has the price of those. The kinds are `conv1x1`, `conv`, `depthwise`,
+//! `pixel` (a 1x1 convolution of a map of one number a channel; without a price, a `conv1x1`), `gate` (a product of a map and such
+//! a one; without a price, an `onnx.Mul`), `silu` (a sigmoid and its product with what it reads), names of operators, and among
+//! the integer ones [`QUANTIZE`], [`DEQUANTIZE`], [`LAYOUT`], [`TRANSPOSE`] and [`PLAIN_POOL`].
 
 use std::collections::BTreeMap;
 
@@ -24,7 +26,8 @@ use crate::target::{Provenance, Target};
 pub const QUANTIZE: &str = "onnx.QuantizeLinear";
 /// The kind of a conversion from stored numbers to float.
 pub const DEQUANTIZE: &str = "onnx.DequantizeLinear";
-/// What a conversion costs more when a convolution is at its float end: a tensor changes its layout.
+/// What a conversion costs more when a convolution is at its float end: a tensor changes its layout, from that of integer
+/// convolutions to the plain one and on to that of float ones.
 pub const LAYOUT: &str = "layout";
 /// What it takes to bring stored numbers from the layout of integer convolutions to the plain one, or back; work is numbers.
 pub const TRANSPOSE: &str = "transpose";
@@ -32,6 +35,10 @@ pub const TRANSPOSE: &str = "transpose";
 pub const PLAIN_POOL: &str = "plain-pool";
 /// The kind of `x * sigmoid(x)`.
 pub const SILU: &str = "silu";
+/// The kind of a 1x1 convolution of a map of one number a channel: its time is that of reading its weights.
+pub const PIXEL: &str = "pixel";
+/// The kind of a product of a map and one number a channel, whose speed depends on how many channels lie side by side.
+pub const GATE: &str = "gate";
 
 /// More than any network has: a file may claim what it likes, and every divisor is tried.
 pub(crate) const MOST_GROUPS: i64 = 1 << 16;
@@ -55,7 +62,12 @@ impl Curve {
 
     /// So many times the numbers.
     pub fn times(&self, factor: f64) -> Curve {
-        Curve(self.0.iter().map(|&(width, y)| (width, y * factor)).collect())
+        self.map(|_, y| y * factor)
+    }
+
+    /// Another number for each entry, of its width and its number; they must be positive.
+    pub fn map(&self, number: impl Fn(f64, f64) -> f64) -> Curve {
+        Curve(self.0.iter().map(|&(width, y)| (width, number(width as f64, y))).collect())
     }
 }
 
@@ -87,6 +99,15 @@ pub struct Price {
     pub speed: Curve,
 }
 
+/// A float op that is done by the kernel of a convolution as it stores its result.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Fused {
+    /// The convolution.
+    pub maker: OpId,
+    /// What the op adds to its time.
+    pub nanos: f64,
+}
+
 /// Something that knows what ops cost: the table of a target, or a predictor. All times are nanoseconds; `None` where nothing is
 /// known, the shape of an operand perhaps.
 pub trait Pricing: std::fmt::Debug + Send + Sync {
@@ -107,7 +128,7 @@ pub trait Pricing: std::fmt::Debug + Send + Sync {
     fn plain_pool(&self, graph: &Graph, op: OpId) -> Option<f64>;
 
     /// The convolution whose float kernel also does this op.
-    fn fused_into(&self, graph: &Graph, op: OpId) -> Option<OpId>;
+    fn fused_into(&self, graph: &Graph, op: OpId) -> Option<Fused>;
 
     /// True when sigmoid and product on stored numbers are faster than one float operator between two conversions.
     fn silu_is_faster_as_pair(&self, graph: &Graph, product: OpId) -> bool;
@@ -128,19 +149,13 @@ pub struct Prices {
     /// By how much float must win before an op that could run in integers does not, as a part of its time in float.
     #[serde(default = "five_percent")]
     pub margin: f64,
-    /// Operators that cost nothing right behind a float convolution, whose kernel does them as it stores its result.
-    #[serde(default = "usually_fused")]
-    pub fused: Vec<String>,
+    /// Operators that a float convolution does as it stores its result, and what each number costs there, in nanoseconds.
+    #[serde(default)]
+    pub fused: BTreeMap<String, f64>,
     /// Float kernels by kind.
     pub float: BTreeMap<String, Price>,
     /// Integer kernels by kind.
     pub integer: BTreeMap<String, Price>,
-}
-
-/// The usual [`Prices::fused`]: activations that ONNX Runtime's float convolutions do as they store their results, for a seventh
-/// of the time of a 1x1 convolution of 64 channels at most. A residual sum is not among them: it takes as long as alone.
-pub fn usually_fused() -> Vec<String> {
-    ["onnx.Relu", "onnx.Clip", "onnx.LeakyRelu", "onnx.HardSigmoid", "onnx.HardSwish"].map(str::to_owned).into()
 }
 
 /// The usual [`Prices::margin`].
@@ -162,6 +177,9 @@ impl Prices {
         let wrong = self.float.iter().chain(&self.integer).find(|(_, price)| call(price));
         match wrong {
             Some((kind, price)) => Some(format!("prices: a call of {kind} takes {} ns", price.call)),
+            None if !self.fused.values().all(|nanos| nanos.is_finite() && *nanos >= 0.0) => {
+                Some("prices: what is fused takes nanoseconds for each number, 0 or more".into())
+            }
             None if !(self.margin.is_finite() && self.margin >= 0.0) => {
                 Some(format!("prices: margin {} is no part of a time", self.margin))
             }
@@ -172,7 +190,7 @@ impl Prices {
     /// The best price of a convolution with wider groups (`merge-groups`), or more channels (`legalize-width`).
     fn widened(&self, graph: &Graph, target: &Target, op: OpId) -> Option<f64> {
         let Load { kind, work, width } = Load::of(graph, op)?;
-        let price = self.integer.get(&kind)?;
+        let price = of_kind(&self.integer, &kind)?;
         if kind == "depthwise" {
             let multiple = target.width.as_ref()?.depthwise;
             let padded = (width as usize).next_multiple_of(multiple) as f64;
@@ -191,9 +209,19 @@ impl Prices {
         let silu = product.filter(|&p| p == op || gate_of_silu(graph, p) == Some(op)).and_then(|p| silu(table, graph, p));
         match silu.filter(|(whole, pair)| pair.is_none_or(|pair| *whole <= pair)) {
             Some((whole, _)) => Some(if product == Some(op) { whole } else { 0.0 }),
-            None => Some(table.get(&load.kind)?.time(load.work, load.width)),
+            None => Some(of_kind(table, &load.kind)?.time(load.work, load.width)),
         }
     }
+}
+
+/// The price of a kind, or of the one that it is nearest to.
+fn of_kind<'a>(table: &'a BTreeMap<String, Price>, kind: &str) -> Option<&'a Price> {
+    let near = match kind {
+        PIXEL => "conv1x1",
+        GATE => "onnx.Mul",
+        _ => kind,
+    };
+    table.get(kind).or_else(|| table.get(near))
 }
 
 impl Pricing for Prices {
@@ -213,7 +241,8 @@ impl Pricing for Prices {
         {
             let sum = self.integer.get("depthwise")?.time(Load::of(graph, op)?.work, window.channels as f64);
             let Some(_) = window.border else { return Some(sum) };
-            return Some(sum + self.integer.get("onnx.Mul")?.time(numbers(graph, graph.op(op).result())?, 1.0));
+            let made = numbers(graph, graph.op(op).result())?;
+            return Some(sum + self.integer.get("onnx.Mul")?.time(made, made));
         }
         let usual = self.in_table(&self.integer, graph, op)?;
         let wider = name.is_onnx("Conv").then(|| self.widened(graph, target, op)).flatten();
@@ -221,7 +250,8 @@ impl Pricing for Prices {
     }
 
     fn conversion(&self, graph: &Graph, value: ValueId, kind: &str) -> Option<f64> {
-        Some(self.integer.get(kind)?.time(numbers(graph, value)?, 1.0))
+        let moved = numbers(graph, value)?;
+        Some(self.integer.get(kind)?.time(moved, moved))
     }
 
     fn plain_pool(&self, graph: &Graph, op: OpId) -> Option<f64> {
@@ -233,19 +263,18 @@ impl Pricing for Prices {
         Some((plain.time(load.work, load.width) - usual.time(load.work, load.width)).max(0.0))
     }
 
-    fn fused_into(&self, graph: &Graph, op: OpId) -> Option<OpId> {
+    fn fused_into(&self, graph: &Graph, op: OpId) -> Option<Fused> {
         let name = graph.op(op).name();
-        if !self.fused.contains(&name.to_string()) || graph.op(op).results().is_empty() {
-            return None;
-        }
+        let each = self.fused.get(&name.to_string())?;
+        let nanos = each * numbers(graph, *graph.op(op).results().first()?)?;
         // Of two convolutions whose results are added, the first one adds the other's.
         let operands: &[_] = if name.is_onnx("Add") { graph.op(op).operands() } else { graph.op(op).operands().get(..1)? };
         let makers = operands.iter().flatten().filter(|&&v| graph.use_count(v) == 1).filter_map(|&v| graph.def_op(v));
         makers
             .filter_map(|maker| match graph.op(maker).name() {
-                name if name.is_onnx("Conv") => Some(maker),
+                name if name.is_onnx("Conv") => Some(Fused { maker, nanos }),
                 // A sum that is part of a convolution may be clipped there, too.
-                sum if sum.is_onnx("Add") && !name.is_onnx("Add") => self.fused_into(graph, maker),
+                sum if sum.is_onnx("Add") && !name.is_onnx("Add") => Some(Fused { nanos, ..self.fused_into(graph, maker)? }),
                 _ => None,
             })
             .next()
@@ -262,7 +291,7 @@ impl Pricing for Prices {
     fn pass(&self, numbers: f64) -> Option<(f64, f64)> {
         let call = self.float.values().map(|price| price.call).filter(|&call| call > 0.0).fold(f64::INFINITY, f64::min);
         let sum = self.float.get("onnx.Add")?;
-        Some((if call.is_finite() { call } else { 0.0 }, sum.call + numbers / sum.speed.at(1.0)))
+        Some((if call.is_finite() { call } else { 0.0 }, sum.call + numbers / sum.speed.at(numbers)))
     }
 }
 
@@ -305,6 +334,7 @@ impl Load {
             let (filters, each) = (filters as f64, width as f64);
             let kind = match () {
                 _ if groups > 1.0 && width == 1 => "depthwise",
+                _ if taps == 1.0 && made == filters => PIXEL,
                 _ if taps == 1.0 => "conv1x1",
                 _ => "conv",
             };
@@ -319,9 +349,24 @@ impl Load {
         }
         let read = record.operand(0).and_then(|v| numbers(graph, v)).unwrap_or(0.0);
         let taps: f64 = record.ints("kernel_shape").map_or(1.0, |k| k.iter().map(|&k| k as f64).product());
-        let work = if taps > 1.0 { made * taps } else { made.max(read) };
-        Some(Load { kind: name.to_string(), work, width: 1.0 })
+        let larger = made.max(read);
+        let sides = [0, 1].map(|index| record.operand(index).and_then(|v| of_map(graph, v)));
+        if let [Some([channels, h, w]), Some([others, 1, 1])] | [Some([others, 1, 1]), Some([channels, h, w])] = sides
+            && name.is_onnx("Mul")
+            && channels == others
+            && h * w > 1
+        {
+            return Some(Load { kind: GATE.into(), work: larger, width: channels as f64 });
+        }
+        let work = if taps > 1.0 { made * taps } else { larger };
+        Some(Load { kind: name.to_string(), work, width: larger })
     }
+}
+
+/// Channels, height and width of a map.
+fn of_map(graph: &Graph, value: ValueId) -> Option<[usize; 3]> {
+    let ty = graph.value(value).ty().tensor().filter(|ty| ty.rank() == Some(4))?;
+    Some([ty.dim(1)?, ty.dim(2)?, ty.dim(3)?])
 }
 
 /// How many numbers a value holds; an unknown first extent is a batch of one.
@@ -358,13 +403,17 @@ mod tests {
              %c = onnx.Conv %x, %w {pads = [1, 1, 1, 1]} : f32[N,32,4,4]\n  \
              %d = const rand(1) : f32[32,1,3,3]\n  \
              %e = onnx.Conv %c, %d {pads = [1, 1, 1, 1], group = 32} : f32[N,32,4,4]\n  \
-             %p = onnx.GlobalAveragePool %e : f32[N,32,1,1]\n  return %p\n}",
+             %p = onnx.GlobalAveragePool %e : f32[N,32,1,1]\n  \
+             %v = const rand(1) : f32[32,32,1,1]\n  %g = onnx.Conv %p, %v : f32[N,32,1,1]\n  \
+             %m = onnx.Mul %g, %e : f32[N,32,4,4]\n  return %m\n}",
         );
         let loads: Vec<_> = graph.ops_in(graph.body()).map(|op| Load::of(&graph, op).unwrap()).collect();
         let load = |kind: &str, work, width| Load { kind: kind.into(), work, width };
         assert_eq!(loads[0], load("conv", 512.0 * 72.0, 16.0));
         assert_eq!(loads[1], load("depthwise", 512.0 * 9.0, 32.0));
-        assert_eq!(loads[2], load("onnx.GlobalAveragePool", 512.0, 1.0));
+        assert_eq!(loads[2], load("onnx.GlobalAveragePool", 512.0, 512.0));
+        assert_eq!(loads[3], load(PIXEL, 1024.0, 32.0));
+        assert_eq!(loads[4], load(GATE, 512.0, 32.0));
     }
 
     #[test]
@@ -379,14 +428,14 @@ mod tests {
         let prices = Prices {
             provenance: Provenance { runtime: "".into(), machine: "".into(), date: "".into(), method: "".into() },
             margin: 0.05,
-            fused: vec!["onnx.Add".into(), "onnx.Relu".into()],
+            fused: [("onnx.Add".to_owned(), 0.0), ("onnx.Relu".to_owned(), 0.5)].into(),
             float: [(SILU.to_owned(), price(7.0)), ("onnx.Mul".to_owned(), price(1.0))].into(),
             integer: [("onnx.Mul".to_owned(), price(2.0)), ("onnx.Sigmoid".to_owned(), price(3.0))].into(),
         };
         let ops: Vec<_> = graph.ops_in(graph.body()).collect();
         let [conv, add, relu, sigmoid, product] = ops[..] else { panic!() };
-        let into = |op| prices.fused_into(&graph, op);
-        assert_eq!([into(conv), into(add), into(relu), into(product)], [None, Some(conv), Some(conv), None]);
+        let into = |op| prices.fused_into(&graph, op).map(|fused| (fused.maker, fused.nanos));
+        assert_eq!([into(conv), into(add), into(relu), into(product)], [None, Some((conv, 0.0)), Some((conv, 64.0)), None]);
         assert_eq!([sigmoid, product].map(|op| prices.float(&graph, op)), [Some(0.0), Some(135.0)]);
         let target = crate::Target::named("x86-avx2").unwrap();
         assert_eq!([sigmoid, product].map(|op| prices.integer(&graph, &target, op)), [Some(131.0), Some(130.0)]);

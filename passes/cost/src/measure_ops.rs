@@ -2,7 +2,7 @@
 //!
 //! For each kind of kernel, two chains of it are run that differ in length only: what one more op takes is the difference,
 //! and whatever stands at the ends of the chain (conversions, changes of layout) cancels. Two map sizes separate what a call
-//! costs from what the work costs. All models of a kind take turns, so that a busy neighbour disturbs them alike, and all kinds
+//! costs from what the work costs; ops without weights are measured on larger maps, too, which do not stay in caches. All models of a kind take turns, so that a busy neighbour disturbs them alike, and all kinds
 //! are gone through several times; the clock is the CPU time of the calling thread, medians are taken.
 //!
 //! Integer chains are written as `convert` writes them, with the target's own operators (`@suit-kernels`): the price of a
@@ -15,7 +15,7 @@ use std::time::Duration;
 use spaceevo_ir::text::{self, NoBlobs};
 use spaceevo_ir::{Diagnostic, Loc, OpName, Tensor};
 use spaceevo_passes::price::{
-    Curve, DEQUANTIZE, LAYOUT, PLAIN_POOL, Price, Prices, QUANTIZE, SILU, TRANSPOSE, five_percent, usually_fused,
+    Curve, DEQUANTIZE, GATE, LAYOUT, PIXEL, PLAIN_POOL, Price, Prices, QUANTIZE, SILU, TRANSPOSE, five_percent,
 };
 use spaceevo_passes::target::Provenance;
 use spaceevo_passes::{Manager, Pipeline, Registry, Target};
@@ -58,7 +58,7 @@ pub fn measure_ops(
     let mut prices = Prices {
         provenance,
         margin: known.map_or(five_percent(), |p| p.margin),
-        fused: known.map_or_else(usually_fused, |p| p.fused.clone()),
+        fused: BTreeMap::new(),
         float: BTreeMap::new(),
         integer: BTreeMap::new(),
     };
@@ -102,16 +102,26 @@ fn runs(target: &Target, kind: &str) -> bool {
 fn settle(prices: &mut Prices) {
     for table in [&mut prices.float, &mut prices.integer] {
         for pool in POOLS {
-            let (Some(whole), Some(conv), Some(product)) = (table.get(pool), table.get("conv1x1"), table.get("onnx.Mul"))
-            else {
-                continue;
-            };
-            let conv = per_number(conv, taps(pool));
-            let rest = if pool == GATE { less(whole, &[&conv, product], 1.0) } else { less(whole, &[&conv], 1.0) };
+            let (Some(whole), Some(conv)) = (table.get(pool), table.get("conv1x1")) else { continue };
+            let rest = less(whole, &[&per_number(conv, POOLED, POOLED, taps(pool))], 1.0);
             table.insert(pool.to_owned(), rest);
         }
+        if let (Some(gate), Some(pool), Some(conv)) = (table.get(GATE), table.get(POOLED_GATE), table.get("depthwise")) {
+            let each = Price { speed: conv.speed.times(1.0 / 9.0), ..conv.clone() };
+            let gate = less(gate, &[&each], 1.0);
+            let pool = less(pool, &[&per_number(conv, GATED, 9, 1), &per_number(&gate, GATED, 1, 1)], 1.0);
+            table.insert(GATE.to_owned(), gate);
+            table.insert(POOLED_GATE.to_owned(), pool);
+        }
     }
-    let Prices { float, integer, .. } = prices;
+    let Prices { float, integer, fused, .. } = prices;
+    for (kind, op) in FUSED {
+        if let (Some(whole), Some(conv)) = (float.remove(kind), float.get("depthwise")) {
+            let alone = per_number(conv, CHANNELS, 9, 1);
+            let nanos = |price: &Price| 1.0 / price.speed.at(1.0);
+            fused.insert(op.to_owned(), ((nanos(&whole) - nanos(&alone)).max(0.0) * 1e3).round() / 1e3);
+        }
+    }
     if let (Some(island), Some(alone)) = (integer.remove(ISLAND), float.remove(ISLAND)) {
         for operator in [QUANTIZE, DEQUANTIZE] {
             integer.insert(operator.to_owned(), less(&island, &[&alone], 2.0));
@@ -120,12 +130,12 @@ fn settle(prices: &mut Prices) {
     if let (Some(border), Some(conv), Some(stored)) = (integer.remove(BORDER), float.get("conv1x1"), integer.get("conv1x1"))
         && let (Some(quantize), Some(dequantize)) = (integer.get(QUANTIZE), integer.get(DEQUANTIZE))
     {
-        let (conv, stored) = (per_number(conv, 1), per_number(stored, 1));
-        let known = [&conv, &stored, quantize, dequantize];
+        let (conv, stored) = (per_number(conv, NARROW, NARROW, 1), per_number(stored, NARROW, NARROW, 1));
+        let known = [&conv, &conv, &stored, quantize, dequantize];
         integer.insert(LAYOUT.to_owned(), less(&border, &known, 2.0));
     }
     if let (Some(whole), Some(conv), Some(sum)) = (integer.get(TRANSPOSE), integer.get("conv1x1"), integer.get("onnx.Add")) {
-        let alone = less(whole, &[&per_number(conv, 1), sum], 2.0);
+        let alone = less(whole, &[&per_number(conv, NARROW, NARROW, 1), sum], 2.0);
         integer.insert(TRANSPOSE.to_owned(), alone);
     }
     if let (Some(whole), Some(sum)) = (integer.get(PLAIN_POOL), integer.get("onnx.Add")) {
@@ -135,21 +145,20 @@ fn settle(prices: &mut Prices) {
     }
 }
 
-/// The price of a 1x1 convolution of [`NARROW`] channels, with so many parts of a number that it makes as the unit of work.
-fn per_number(conv: &Price, parts: usize) -> Price {
-    let speed = Curve::try_from(vec![(1, conv.speed.at(NARROW as f64) * parts as f64 / NARROW as f64)]);
+/// The price of a convolution of so many channels and products for each number, with so many parts of a number that it makes as
+/// the unit of work.
+fn per_number(conv: &Price, channels: usize, products: usize, parts: usize) -> Price {
+    let speed = Curve::try_from(vec![(1, conv.speed.at(channels as f64) * parts as f64 / products as f64)]);
     Price { call: conv.call, speed: speed.unwrap_or_else(|_| conv.speed.clone()) }
 }
 
 /// The price of what is left when known prices are taken off, divided by `parts`; at least a twentieth of the whole.
 fn less(whole: &Price, known: &[&Price], parts: f64) -> Price {
-    let slow = |price: &Price| 1.0 / price.speed.at(1.0);
     let all = |of: &dyn Fn(&Price) -> f64| known.iter().map(|price| of(price)).sum::<f64>();
     let rest = |whole: f64, known: f64| (whole - known).max(0.05 * whole) / parts;
-    let speed = vec![(1, round(1.0 / rest(slow(whole), all(&slow))))];
     Price {
         call: round(rest(whole.call, all(&|price| price.call))),
-        speed: Curve::try_from(speed).unwrap_or_else(|_| whole.speed.clone()),
+        speed: (whole.speed).map(|n, speed| round(1.0 / rest(1.0 / speed, all(&|price| 1.0 / price.speed.at(n))))),
     }
 }
 
@@ -166,8 +175,8 @@ struct Kind {
     name: &'static str,
     /// Channels at which the speed is measured.
     widths: &'static [usize],
-    /// Extents of the maps, small and large; `None` for rows of features.
-    maps: Option<[usize; 2]>,
+    /// Extents of the maps, rising; none for rows of features.
+    maps: &'static [usize],
     /// One op, with the number of channels and the words that stand for types, that makes `%TO` of `%FROM`.
     line: fn(usize) -> String,
     /// Work of one op for each number that it makes.
@@ -179,7 +188,7 @@ struct Kind {
 impl Kind {
     /// Extents of the maps; `None` for rows.
     fn sizes(&self) -> Vec<Option<usize>> {
-        self.maps.map_or(vec![None], |maps| maps.map(Some).to_vec())
+        if self.maps.is_empty() { vec![None] } else { self.maps.iter().copied().map(Some).collect() }
     }
 }
 
@@ -191,28 +200,31 @@ fn weighted(op: &str, dims: &str, attrs: &str) -> String {
 /// The kinds, and for each the simplest op of it.
 fn kinds() -> Vec<Kind> {
     const WIDTHS: &[usize] = &[8, 16, 24, 32, 64, 96, 128, 256];
-    const MAPS: Option<[usize; 2]> = Some([7, 28]);
-    let kind = |name, line, integer| Kind { name, widths: &[64], maps: MAPS, line, work: |_| 1, integer };
+    let kind = |name, line, integer| Kind { name, widths: &[CHANNELS], maps: &[7, 28, 56, 112], line, work: |_| 1, integer };
     vec![
-        Kind { widths: WIDTHS, work: |c| c, ..kind("conv1x1", |c| weighted("Conv", &format!("[{c},{c},1,1]"), ""), true) },
+        Kind {
+            widths: WIDTHS,
+            maps: &[7, 28],
+            work: |c| c,
+            ..kind("conv1x1", |c| weighted("Conv", &format!("[{c},{c},1,1]"), ""), true)
+        },
+        // Its call is part of its speed.
+        Kind {
+            widths: &[16, 64, 128, 256, 512],
+            maps: &[1],
+            work: |c| c,
+            ..kind(PIXEL, |c| weighted("Conv", &format!("[{c},{c},1,1]"), ""), true)
+        },
         Kind {
             widths: &[8, 16, 24, 32, 64, 128],
-            maps: Some([7, 21]),
+            maps: &[7, 21],
             work: |c| 9 * c,
             ..kind("conv", |c| weighted("Conv", &format!("[{c},{c},3,3]"), " {pads = [1, 1, 1, 1]}"), true)
         },
-        Kind {
-            widths: WIDTHS,
-            work: |_| 9,
-            ..kind(
-                "depthwise",
-                |c| weighted("Conv", &format!("[{c},1,3,3]"), &format!(" {{pads = [1, 1, 1, 1], group = {c}}}")),
-                true,
-            )
-        },
+        Kind { widths: WIDTHS, maps: &[7, 28], work: |_| 9, ..kind("depthwise", depthwise, true) },
         Kind {
             widths: &[64, 256, 1024],
-            maps: None,
+            maps: &[],
             work: |c| c,
             ..kind("onnx.Gemm", |c| weighted("Gemm", &format!("[{c},{c}]"), ""), true)
         },
@@ -225,10 +237,29 @@ fn kinds() -> Vec<Kind> {
         // The sum brings the input's numbers in again: on maps that are smooth by now, branches would be foreseen.
         pool(PLAIN_POOL, |_| "  %s.TO = onnx.Add %FROM, %x : TYPE\n".to_owned() + &window("MaxPool", "s.TO")),
         pool("onnx.AveragePool", |c| behind_conv(c) + &window("AveragePool", "c.TO")),
-        pool(GATE, |c| {
-            let pooled = format!("  %g.TO = onnx.GlobalAveragePool %c.TO : ELEM[1,{c},1,1]\n");
-            behind_conv(c) + &pooled + "  %TO = onnx.Mul %c.TO, %g.TO : TYPE"
-        }),
+        // As in networks, behind a depthwise convolution.
+        Kind {
+            widths: &[16, 32, 64, GATED, 256],
+            maps: &[14, 56],
+            ..kind(GATE, |c| behind_depthwise(c) + "  %TO = onnx.Mul %c.TO, %pooled : TYPE", true)
+        },
+        Kind {
+            widths: &[GATED],
+            maps: &[14, 42, 112],
+            ..kind(
+                POOLED_GATE,
+                |c| {
+                    let pooled = format!("  %g.TO = onnx.GlobalAveragePool %c.TO : ELEM[1,{c},1,1]\n");
+                    behind_depthwise(c) + &pooled + "  %TO = onnx.Mul %c.TO, %g.TO : TYPE"
+                },
+                true,
+            )
+        },
+        fused(FUSED[0].0, |c| behind_depthwise(c) + "  %TO = onnx.Relu %c.TO : TYPE"),
+        fused(FUSED[1].0, |c| behind_depthwise(c) + "  %TO = onnx.Clip %c.TO, %zero, %six : TYPE"),
+        fused(FUSED[2].0, |c| behind_depthwise(c) + "  %TO = onnx.LeakyRelu %c.TO {alpha = 0.1} : TYPE"),
+        fused(FUSED[3].0, |c| behind_depthwise(c) + "  %TO = onnx.HardSigmoid %c.TO : TYPE"),
+        fused(FUSED[4].0, |c| behind_depthwise(c) + "  %TO = onnx.HardSwish %c.TO : TYPE"),
         kind("onnx.Relu", |_| "  %TO = onnx.Relu %FROM : TYPE".into(), false),
         kind("onnx.Clip", |_| "  %TO = onnx.Clip %FROM, %zero, %six : TYPE".into(), false),
         kind("onnx.HardSigmoid", |_| "  %TO = onnx.HardSigmoid %FROM : TYPE".into(), true),
@@ -242,13 +273,14 @@ fn kinds() -> Vec<Kind> {
         // Narrow, so that the convolutions themselves take little of the time.
         Kind {
             widths: &[NARROW],
-            maps: Some([14, 56]),
+            maps: &[14, 56, 112],
             ..kind(
                 BORDER,
+                // Two, since the runtime takes one alone for a quantized one whose weights were forgotten.
                 |c| {
-                    let float =
-                        format!("  %f.TO = const rand(SEED) : f32[{c},{c},1,1]\n  %TO = onnx.Conv %c.TO, %f.TO : TYPE");
-                    behind_conv(c) + &float
+                    let weights = format!("  %f.TO = const rand(SEED) : f32[{c},{c},1,1]\n");
+                    let first = "  %d.TO = onnx.Conv %c.TO, %f.TO : f32[DIMS]\n";
+                    behind_conv(c) + &weights + first + "  %TO = onnx.Conv %d.TO, %f.TO : TYPE"
                 },
                 true,
             )
@@ -256,26 +288,55 @@ fn kinds() -> Vec<Kind> {
         // The input is in the plain layout, so the sum is, and each convolution's map is transposed to it and back.
         Kind {
             widths: &[NARROW],
-            maps: Some([14, 56]),
+            maps: &[14, 56, 112],
             ..kind(TRANSPOSE, |c| behind_conv(c) + "  %TO = onnx.Add %c.TO, %x : TYPE", true)
         },
     ]
 }
 
 /// A pool and the product with what it makes: the price of the product is taken off.
-const GATE: &str = "onnx.GlobalAveragePool";
+const POOLED_GATE: &str = "onnx.GlobalAveragePool";
 /// An op of no other use that has no integer kernel: what it takes more in integers is two conversions.
 const ISLAND: &str = "onnx.Neg";
-/// An integer convolution and a float one: what is left when they and two conversions are taken off are changes of layout.
+/// An integer convolution and two float ones: what is left when they and two conversions are taken off are changes of layout.
 const BORDER: &str = "border";
-/// Channels of convolutions that are only there for what stands behind them.
-const NARROW: usize = 32;
+/// Channels where time does not depend on them.
+const CHANNELS: usize = 64;
+/// Channels of what is multiplied with a gate.
+const GATED: usize = 96;
+/// Activations behind a convolution, whose float kernel does them as it stores its result: a kind for each.
+const FUSED: [(&str, &str); 5] = [
+    ("fused Relu", "onnx.Relu"),
+    ("fused Clip", "onnx.Clip"),
+    ("fused LeakyRelu", "onnx.LeakyRelu"),
+    ("fused HardSigmoid", "onnx.HardSigmoid"),
+    ("fused HardSwish", "onnx.HardSwish"),
+];
+/// Channels of convolutions that are only there for the layout that they ask for.
+const NARROW: usize = 16;
+/// Channels of those whose maps are pooled.
+const POOLED: usize = 32;
 
 /// Kinds that are measured behind a convolution, whose layout they take over; its price is taken off.
-const POOLS: [&str; 3] = ["onnx.MaxPool", "onnx.AveragePool", GATE];
+const POOLS: [&str; 2] = ["onnx.MaxPool", "onnx.AveragePool"];
 
 fn pool(name: &'static str, line: fn(usize) -> String) -> Kind {
-    Kind { name, widths: &[NARROW], maps: Some([14, 42]), line, work: |_| 1, integer: true }
+    Kind { name, widths: &[POOLED], maps: &[14, 42, 112], line, work: |_| 1, integer: true }
+}
+
+/// A kind of [`FUSED`].
+fn fused(name: &'static str, line: fn(usize) -> String) -> Kind {
+    Kind { name, widths: &[CHANNELS], maps: &[7, 28], line, work: |_| 1, integer: false }
+}
+
+/// A depthwise convolution.
+fn depthwise(channels: usize) -> String {
+    weighted("Conv", &format!("[{channels},1,3,3]"), &format!(" {{pads = [1, 1, 1, 1], group = {channels}}}"))
+}
+
+/// A depthwise convolution that makes `%c.TO`.
+fn behind_depthwise(channels: usize) -> String {
+    depthwise(channels).replace("%TO", "%c.TO") + "\n"
 }
 
 /// A convolution that makes `%c.TO`.
@@ -305,8 +366,14 @@ fn price(kind: &Kind, times: &[f64]) -> Result<Price, Diagnostic> {
     let mut calls: Vec<f64> = points.iter().map(|(_, at)| intercept(at)).collect();
     let call = median(&mut calls).max(0.0);
     let speed = |at: &[(f64, f64)]| at.last().map_or(1.0, |&(work, time)| work / (time - call).max(0.05 * time));
-    let curve = points.iter().map(|(width, at)| (*width, round(speed(at)))).collect::<Vec<_>>();
-    let curve = if curve.len() == 1 { vec![(1, curve[0].1)] } else { curve };
+    let curve = match &points[..] {
+        // Without weights, by numbers; the smallest map says what a call costs.
+        [(width, at)] => {
+            let numbers = sizes.iter().flatten().map(|size| width * size * size);
+            numbers.zip(at).skip(1).map(|(numbers, point)| (numbers, round(speed(&[*point])))).collect()
+        }
+        points => points.iter().map(|(width, at)| (*width, round(speed(at)))).collect::<Vec<_>>(),
+    };
     let speed = Curve::try_from(curve).map_err(|e| Diagnostic::error("internal", Loc::Unknown, e))?;
     Ok(Price { call: round(call), speed })
 }
@@ -363,6 +430,9 @@ impl Bench<'_> {
                 "  %zero = const 0.0 : f32[]\n  %six = const 6.0 : f32[]\n  %slope = const rand(1) : f32[{width},1,1]\n"
             );
         }
+        if size.is_some() {
+            source += &format!("  %pooled = onnx.GlobalAveragePool %x : {elem}[1,{width},1,1]\n");
+        }
         let name = |at: usize| if at == 0 { "x".to_owned() } else { format!("y{at}") };
         for at in 0..length {
             let line = (kind.line)(width).replace("%FROM", &format!("%{}", name(at))).replace("TO", &name(at + 1));
@@ -418,10 +488,10 @@ fn difference(pair: &mut [Chain]) -> f64 {
     median(&mut each)
 }
 
-/// Where the line through the first and the last point meets no work at all; with one point, nothing.
+/// Where the line through the first two points meets no work at all; with one point, nothing.
 fn intercept(points: &[(f64, f64)]) -> f64 {
     match points {
-        [(small, fast), .., (large, slow)] if large > small => fast - small * (slow - fast) / (large - small),
+        [(small, fast), (large, slow), ..] if large > small => fast - small * (slow - fast) / (large - small),
         _ => 0.0,
     }
 }

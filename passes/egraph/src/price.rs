@@ -96,7 +96,7 @@ impl<'a> Pricer<'a> {
             return integer;
         }
         let float = match self.prices.fused_into(graph, op) {
-            Some(_) => 0.0,
+            Some(fused) => fused.nanos,
             None => self.prices.float(graph, op).unwrap_or_else(|| self.unpriced(graph, op)),
         };
         if saturates || rules.is_integer(name) { float.min(integer) } else { float }

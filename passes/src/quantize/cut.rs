@@ -6,7 +6,7 @@
 //! sum over ops     x integer(op) + (1 - x) float(op)
 //!  + over values   QuantizeLinear(v)     if its maker is float and some reader is not, + layout(v) if the value is a map
 //!                  DequantizeLinear(v)   if it is stored and some reader is float,     + layout(v) likewise
-//!  + over pairs    float(op)             if op is float, but the convolution whose float kernel would do it is not
+//!  + over pairs    more(op)              if op is float, but the convolution whose float kernel would do it is not
 //!  + over layouts  plain(op)             if op runs on stored numbers that do not come in the layout of convolutions
 //! ```
 //!
@@ -127,19 +127,20 @@ impl Bridge {
     }
 }
 
-/// An op that costs nothing in float behind a float convolution.
+/// An op that costs less in float behind a float convolution.
 #[derive(Clone, Copy, Debug)]
 struct Fused {
     convolution: usize,
     /// `None` when it is float whatever happens.
     op: Option<usize>,
-    float: f64,
+    /// What it costs more alone.
+    more: f64,
 }
 
 impl Fused {
     fn time(&self, integers: &[bool]) -> f64 {
         let paid = integers[self.convolution] && !self.op.is_some_and(|op| integers[op]);
-        if paid { self.float } else { 0.0 }
+        if paid { self.more } else { 0.0 }
     }
 }
 
@@ -333,7 +334,7 @@ impl Problem {
         }
         for fused in &self.fused {
             let weight = if fused.op.is_some() { 1.0 + margin } else { 1.0 };
-            network.pay(nodes[fused.convolution], node(fused.op), fused.float * weight);
+            network.pay(nodes[fused.convolution], node(fused.op), fused.more * weight);
         }
         // A node for each: at the source's side when it is done in the layout of convolutions.
         let mut suits: Vec<NodeIndex> = Vec::with_capacity(self.by_layout.len());
@@ -487,7 +488,7 @@ mod tests {
             let fused = |draw: &mut Draw| Fused {
                 convolution: draw.below(items),
                 op: Some(draw.below(items)).filter(|_| !draw.flag(3)),
-                float: draw.price(),
+                more: draw.price(),
             };
             let bridges = self.below(2 * items);
             let by_layout = |draw: &mut Draw, earlier: usize| ByLayout {

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use spaceevo_ir::{Graph, OpId, ValueId};
 use spaceevo_passes::Target;
-use spaceevo_passes::price::{DEQUANTIZE, LAYOUT, Prices, Pricing, QUANTIZE, TRANSPOSE, gate_of_silu};
+use spaceevo_passes::price::{DEQUANTIZE, Fused, LAYOUT, Prices, Pricing, QUANTIZE, TRANSPOSE, gate_of_silu};
 
 use super::Predictor;
 use crate::kernels::{Detector, Kernel, Layout};
@@ -127,7 +127,7 @@ impl Pricing for Predicted {
         self.table.plain_pool(graph, op)
     }
 
-    fn fused_into(&self, graph: &Graph, op: OpId) -> Option<OpId> {
+    fn fused_into(&self, graph: &Graph, op: OpId) -> Option<Fused> {
         self.table.fused_into(graph, op)
     }
 

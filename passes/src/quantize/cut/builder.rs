@@ -44,9 +44,14 @@ impl Builder<'_> {
                 _ => continue,
             };
             match (self.prices.fused_into(graph, op), own) {
-                (Some(convolution), _) => {
-                    if let Some(&convolution) = item.get(&convolution).filter(|&&c| own != Some(c)) {
-                        problem.fused.push(Fused { convolution, op: own, float });
+                (Some(fused), _) => {
+                    match own {
+                        Some(own) => problem.items[own].float += fused.nanos,
+                        None => problem.always += fused.nanos,
+                    }
+                    if let Some(&convolution) = item.get(&fused.maker).filter(|&&c| own != Some(c)) {
+                        let more = (float - fused.nanos).max(0.0);
+                        problem.fused.push(Fused { convolution, op: own, more });
                     }
                 }
                 (None, Some(own)) => problem.items[own].float += float,
