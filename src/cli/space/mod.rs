@@ -11,6 +11,7 @@ mod price;
 mod rank;
 mod sample;
 mod score;
+mod scoring;
 mod search;
 mod show;
 mod specialize;

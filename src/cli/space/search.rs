@@ -97,13 +97,19 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let seconds = start.elapsed().as_secs_f64();
     let wishes = next(tables, pool, limit);
     if found.is_empty() && complete {
-        let fastest = best.curve(1).first().map_or(0, |f| f.latency) as f64 / 1e6;
-        let error =
-            Diagnostic::error("space-limit", Loc::Unknown, format!("no subnet of {} meets the limits", hyperspace.name));
+        let what = format!("no subnet of {} meets the limits", hyperspace.name);
+        let error = Diagnostic::error("space-limit", Loc::Unknown, what);
+        let fastest = best.curve(1).first().map_or(0, |f| f.latency);
+        let error = match fastest > limit {
+            true => error
+                .note(format!("the fastest subnet takes {:.4} ms: --limit must not be below that", fastest as f64 / 1e6)),
+            false if arguments.consistent => error.note("without --consistent some do: their widths do not join"),
+            false => error.note(format!("some meet --limit {}, but not the others with it", arguments.limit)),
+        };
         if let Some(path) = &arguments.certify {
             write_certificate(path, arguments, &certify(&best, pool, tables.checksum(), limit))?;
         }
-        return Err(error.note(format!("the fastest subnet takes {fastest:.4} ms")).into());
+        return Err(error.into());
     }
     let described: Vec<Described> = found.iter().map(|f| f.describe(pool, tables)).collect::<Result<_, _>>()?;
     let curve: Vec<Described> =
