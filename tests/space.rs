@@ -250,3 +250,43 @@ fn what_tables_know_of_other_spaces_is_counted_and_what_they_lack_is_said() {
     let refused = space(&["tables", "onnxw", "--tables", &tables, "--covers", "mobilenet_v9"]);
     assert_eq!(code(&refused), 2, "{}", err(&refused));
 }
+
+#[test]
+fn blocks_are_priced_on_a_target_and_what_was_interrupted_goes_on() {
+    // The first row of each kind of the published tables, as tables of their own.
+    let rows = include_str!("../testdata/spaces/vnni-rows.csv");
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    for line in rows.lines().step_by(4).filter(|line| line.starts_with(['1', '2'])) {
+        let file = folder.path().join("tables").join(format!("stage{}_{}_0.csv", &line[..1], &line[2..3]));
+        std::fs::create_dir_all(file.parent().expect("a folder")).expect("a folder");
+        std::fs::write(file, format!("{}\n", &line[4..])).expect("a table");
+    }
+    let (tables, log, binary) = (path("tables"), path("blocks.log"), path("here.bin"));
+    let run = |more: &[&str]| {
+        let first = ["tables", "onnxw", "--tables", &tables, "--price", "x86-vnni", "--json"];
+        space(&first.iter().chain(more).copied().collect::<Vec<_>>())
+    };
+    let done = json(&run(&["--log", &log, "--binary", &binary]));
+    let fixed = done["fixed_ms"].as_object().expect("a map");
+    assert!(!fixed.is_empty() && fixed.values().all(|ms| (0.1..3.0).contains(&ms.as_f64().expect("a number"))), "{fixed:?}");
+    let (text, bytes) = (std::fs::read_to_string(&log).expect("a log"), std::fs::read(&binary).expect("tables"));
+    assert!(text.lines().count() > 60, "{text}");
+    // Interrupted in the middle of a line.
+    let half: usize = text.split_inclusive('\n').take(40).map(str::len).sum();
+    std::fs::write(&log, &text[..half + 9]).expect("written");
+    let resumed = run(&["--log", &log, "--resume", "--binary", &binary, "--force"]);
+    assert!(err(&resumed).contains("was cut off and is made again"), "{}", err(&resumed));
+    assert_eq!(json(&resumed), done);
+    assert!(std::fs::read_to_string(&log).expect("a log") == text && std::fs::read(&binary).expect("tables") == bytes);
+    let refused = run(&["--log", &log]);
+    assert!(code(&refused) == 1 && err(&refused).contains("--force"), "{}", err(&refused));
+    let other = ["tables", "onnxw", "--tables", &tables, "--price", "x86-avx2", "--log", &log, "--resume"];
+    let refused = space(&other);
+    assert!(code(&refused) == 1 && err(&refused).contains("other settings"), "{}", err(&refused));
+    let (place, line) = text.lines().enumerate().nth(20).expect("a line");
+    std::fs::write(&log, text.replacen(line, &line.replacen(' ', " 1", 1), 1)).expect("written");
+    let refused = run(&["--log", &log, "--resume"]);
+    assert!(code(&refused) == 1 && err(&refused).contains(&format!("blocks.log:{}", place + 1)), "{}", err(&refused));
+    assert_eq!(code(&space(&["tables", "onnxw", "--tables", &tables, "--log", &log])), 2, "a log is of prices");
+}

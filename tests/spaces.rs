@@ -100,17 +100,34 @@ fn subnets_are_priced_in_their_best_form() {
         assert!(price.passes.iter().any(|(pass, _)| pass == "fold-conv-bn"), "{price:?}");
         // Blocks priced alone are most of it; what is left is the stem and the head.
         let hyperspace = &space.page.hyperspace;
-        let stem = hyperspace.stem.len();
-        let mut input = subnet.stages().take(stem).last().and_then(|s| s.last()).expect("a stem").width;
-        let mut keys = Vec::new();
-        for (stage, blocks) in subnet.stages().skip(stem).enumerate() {
-            let size = hyperspace.input_size(stage, subnet.resolution);
-            keys.extend(recover::keys(hyperspace, stage, usize::from(choice.blocks[stage]), input, size, blocks));
-            input = blocks.last().map_or(input, |b| b.width);
-        }
-        let blocks = space.priced_blocks(keys.clone(), &target, &registry, &spaceevo::convert::Silent).expect("prices");
+        let keys = recover::subnet_keys(hyperspace, &choice, &subnet);
+        let all = keys.iter().cloned().chain(spaceevo::spaces::blocks_of_least(hyperspace, &[160]));
+        let mut told = Vec::new();
+        let mut note = |priced: &[_]| {
+            told.extend_from_slice(priced);
+            Ok(())
+        };
+        let quiet = spaceevo::convert::Silent;
+        let priced = |known, seen: &mut dyn FnMut(&[(recover::Key, f64)]) -> Result<(), spaceevo::Diagnostic>| {
+            space.priced_blocks(all.clone(), &target, &registry, &quiet, known, seen).expect("prices")
+        };
+        let blocks = priced(Default::default(), &mut note);
         let sum = blocks.sum(&keys).expect("all of them") * 1e3;
         assert!(0.5 * price.best_us < sum && sum < price.best_us, "{sum} of {}", price.best_us);
+        // What is not searched, taken from another subnet, makes up for the rest of this one.
+        let fixed = space.fixed_ms(&[160], &blocks, &target, &registry).expect("the blocks are there")[0].1 * 1e3;
+        assert!(fixed > 0.0 && ((sum + fixed) / price.best_us - 1.0).abs() < 0.1, "{sum} + {fixed}: {}", price.best_us);
+        // Taken up again, it prices only what is missing.
+        assert_eq!(told.iter().cloned().collect::<std::collections::BTreeMap<_, _>>(), blocks.known);
+        let mut half = blocks.known.clone();
+        half.retain(|key, _| key.stride == 2);
+        let mut again = Vec::new();
+        let resumed = priced(half.clone(), &mut |priced: &[_]| {
+            again.extend_from_slice(priced);
+            Ok(())
+        });
+        assert_eq!(resumed, blocks);
+        assert!(!half.is_empty() && again.len() + half.len() == told.len(), "{} {} {}", again.len(), half.len(), told.len());
         let portable = spaceevo::Target::named("portable").expect("a shipped target");
         assert_eq!(space.price(&choice, &subnet, &portable, &registry).expect_err("no prices")[0].code, "no-prices");
     }

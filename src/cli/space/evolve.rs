@@ -1,7 +1,5 @@
 //! `space evolve`: aging evolution of spaces.
 
-use std::fs::{File, OpenOptions};
-use std::io::Write;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -9,7 +7,6 @@ use std::time::Instant;
 use clap::Args;
 use serde_json::{Value, json};
 use spaceevo::convert::Progress;
-use spaceevo::file::refuse_existing;
 use spaceevo::ir::{Diagnostic, Loc};
 use spaceevo::search::evolution::{History, Individual, Settings, evolve};
 use spaceevo::search::exact::{Exact, Precision};
@@ -21,6 +18,7 @@ use super::super::arguments::usage;
 use super::super::progress::Bar;
 use super::super::{Failure, print, say};
 use super::arguments::Loaded;
+use super::growing::{self, Growing};
 use super::scoring::{PageArguments, Scored, Scoring};
 
 /// Spaces that are told in the end.
@@ -171,47 +169,30 @@ fn settings_line(arguments: &Arguments, loaded: &Loaded) -> String {
     )
 }
 
-/// A log that grows by whole lines. It is the one file that is written in place: what it holds is of use at any time.
+/// The log of an evolution.
 struct Writer {
-    file: File,
-    path: PathBuf,
+    log: Growing,
     chain: Chain,
 }
 
 impl Writer {
     fn create(path: &Path, hyperspace: &Hyperspace, line: &str, force: bool) -> Result<Writer, Diagnostic> {
-        refuse_existing(path, force)?;
-        let file = File::create(path).map_err(|e| unwritable(path, &e))?;
-        let mut writer = Writer { file, path: path.to_path_buf(), chain: Chain::default() };
+        let mut writer = Writer { log: Growing::create(path, force)?, chain: Chain::default() };
         let head = log::head(&mut writer.chain, hyperspace, line);
-        writer.file.write_all(head.as_bytes()).map_err(|e| unwritable(path, &e))?;
+        writer.log.add(&head)?;
         Ok(writer)
     }
 
     fn add(&mut self, number: usize, individual: &Individual, hyperspace: &Hyperspace) -> Result<(), Diagnostic> {
-        let line = log::entry(&mut self.chain, number, individual, hyperspace);
-        self.file.write_all(line.as_bytes()).map_err(|e| unwritable(&self.path, &e))
+        self.log.add(&log::entry(&mut self.chain, number, individual, hyperspace))
     }
-}
-
-fn unwritable(path: &Path, e: &std::io::Error) -> Diagnostic {
-    Diagnostic::error("file-io", Loc::Unknown, format!("{} cannot be written: {e}", path.display()))
 }
 
 /// Opens a log to go on with it.
 fn resume(path: &Path, hyperspace: &Hyperspace, line: &str) -> Result<(History, Option<Writer>), Failure> {
-    let text = std::fs::read_to_string(path)
-        .map_err(|e| Diagnostic::error("file-io", Loc::Unknown, format!("{} cannot be read: {e}", path.display())))?;
+    let text = growing::read(path)?;
     let read = log::read(&text, &path.display().to_string(), hyperspace)?;
-    if read.settings != line {
-        let what = format!("{} is the log of an evolution with other settings or tables", path.display());
-        let error = Diagnostic::error("evolution-log", Loc::Unknown, what);
-        return Err(error.note(format!("the log has: {}", read.settings)).note(format!("asked for: {line}")).into());
-    }
-    if read.whole < text.len() {
-        say("the last line of the log was cut off and is made again");
-    }
-    let file = OpenOptions::new().append(true).open(path).map_err(|e| unwritable(path, &e))?;
-    file.set_len(read.whole as u64).map_err(|e| unwritable(path, &e))?;
-    Ok((read.history, Some(Writer { file, path: path.to_path_buf(), chain: read.chain })))
+    growing::same_settings("evolution-log", path, &read.settings, line)?;
+    let log = Growing::resume(path, read.whole, text.len())?;
+    Ok((read.history, Some(Writer { log, chain: read.chain })))
 }

@@ -6,6 +6,7 @@ mod check;
 mod compare;
 mod count;
 mod evolve;
+mod growing;
 mod named;
 mod price;
 mod rank;
