@@ -130,6 +130,19 @@ fn published_tables_are_scored_searched_and_certified() {
     assert_eq!(compared[0]["space"], "onnxw-151122-023231");
     let page = std::fs::read_to_string(&page).expect("written");
     assert!(page.matches("<svg").count() >= 3 && page.contains("V2Res") && !page.contains("NaN"));
+    let page = |name: &str, arguments: &[&str]| {
+        let file = folder.path().join(name);
+        json(&with(&[arguments, &["--report", &file.display().to_string()]].concat()));
+        std::fs::read_to_string(file).expect("written")
+    };
+    let scored = page("score.html", &["score", "onnxw", "--choice", "151122-023231", "--limit", "15", "--replicates", "0"]);
+    assert!(scored.matches("<svg").count() == 3 && scored.contains("<title>15 ms</title>"));
+    let found = page("search.html", &["search", "onnxw", "--limit", "10", "--curve", "4"]);
+    assert!(found.contains("Loss 2.3415 in 9.951 ms: the least within 10 ms, of all spaces.") && found.contains("<svg"));
+    // A row for each stage, one for each other limit, and two heads.
+    assert_eq!(found.matches("<tr>").count(), 6 + 4 + 2);
+    let joined = page("joined.html", &["search", "onnxw", "--limit", "10", "--consistent"]);
+    assert!(joined.contains("of all whose widths join"));
 }
 
 #[cfg(unix)]

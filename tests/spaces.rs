@@ -108,7 +108,7 @@ fn subnets_are_priced_in_their_best_form() {
             Ok(())
         };
         let quiet = spaceevo::convert::Silent;
-        let priced = |known, seen: &mut dyn FnMut(&[(recover::Key, f64)]) -> Result<(), spaceevo::Diagnostic>| {
+        let priced = |known, seen: &mut spaceevo::spaces::Seen<'_>| {
             space.priced_blocks(all.clone(), &target, &registry, &quiet, known, seen).expect("prices")
         };
         let blocks = priced(Default::default(), &mut note);

@@ -32,6 +32,9 @@ const HEAD: i64 = 16;
 /// Blocks that are priced before the next are begun.
 const AT_A_TIME: usize = 32;
 
+/// What is told of priced blocks, in milliseconds, and may end the pricing.
+pub type Seen<'a> = dyn FnMut(&[(Key, f64)]) -> Result<(), Diagnostic> + 'a;
+
 impl Space {
     /// Prices blocks, in milliseconds. `known` are those that were priced before; `seen` is told of the others, some at a time and always
     /// in the same order, and may end it.
@@ -46,7 +49,7 @@ impl Space {
         registry: &Registry,
         progress: &(dyn Progress + Sync),
         mut known: BTreeMap<Key, f64>,
-        seen: &mut dyn FnMut(&[(Key, f64)]) -> Result<(), Diagnostic>,
+        seen: &mut Seen<'_>,
     ) -> Result<Blocks, Vec<Diagnostic>> {
         if target.pricing().is_none() {
             return Err(no_prices(target));

@@ -317,6 +317,13 @@ impl Hyperspace {
         choice
     }
 
+    /// The block types of a space in words: `V2Res FusedRes …`, or `all V2Res` where every stage has the same.
+    pub fn block_names(&self, choice: &Choice) -> String {
+        let stages = self.stages.iter().zip(&choice.blocks);
+        let names: Vec<&str> = stages.map(|(s, &b)| s.blocks[usize::from(b)].name.as_str()).collect();
+        if names.windows(2).all(|p| p[0] == p[1]) { format!("all {}", names[0]) } else { names.join(" ") }
+    }
+
     /// The space with the same block type and the same window index in every stage, the latter clipped to what there is.
     pub fn homogeneous(&self, block: usize, window: usize) -> Choice {
         let clipped = |index: usize, count: usize| index.min(count.saturating_sub(1)) as u8;

@@ -59,15 +59,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
             "{:21}  {:.4}  {}  {}",
             hyperspace.print_choice(choice),
             score.score,
-            blocks(&hyperspace, choice),
+            hyperspace.block_names(choice),
             parts.join("; ")
         ));
     }
     Ok(())
-}
-
-fn blocks(hyperspace: &spaceevo::search::Hyperspace, choice: &Choice) -> String {
-    let name = |(s, &b): (&spaceevo::search::Stage, &u8)| s.blocks[usize::from(b)].name.clone();
-    let names: Vec<String> = hyperspace.stages.iter().zip(&choice.blocks).map(name).collect();
-    if names.windows(2).all(|p| p[0] == p[1]) { format!("all {}", names[0]) } else { names.join(" ") }
 }

@@ -5,10 +5,11 @@ use serde_json::json;
 use spaceevo::search::exact::{Precision, table_noise};
 use spaceevo::search::score::NO_SUBNET;
 use spaceevo::search::{Score, share::share};
+use spaceevo::space_report;
 
 use super::super::{Failure, print, say};
 use super::arguments::choices;
-use super::scoring::{Scored, Scoring, score_line};
+use super::scoring::{PageArguments, Scored, Scoring, score_line};
 
 /// Score spaces: how good their best subnets are under latency limits
 #[derive(Args)]
@@ -24,16 +25,19 @@ pub(crate) struct Arguments {
     /// Exact: how often the tables are drawn again for the interval that their own noise allows; 0 for none
     #[arg(long, default_value_t = 32)]
     replicates: usize,
+    #[command(flatten)]
+    page: PageArguments,
 }
 
 /// Runs the verb.
 pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
+    arguments.page.check()?;
     let score = &arguments.scoring.score;
     let Scored { hyperspace, loaded, formula } = arguments.scoring.load()?;
     let choices = choices(&loaded, &arguments.choice)?;
     let judge = score.judge(&loaded.pool, &formula, Precision::FINE);
     let exact = score.method == "exact";
-    let mut out = Vec::new();
+    let (mut out, mut rows) = (Vec::new(), Vec::new());
     for (choice, mut found) in choices.iter().zip(judge(&choices)) {
         let name = hyperspace.print_choice(choice);
         if exact {
@@ -45,6 +49,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
                 });
             found = formula.sum(limits.collect());
         }
+        rows.push((choice.clone(), found.clone()));
         warn(&name, &found);
         let noise =
             (exact && arguments.replicates > 1).then(|| table_noise(&loaded.pool, choice, &formula, arguments.replicates));
@@ -65,6 +70,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
             }
         }
     }
+    rows.sort_by(|a, b| b.1.score.total_cmp(&a.1.score));
+    arguments.page.write(|| space_report::comparison(&loaded.tables, &loaded.pool, &formula, &rows))?;
     if arguments.scoring.json {
         let whole = if out.len() == 1 { out.remove(0) } else { json!(out) };
         print(&serde_json::to_string_pretty(&whole).unwrap_or_default());

@@ -15,10 +15,12 @@ use spaceevo::search::next::next;
 use spaceevo::search::objectives::{Limits, search};
 use spaceevo::search::recover::recover;
 use spaceevo::search::source::{BlockSum, LatencySource};
+use spaceevo::space_report;
 
 use super::super::arguments::usage;
 use super::super::{Failure, print};
 use super::arguments::{TableArguments, find_hyperspace, limit_ns};
+use super::scoring::PageArguments;
 
 /// Find the best subnet under a latency limit, over all spaces of a hyperspace at once
 #[derive(Args)]
@@ -57,9 +59,8 @@ pub(crate) struct Arguments {
     /// Steps after which a search under several limits ends with what it has, and says how much better an answer could be
     #[arg(long, default_value_t = 1_000_000)]
     steps: usize,
-    /// Overwrite files that exist
-    #[arg(long)]
-    force: bool,
+    #[command(flatten)]
+    page: PageArguments,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -68,6 +69,7 @@ pub(crate) struct Arguments {
 /// Runs the verb.
 pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let limit = u64::from(limit_ns(arguments.limit)?);
+    arguments.page.check()?;
     let hyperspace = find_hyperspace(&arguments.space)?;
     let loaded = arguments.tables.load(&hyperspace)?;
     let (tables, pool) = (&loaded.tables, &loaded.pool);
@@ -119,6 +121,15 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     if let Some(path) = &arguments.certify {
         write_certificate(path, arguments, &certify(&best, pool, tables.checksum(), limit))?;
     }
+    if let Some(first) = described.first() {
+        let claim = match () {
+            () if !complete => "the best that was found before the steps were used up".into(),
+            () if arguments.consistent => format!("the least within {} ms of all whose widths join", arguments.limit),
+            () if several => format!("the least within {} ms and the other limits", arguments.limit),
+            () => format!("the least within {} ms, of all spaces", arguments.limit),
+        };
+        arguments.page.write(|| space_report::search(tables, pool, limit as u32, first, &claim, &curve))?;
+    }
     if arguments.json {
         let whole = json!({
             "hyperspace": hyperspace.name, "spaces": hyperspace.spaces().to_string(), "limit_ms": arguments.limit, "seconds": seconds,
@@ -148,7 +159,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
 }
 
 fn write_certificate(path: &std::path::Path, arguments: &Arguments, text: &str) -> Result<(), Failure> {
-    Ok(write_whole(path, text.as_bytes(), arguments.force)?)
+    Ok(write_whole(path, text.as_bytes(), arguments.page.force)?)
 }
 
 fn shown(d: &Described) -> String {
