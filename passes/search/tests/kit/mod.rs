@@ -133,13 +133,18 @@ pub(crate) fn counted(all: &[(u32, u32, f64)], limit: u32, tail: f64) -> (f64, f
     (share, sum / tail / 1e6)
 }
 
+/// Where the published tables of `onnxw` are expected.
+pub(crate) fn published_path() -> PathBuf {
+    let folder = std::env::var_os("SPACEEVO_DATA")
+        .map_or_else(|| PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/data")), PathBuf::from);
+    folder.join("nas/spaceevo_block_lut_onnx_vnni.tar.gz")
+}
+
 /// The published tables of `onnxw`, where they are: SPACEEVO_DATA, or beside the repository.
 pub(crate) fn published() -> Option<&'static Tables> {
     static TABLES: OnceLock<Option<Tables>> = OnceLock::new();
     let read = || {
-        let folder = std::env::var_os("SPACEEVO_DATA")
-            .map_or_else(|| PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/data")), PathBuf::from);
-        let path = folder.join("nas/spaceevo_block_lut_onnx_vnni.tar.gz");
+        let path = published_path();
         if !path.exists() {
             eprintln!("skipped: the published tables are not there ({})", path.display());
             return None;
