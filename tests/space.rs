@@ -137,6 +137,13 @@ fn published_tables_are_scored_searched_and_certified() {
     };
     let scored = page("score.html", &["score", "onnxw", "--choice", "151122-023231", "--limit", "15", "--replicates", "0"]);
     assert!(scored.matches("<svg").count() == 3 && scored.contains("<title>15 ms</title>"));
+    // Distributions rise from left to right, and to one: the second number of each point is counted from above.
+    for path in scored.split("<path class=\"l0\" d=\"M").skip(1).take(2) {
+        let points = path.split('"').next().expect("a path").replace('L', "");
+        let numbers: Vec<f64> = points.split_whitespace().map(|n| n.parse().expect("a number")).collect();
+        let pairs: Vec<(f64, f64)> = numbers.chunks(2).map(|p| (p[0], p[1])).collect();
+        assert!(pairs.len() == 201 && pairs.windows(2).all(|p| p[0].0 <= p[1].0 && p[0].1 >= p[1].1), "{points}");
+    }
     let found = page("search.html", &["search", "onnxw", "--limit", "10", "--curve", "4"]);
     assert!(found.contains("Loss 2.3415 in 9.951 ms: the least within 10 ms, of all spaces.") && found.contains("<svg"));
     // A row for each stage, one for each other limit, and two heads.
@@ -302,4 +309,128 @@ fn blocks_are_priced_on_a_target_and_what_was_interrupted_goes_on() {
     let refused = run(&["--log", &log, "--resume"]);
     assert!(code(&refused) == 1 && err(&refused).contains(&format!("blocks.log:{}", place + 1)), "{}", err(&refused));
     assert_eq!(code(&space(&["tables", "onnxw", "--tables", &tables, "--log", &log])), 2, "a log is of prices");
+}
+
+/// A hyperspace of somebody's own: three stages, two blocks that ship and one that does not, and tables that go with it.
+const MINE: &str = r#"
+import "blocks"
+
+let types   = {V2Res, ResNet, Plain}
+let kernels = {V2Res: {3, 5}, ResNet: {3}, Plain: {3, 5}}
+let expands = {V2Res: {2, 4}, ResNet: {0.5, 1.0}, Plain: {0}}
+
+param $first.w in {8, 16}
+
+param $s1.block in types
+param $s1.window in 0..1
+param $s1.depth in 1..2
+param $s1.w[2] in window({8, 16, 24}, size 2, at $s1.window)
+param $s1.k[2] in by $s1.block kernels
+param $s1.e[2] in by $s1.block expands
+
+param $s2.block in types
+param $s2.depth in 1..2
+param $s2.w[2] in {16, 32}
+param $s2.k[2] in by $s2.block kernels
+param $s2.e[2] in by $s2.block expands
+
+param $s3.block in types
+param $s3.depth in 1..1
+param $s3.w[1] in {32, 48}
+param $s3.k[1] in by $s3.block kernels
+param $s3.e[1] in by $s3.block expands
+
+block @Plain(%x: f32[n,c,h,w], width, kernel, stride = 1) {
+  %y = @conv %x {out = width, kernel = kernel, stride = stride, act = relu}
+  yield %y
+}
+
+graph @mine(%image: f32[1,3,32,32]) with {opset = 17} {
+  %stem = @Conv %image {width = $first.w, kernel = 3}
+  %stage1 = space.Repeat %stem {block = $s1.block, count = $s1.depth, width = $s1.w[$i], kernel = $s1.k[$i], expand = $s1.e[$i], stride = first(2, 1)}
+  %stage2 = space.Repeat %stage1 {block = $s2.block, count = $s2.depth, width = $s2.w[$i], kernel = $s2.k[$i], expand = $s2.e[$i], stride = first(2, 1)}
+  %stage3 = space.Repeat %stage2 {block = $s3.block, count = $s3.depth, width = $s3.w[$i], kernel = $s3.k[$i], expand = $s3.e[$i]}
+  %mean = onnx.GlobalAveragePool %stage3
+  %logits = @Linear %mean {width = 10}
+  return %logits
+}
+"#;
+
+#[test]
+fn a_hyperspace_of_ones_own_works_in_every_verb() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let (page, tables) = (path("mine.seir"), path("tables"));
+    std::fs::write(&page, MINE).expect("written");
+    std::fs::create_dir(&tables).expect("a folder");
+    // One row for each width, kernel and expansion: the more there is of them, the less is lost, and the longer it takes.
+    let stages = [
+        (vec![vec![8, 16], vec![16, 24]], [8, 16], 32),
+        (vec![vec![16, 32]], [8, 24], 16),
+        (vec![vec![32, 48]], [16, 32], 8),
+    ];
+    for (s, (windows, inputs, size)) in stages.iter().enumerate() {
+        for (b, (kernels, expands)) in
+            [(&[3, 5][..], &["2", "4"][..]), (&[3], &["0.5", "1.0"]), (&[3, 5], &["None"])].iter().enumerate()
+        {
+            for (w, widths) in windows.iter().enumerate() {
+                let mut text = String::new();
+                for (n, width) in widths.iter().enumerate() {
+                    for kernel in *kernels {
+                        for (e, expand) in expands.iter().enumerate() {
+                            let input = inputs[n % 2];
+                            let ms = 0.1 + 0.01 * f64::from(*width) + 0.02 * f64::from(*kernel) + 0.1 * (b + e) as f64;
+                            let loss = 1.2 - 0.01 * f64::from(*width) - 0.03 * f64::from(*kernel) - 0.05 * (b + e) as f64;
+                            text += &format!(
+                                "{kernel}#{width}#{expand},1x{input}x{size}x{size},{loss:.4},1.0000,1.0000,{ms:.4}\n"
+                            );
+                        }
+                    }
+                }
+                std::fs::write(format!("{tables}/stage{}_{b}_{w}.csv", s + 1), text).expect("written");
+            }
+        }
+    }
+    let with = |arguments: &[&str]| {
+        json(&space(&[arguments, &["--tables", &tables, "--fixed-ms", "32=0.5", "--limit", "2", "--json"]].concat()))
+    };
+    let counted = json(&space(&["count", &page, "--json"]));
+    assert_eq!(counted["spaces"].as_str(), Some("54"), "{counted}");
+    let (log, report, proof, best) = (path("run.log"), path("run.html"), path("space.cert"), path("best.cert"));
+    let evolved = with(&[
+        "evolve",
+        &page,
+        "--cycles",
+        "54",
+        "--population",
+        "20",
+        "--tournament",
+        "5",
+        "--log",
+        &log,
+        "--report",
+        &report,
+    ]);
+    let ranked = with(&["rank", &page, "--choice", "000-000"]);
+    let certified = with(&["certify", &page, "-o", &proof]);
+    // Nearly all of the 54 spaces were met; one that is no neighbour of those that live stays out.
+    assert_eq!((&evolved["best"]["space"], &ranked["best"][0]["space"]), (&certified["space"], &certified["space"]));
+    assert!(evolved["evaluated"].as_u64() >= Some(50) && ranked["spaces"].as_u64() == Some(54), "{evolved}");
+    let checked = json(&space(&["check", &proof, "--tables", &tables, "--space", &page, "--json"]));
+    assert_eq!(checked["space"], certified["space"]);
+    let name = certified["space"].as_str().expect("a name").strip_prefix("mine-").expect("its hyperspace's name");
+    let scored = with(&["score", &page, "--choice", name, "--method", "sampled"]);
+    let exact = certified["score"].as_f64().expect("a number");
+    // Few rows are coarse: a grid spreads what lies at the limit.
+    assert!((scored["score"].as_f64().expect("a number") / exact - 1.0).abs() < 0.05, "{scored} {exact}");
+    assert!(certified["least"].as_f64() <= Some(exact * 1.05));
+    with(&["compare", &page, "--choice", name]);
+    let found = with(&["search", &page, "--certify", &best]);
+    let checked = json(&space(&["check", &best, "--tables", &tables, "--space", &page, "--json"]));
+    assert_eq!(checked["best"]["loss"], found["best"]["loss"]);
+    let sampled = json(&space(&["sample", &page, "--choice", name, "--json"]));
+    let subnet =
+        sampled[0]["subnet"].as_str().or(sampled["subnet"].as_str()).unwrap_or_else(|| panic!("{sampled}")).to_owned();
+    let made = space(&["specialize", &page, "--choice", name, "--subnet", &subnet, "-o", &path("net.onnx")]);
+    assert_eq!(code(&made), 0, "{}", err(&made));
 }
