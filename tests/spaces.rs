@@ -155,6 +155,28 @@ fn what_is_not_there_is_said() {
         std::fs::write(&page, text).expect("a file");
         refused(&["space", "show", &page.display().to_string()], what);
     };
+    // Where, what, and what to do: each is a change of a page that is well made.
+    let cifar = include_str!("../testdata/spaces/cifar.seir");
+    for (from, to, what) in [
+        (
+            "types   = {V1Dual",
+            "types   = {V9Dual",
+            "page.seir:41:3: stage1: block: there is no block V9Dual: did you mean V1Dual?",
+        ),
+        ("$first.w in {8, 16}", "$first.w in {16, 8}", "page.seir:40:3: hyperspace cifar: the widths of first_conv"),
+        (
+            "$res in {24, 32}",
+            "$res in 1..4000000000",
+            "the extents of the picture: 1..4000000000 has more than 4096 values: a step",
+        ),
+        ("$s1.depth in 1..2", "$s1.depth in 1..4000000000", "page.seir:41:3: stage1: count: 1..4000000000 has more than"),
+        ("$s1.depth in 1..2", "$s1.depth in 1..99", "page.seir:41:3: hyperspace cifar: stage1 cannot have 1 to 99 blocks"),
+        ("size 2, at $s1.window", "size 9, at $s1.window", "page.seir:41:3: stage1: width: $s1.window must be in 0..0"),
+        ("count = $s1.depth", "count = $s1.deptj", "did you mean $s1.depth?"),
+    ] {
+        assert!(cifar.contains(from), "{from}");
+        write(&cifar.replacen(from, to, 1), what);
+    }
     write("import \"../page\"\n", "text-import");
     write("graph @a(%x: f32[1,3,8,8]) {\n  return %x\n}\n", "no stage to search");
     write(
