@@ -54,10 +54,17 @@ impl TableArguments {
         for gap in tables.gaps.iter().take(5) {
             super::super::show(&spaceevo::Diagnostic { severity: spaceevo::ir::Severity::Warning, ..gap.diagnostic() });
         }
-        if tables.gaps.len() > 5 {
-            say(&format!("and {} more gaps; what needs a missing table is left out", tables.gaps.len() - 5));
+        if !tables.gaps.is_empty() {
+            say(&format!(
+                "{} gaps: what needs such a table is left out ('space tables' lists all of them)",
+                tables.gaps.len()
+            ));
         }
         let pool = Pool::new(&tables, self.terms(&tables.resolutions)?).map_err(|d| match d.code {
+            "usage" if self.fixed_ms.len() < tables.resolutions.len() => {
+                let each: Vec<String> = tables.resolutions.iter().map(|r| format!("{r}=MS")).collect();
+                Failure::Usage(d.note(format!("these tables need --fixed-ms {}", each.join(","))))
+            }
             "usage" => Failure::Usage(d),
             _ => d.into(),
         })?;

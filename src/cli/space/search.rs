@@ -132,14 +132,16 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     }
     if arguments.json {
         let whole = json!({
-            "hyperspace": hyperspace.name, "spaces": hyperspace.spaces().to_string(), "limit_ms": arguments.limit, "seconds": seconds,
+            "hyperspace": hyperspace.name, "spaces": hyperspace.spaces().to_string(), "spaces_with_tables": pool.spaces_with_rows().to_string(), "limit_ms": arguments.limit, "seconds": seconds,
             "best": described.first(), "top": described, "by_resolution": by_resolution, "curve": curve,
             "unfound_loss_at_least": bound.map(|b| b as f64 / 1e6), "complete": complete, "next_tables": wishes,
         });
         print(&serde_json::to_string_pretty(&whole).unwrap_or_default());
         return Ok(());
     }
-    print(&format!("{} spaces searched in {:.1} ms", hyperspace.spaces(), seconds * 1e3));
+    let (all, with_rows) = (hyperspace.spaces(), pool.spaces_with_rows());
+    let of = if with_rows < all { format!(" of {all}, the others lack tables,") } else { String::new() };
+    print(&format!("{with_rows} spaces{of} searched in {:.1} ms", seconds * 1e3));
     described.iter().for_each(|d| print(&shown(d)));
     if !complete {
         let bound = bound.map_or(0.0, |b| b as f64 / 1e6);
