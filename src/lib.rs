@@ -23,6 +23,7 @@ pub mod convert;
 pub mod effects;
 pub mod file;
 pub mod inspect;
+mod line_chart;
 pub mod line_diff;
 pub mod measure;
 pub mod measure_report;

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use spaceevo_cost::predictor::{Curve, Held, Predictor, Sample};
 
 use crate::convert::{STYLE, escape};
-use crate::space_report::{LINE_STYLE, Line, chart};
+use crate::line_chart::{LINE_STYLE, Line, chart};
 
 /// Edge of a scatter, in units of the drawing.
 const EDGE: f64 = 260.0;
@@ -56,7 +56,7 @@ pub fn page(predictor: &Predictor, held: &[Held], curves: &[Curve], samples: &[S
                 the first eighth, quarter and half of them, and all.</p>\n";
         let part = |&(fitted, within): &(usize, f64)| (fitted as f64, within);
         let line = |c: &Curve| Line { name: c.family.clone(), points: c.points.iter().map(part).collect() };
-        out += &chart("kernels fitted", "within 10 %", &curves.iter().map(line).collect::<Vec<_>>());
+        out += &chart("kernels fitted", "within 10 %", &curves.iter().map(line).collect::<Vec<_>>(), &[]);
         out += "</section>\n";
     }
     out += "<section>\n<h2>Predicted and measured</h2>\n<p>Kernels that were held out, in microseconds, both axes \

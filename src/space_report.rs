@@ -1,8 +1,6 @@
-//! Pages about spaces: an evolution, or a comparison. Self-contained, without scripts, in the style of conversion reports.
+//! Pages about spaces: an evolution, a comparison, or a search. Self-contained, without scripts, in the style of conversion reports.
 
-use std::fmt::Write;
-
-use spaceevo_search::best::Best;
+use spaceevo_search::best::{Best, Described};
 use spaceevo_search::evolution::{History, Origin};
 use spaceevo_search::pool::{latency, loss};
 use spaceevo_search::sampled::draws;
@@ -10,20 +8,12 @@ use spaceevo_search::score::NO_SUBNET;
 use spaceevo_search::{Choice, Expand, Formula, Hyperspace, Pool, Score, Tables};
 
 use crate::convert::{STYLE, escape};
+use crate::line_chart::{LINE_STYLE, LINES, Line, chart};
 
 /// Points that a line of a chart is drawn with.
 const POINTS: usize = 200;
 /// Subnets that distributions are drawn from.
 const DRAWS: usize = 20_000;
-/// Lines of one chart.
-const LINES: usize = 5;
-
-/// One line of a chart.
-pub(crate) struct Line {
-    pub(crate) name: String,
-    pub(crate) points: Vec<(f64, f64)>,
-}
-
 /// The page of an evolution: its history, the best spaces, the winner, and what can be reached at all.
 pub fn evolution(tables: &Tables, pool: &Pool, formula: &Formula, history: &History) -> String {
     let space = &tables.hyperspace;
@@ -31,12 +21,15 @@ pub fn evolution(tables: &Tables, pool: &Pool, formula: &Formula, history: &Hist
     let name = ranked.first().map_or_else(|| space.name.clone(), |best| space.print_choice(&best.choice));
     let mut out = head(&format!("Evolution of {}", space.name), &name);
     let best = ranked.first().map_or(0.0, |b| b.score);
-    out +=
-        &format!("<p class=\"verdict\">The best of {} spaces has score {best:.4}.</p>\n</header>\n", history.entries.len());
+    out += &format!(
+        "<p class=\"verdict\">The best of {} spaces has score {best:.4} ({}).</p>\n</header>\n",
+        history.entries.len(),
+        limits(&formula.limits)
+    );
     let curve = history.curve();
     let step = curve.len().div_ceil(POINTS).max(1);
     let line = |name: &str, points: Vec<(f64, f64)>| Line { name: name.into(), points };
-    let best_so_far = curve.iter().enumerate().step_by(step).map(|(i, s)| (i as f64, *s)).collect();
+    let best_so_far = curve.iter().enumerate().step_by(step).map(|(i, s)| (i as f64 + 1.0, *s)).collect();
     let moving = history
         .entries
         .chunks(100)
@@ -44,7 +37,12 @@ pub fn evolution(tables: &Tables, pool: &Pool, formula: &Formula, history: &Hist
         .map(|(i, c)| (100.0 * i as f64 + 50.0, c.iter().map(|e| e.score).sum::<f64>() / c.len() as f64))
         .collect();
     section(&mut out, "History", "The best score so far, and the mean score of each hundred spaces.");
-    out += &chart("spaces scored", "score", &[line("best", best_so_far), line("mean", moving)]);
+    out += &chart("spaces scored", "score", &[line("best", best_so_far), line("mean", moving)], &[]);
+    if let Some(best) = ranked.first() {
+        winner(&mut out, space, &best.choice);
+        distributions(&mut out, space, pool, formula, std::slice::from_ref(&best.choice));
+    }
+    reachable(&mut out, pool, &formula.limits);
     section(&mut out, "Best spaces", "With their fastest and slowest subnets in the tables.");
     let row = |(i, e): (usize, &&spaceevo_search::evolution::Individual)| {
         let (least, most) = pool.latencies(&e.choice);
@@ -64,11 +62,6 @@ pub fn evolution(tables: &Tables, pool: &Pool, formula: &Formula, history: &Hist
     };
     let rows: Vec<_> = ranked.iter().enumerate().take(50).map(row).collect();
     out += &table(&["rank", "space", "score", "fastest ms", "slowest ms", "came by"], &rows);
-    if let Some(best) = ranked.first() {
-        winner(&mut out, space, &best.choice);
-        distributions(&mut out, space, pool, std::slice::from_ref(&best.choice));
-    }
-    reachable(&mut out, pool, formula);
     out + "</section>\n</main>\n</body>\n</html>\n"
 }
 
@@ -84,7 +77,7 @@ pub fn comparison(tables: &Tables, pool: &Pool, formula: &Formula, rows: &[(Choi
         heads.extend([format!("loss at {ms} ms"), format!("within {ms} ms")]);
     }
     let row = |(choice, score): &(Choice, Score)| {
-        let mut cells = vec![space.print_choice(choice), names(space, choice).join(" "), format!("{:.4}", score.score)];
+        let mut cells = vec![space.print_choice(choice), space.block_names(choice), format!("{:.4}", score.score)];
         for l in &score.limits {
             let loss = if l.loss >= NO_SUBNET { "no subnet".into() } else { format!("{:.4}", l.loss) };
             cells.extend([loss, format!("{:.3} %", 100.0 * l.feasible)]);
@@ -94,11 +87,40 @@ pub fn comparison(tables: &Tables, pool: &Pool, formula: &Formula, rows: &[(Choi
     let heads: Vec<&str> = heads.iter().map(String::as_str).collect();
     out += &table(&heads, &rows.iter().map(row).collect::<Vec<_>>());
     let shown: Vec<Choice> = rows.iter().take(LINES).map(|r| r.0.clone()).collect();
-    distributions(&mut out, space, pool, &shown);
+    distributions(&mut out, space, pool, formula, &shown);
     if let Some((best, _)) = rows.first() {
         winner(&mut out, space, best);
     }
-    reachable(&mut out, pool, formula);
+    reachable(&mut out, pool, &formula.limits);
+    out + "</section>\n</main>\n</body>\n</html>\n"
+}
+
+/// The page of a search: the best subnet, what is claimed of it, and what other limits would give.
+pub fn search(tables: &Tables, pool: &Pool, limit: u32, found: &Described, claim: &str, curve: &[Described]) -> String {
+    let space = &tables.hyperspace;
+    let mut out =
+        head(&format!("Best subnet of {}", space.name), &format!("{} at {} pixels", found.space, found.resolution));
+    let verdict = format!("Loss {:.4} in {:.3} ms: {claim}.", found.loss, found.latency_ms);
+    out += &format!("<p class=\"verdict\">{}</p>\n</header>\n", escape(&verdict));
+    let note = format!("{:.1} million MACs and {:.2} million parameters in them.", found.mmacs, found.mparams);
+    section(&mut out, "Searched stages", &note);
+    let row = |(stage, text): (&spaceevo_search::Stage, &String)| {
+        let (block, blocks) = text.split_once(' ').unwrap_or((text, ""));
+        vec![stage.name.clone(), block.to_owned(), blocks.split('_').collect::<Vec<_>>().join(", ")]
+    };
+    let rows: Vec<_> = space.stages.iter().zip(&found.stages).map(row).collect();
+    out += &table(&["stage", "block", "kernel#width#expansion of each block"], &rows);
+    reachable(&mut out, pool, &[limit]);
+    if !curve.is_empty() {
+        section(&mut out, "Other limits", "The best subnet of all spaces for limits from the fastest subnet to the best.");
+        let row = |d: &Described| {
+            let numbers = [format!("{:.3}", d.latency_ms), format!("{:.4}", d.loss), d.resolution.to_string()];
+            let rest = [format!("{:.1}", d.mmacs), format!("{:.2}", d.mparams), d.space.clone()];
+            numbers.into_iter().chain(rest).collect::<Vec<_>>()
+        };
+        let heads = ["ms", "loss", "pixels", "million MACs", "million parameters", "space"];
+        out += &table(&heads, &curve.iter().map(row).collect::<Vec<_>>());
+    }
     out + "</section>\n</main>\n</body>\n</html>\n"
 }
 
@@ -112,25 +134,18 @@ fn head(kind: &str, title: &str) -> String {
     )
 }
 
-/// How charts look.
-pub(crate) const LINE_STYLE: &str = "td.whole { white-space: nowrap; }\n\
-    svg path { fill: none; stroke-width: 1.8; }\n\
-    .l0 { stroke: #2a78d6; } .l1 { stroke: #d6662a; } .l2 { stroke: #2f9e5b; } .l3 { stroke: #9250c4; } .l4 { stroke: #777; }\n\
-    i.l0 { background: #2a78d6; } i.l1 { background: #d6662a; } i.l2 { background: #2f9e5b; } i.l3 { background: #9250c4; }\n\
-    i.l4 { background: #777; }\n";
-
 fn section(out: &mut String, title: &str, note: &str) {
     let end = if out.ends_with("</header>\n") { "" } else { "</section>\n" };
     *out += &format!("{end}<section>\n<h2>{}</h2>\n<p class=\"note\">{}</p>\n", escape(title), escape(note));
 }
 
 fn table(heads: &[&str], rows: &[Vec<String>]) -> String {
-    let number = |cell: &str| cell.starts_with(|c: char| c.is_ascii_digit());
+    // A number may have a unit behind it; a list of numbers is none.
+    let number = |cell: &str| cell.trim_end_matches(" %").parse::<f64>().is_ok();
     // Names of spaces have dashes, at which they must not be broken.
     let class = |i: usize| match rows.first() {
         Some(row) if number(&row[i]) => " class=\"n\"",
-        Some(row) if !row[i].contains(' ') => " class=\"whole\"",
-        _ => "",
+        _ => " class=\"whole\"",
     };
     let mut out = "<div class=\"scroll\"><table>\n<thead><tr>".to_owned();
     heads.iter().enumerate().for_each(|(i, h)| out += &format!("<th{}>{}</th>", class(i), escape(h)));
@@ -141,10 +156,6 @@ fn table(heads: &[&str], rows: &[Vec<String>]) -> String {
         out += "</tr>\n";
     }
     out + "</tbody></table></div>\n"
-}
-
-fn names(space: &Hyperspace, choice: &Choice) -> Vec<String> {
-    space.stages.iter().zip(&choice.blocks).map(|(s, &b)| s.blocks[usize::from(b)].name.clone()).collect()
 }
 
 /// The space as a table: what each stage can be.
@@ -168,10 +179,14 @@ fn winner(out: &mut String, space: &Hyperspace, choice: &Choice) {
 }
 
 /// Cumulative distributions of latency and loss.
-fn distributions(out: &mut String, space: &Hyperspace, pool: &Pool, choices: &[Choice]) {
+fn distributions(out: &mut String, space: &Hyperspace, pool: &Pool, formula: &Formula, choices: &[Choice]) {
     let drawn: Vec<(String, Vec<u64>)> = choices.iter().map(|c| (space.print_choice(c), draws(pool, c, DRAWS, 0))).collect();
-    for (title, axis, value) in [("Latency", "ms", latency as fn(u64) -> u32), ("Loss", "loss", loss)] {
-        section(out, title, &format!("Share of {DRAWS} random subnets at or below a value."));
+    let marks = milliseconds(&formula.limits);
+    let within = format!(" Limits: {}.", limits(&formula.limits));
+    for (title, axis, value, marks, more) in
+        [("Latency", "ms", latency as fn(u64) -> u32, &marks[..], &within[..]), ("Loss", "loss", loss, &[], "")]
+    {
+        section(out, title, &format!("Share of {DRAWS} random subnets at or below a value.{more}"));
         let line = |(name, pairs): &(String, Vec<u64>)| {
             let mut values: Vec<u32> = pairs.iter().map(|&p| value(p)).collect();
             values.sort_unstable();
@@ -181,19 +196,24 @@ fn distributions(out: &mut String, space: &Hyperspace, pool: &Pool, choices: &[C
             };
             Line { name: name.clone(), points: (0..=POINTS).map(point).collect() }
         };
-        *out += &chart(axis, "share", &drawn.iter().map(line).collect::<Vec<_>>());
+        *out += &chart(axis, "share", &drawn.iter().map(line).collect::<Vec<_>>(), marks);
     }
 }
 
+/// Limits in milliseconds.
+fn milliseconds(limits: &[u32]) -> Vec<f64> {
+    limits.iter().map(|&l| f64::from(l) / 1e6).collect()
+}
+
+fn limits(all: &[u32]) -> String {
+    milliseconds(all).iter().map(|ms| format!("{ms} ms")).collect::<Vec<_>>().join(", ")
+}
+
 /// The best loss that any subnet of the hyperspace has, over latency.
-fn reachable(out: &mut String, pool: &Pool, formula: &Formula) {
+fn reachable(out: &mut String, pool: &Pool, asked: &[u32]) {
     let best = Best::new(pool);
-    let limits: Vec<String> = formula.limits.iter().map(|&l| format!("{} ms", f64::from(l) / 1e6)).collect();
-    section(
-        out,
-        "Best subnets of all spaces",
-        &format!("The least loss within each latency, exactly. Limits of the score: {}.", limits.join(", ")),
-    );
+    let note = format!("The least loss within each latency, exactly. Limits: {}.", limits(asked));
+    section(out, "Best subnets of all spaces", &note);
     let mut lines: Vec<Line> =
         pool.resolutions.iter().map(|r| Line { name: format!("{r} pixels"), points: Vec::new() }).collect();
     for found in best.curve(POINTS) {
@@ -203,75 +223,5 @@ fn reachable(out: &mut String, pool: &Pool, formula: &Formula) {
             }
         }
     }
-    *out += &chart("ms", "loss", &lines);
-}
-
-/// Lines over two axes with round numbers.
-pub(crate) fn chart(x_name: &str, y_name: &str, lines: &[Line]) -> String {
-    const WIDTH: f64 = 860.0;
-    const HEIGHT: f64 = 300.0;
-    const LEFT: f64 = 60.0;
-    const BOTTOM: f64 = 34.0;
-    let all = || lines.iter().flat_map(|l| &l.points);
-    if all().next().is_none() {
-        return "<p>There is nothing to draw.</p>\n".into();
-    }
-    let range = |value: fn(&(f64, f64)) -> f64| {
-        let (least, most) = all().map(value).fold((f64::MAX, f64::MIN), |(a, b), v| (a.min(v), b.max(v)));
-        if most > least { (least, most) } else { (least - 0.5, least + 0.5) }
-    };
-    let ((x0, x1), (y0, y1)) = (range(|p| p.0), range(|p| p.1));
-    let x = |v: f64| LEFT + (v - x0) / (x1 - x0) * (WIDTH - LEFT - 16.0);
-    let y = |v: f64| HEIGHT - BOTTOM - (v - y0) / (y1 - y0) * (HEIGHT - BOTTOM - 14.0);
-    let mut out = format!(
-        "<div class=\"scroll\"><svg viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" aria-label=\"{} over {}\">\n",
-        escape(y_name),
-        escape(x_name)
-    );
-    // Writing to a string cannot fail.
-    for tick in ticks(x0, x1) {
-        let at = x(tick);
-        let _ = write!(out, "<line class=\"grid\" x1=\"{at:.1}\" y1=\"8\" x2=\"{at:.1}\" y2=\"{:.1}\"/>", HEIGHT - BOTTOM);
-        let _ = writeln!(out, "<text class=\"axis\" x=\"{at:.1}\" y=\"{:.1}\">{}</text>", HEIGHT - 16.0, shown(tick));
-    }
-    for tick in ticks(y0, y1) {
-        let at = y(tick);
-        let _ = write!(out, "<line class=\"grid\" x1=\"{LEFT}\" y1=\"{at:.1}\" x2=\"{:.1}\" y2=\"{at:.1}\"/>", WIDTH - 16.0);
-        let _ = writeln!(out, "<text class=\"label\" x=\"{:.1}\" y=\"{:.1}\">{}</text>", LEFT - 6.0, at + 4.0, shown(tick));
-    }
-    let _ =
-        writeln!(out, "<text class=\"label\" x=\"{:.1}\" y=\"{:.1}\">{}</text>", WIDTH - 16.0, HEIGHT - 2.0, escape(x_name));
-    for (i, line) in lines.iter().enumerate() {
-        let mut path = String::new();
-        for (n, (px, py)) in line.points.iter().enumerate() {
-            let _ = write!(path, "{}{:.1} {:.1} ", if n == 0 { 'M' } else { 'L' }, x(*px), y(*py));
-        }
-        let _ = writeln!(
-            out,
-            "<path class=\"l{}\" d=\"{}\"><title>{}</title></path>",
-            i % LINES,
-            path.trim_end(),
-            escape(&line.name)
-        );
-    }
-    out += "</svg></div>\n<p class=\"legend\">";
-    for (i, line) in lines.iter().enumerate() {
-        let _ = write!(out, "<i class=\"l{}\"></i>{} ", i % LINES, escape(&line.name));
-    }
-    out + "</p>\n"
-}
-
-/// Round numbers that divide a range into four to ten parts.
-fn ticks(from: f64, to: f64) -> Vec<f64> {
-    let rough = (to - from) / 5.0;
-    let power = 10_f64.powf(rough.log10().floor());
-    let step = [1.0, 2.0, 5.0, 10.0].map(|f| f * power).into_iter().find(|s| *s >= rough).unwrap_or(rough);
-    let first = (from / step).ceil() as i64;
-    (first..).map(|i| i as f64 * step).take_while(|t| *t <= to).take(12).collect()
-}
-
-/// A tick without digits that say nothing.
-fn shown(value: f64) -> String {
-    let text = format!("{value:.4}");
-    text.trim_end_matches('0').trim_end_matches('.').to_owned()
+    *out += &chart("ms", "loss", &lines, &milliseconds(asked));
 }

@@ -100,17 +100,34 @@ fn subnets_are_priced_in_their_best_form() {
         assert!(price.passes.iter().any(|(pass, _)| pass == "fold-conv-bn"), "{price:?}");
         // Blocks priced alone are most of it; what is left is the stem and the head.
         let hyperspace = &space.page.hyperspace;
-        let stem = hyperspace.stem.len();
-        let mut input = subnet.stages().take(stem).last().and_then(|s| s.last()).expect("a stem").width;
-        let mut keys = Vec::new();
-        for (stage, blocks) in subnet.stages().skip(stem).enumerate() {
-            let size = hyperspace.input_size(stage, subnet.resolution);
-            keys.extend(recover::keys(hyperspace, stage, usize::from(choice.blocks[stage]), input, size, blocks));
-            input = blocks.last().map_or(input, |b| b.width);
-        }
-        let blocks = space.priced_blocks(keys.clone(), &target, &registry, &spaceevo::convert::Silent).expect("prices");
+        let keys = recover::subnet_keys(hyperspace, &choice, &subnet);
+        let all = keys.iter().cloned().chain(spaceevo::spaces::blocks_of_least(hyperspace, &[160]));
+        let mut told = Vec::new();
+        let mut note = |priced: &[_]| {
+            told.extend_from_slice(priced);
+            Ok(())
+        };
+        let quiet = spaceevo::convert::Silent;
+        let priced = |known, seen: &mut spaceevo::spaces::Seen<'_>| {
+            space.priced_blocks(all.clone(), &target, &registry, &quiet, known, seen).expect("prices")
+        };
+        let blocks = priced(Default::default(), &mut note);
         let sum = blocks.sum(&keys).expect("all of them") * 1e3;
         assert!(0.5 * price.best_us < sum && sum < price.best_us, "{sum} of {}", price.best_us);
+        // What is not searched, taken from another subnet, makes up for the rest of this one.
+        let fixed = space.fixed_ms(&[160], &blocks, &target, &registry).expect("the blocks are there")[0].1 * 1e3;
+        assert!(fixed > 0.0 && ((sum + fixed) / price.best_us - 1.0).abs() < 0.1, "{sum} + {fixed}: {}", price.best_us);
+        // Taken up again, it prices only what is missing.
+        assert_eq!(told.iter().cloned().collect::<std::collections::BTreeMap<_, _>>(), blocks.known);
+        let mut half = blocks.known.clone();
+        half.retain(|key, _| key.stride == 2);
+        let mut again = Vec::new();
+        let resumed = priced(half.clone(), &mut |priced: &[_]| {
+            again.extend_from_slice(priced);
+            Ok(())
+        });
+        assert_eq!(resumed, blocks);
+        assert!(!half.is_empty() && again.len() + half.len() == told.len(), "{} {} {}", again.len(), half.len(), told.len());
         let portable = spaceevo::Target::named("portable").expect("a shipped target");
         assert_eq!(space.price(&choice, &subnet, &portable, &registry).expect_err("no prices")[0].code, "no-prices");
     }
@@ -138,6 +155,28 @@ fn what_is_not_there_is_said() {
         std::fs::write(&page, text).expect("a file");
         refused(&["space", "show", &page.display().to_string()], what);
     };
+    // Where, what, and what to do: each is a change of a page that is well made.
+    let cifar = include_str!("../testdata/spaces/cifar.seir");
+    for (from, to, what) in [
+        (
+            "types   = {V1Dual",
+            "types   = {V9Dual",
+            "page.seir:41:3: stage1: block: there is no block V9Dual: did you mean V1Dual?",
+        ),
+        ("$first.w in {8, 16}", "$first.w in {16, 8}", "page.seir:40:3: hyperspace cifar: the widths of first_conv"),
+        (
+            "$res in {24, 32}",
+            "$res in 1..4000000000",
+            "the extents of the picture: 1..4000000000 has more than 4096 values: a step",
+        ),
+        ("$s1.depth in 1..2", "$s1.depth in 1..4000000000", "page.seir:41:3: stage1: count: 1..4000000000 has more than"),
+        ("$s1.depth in 1..2", "$s1.depth in 1..99", "page.seir:41:3: hyperspace cifar: stage1 cannot have 1 to 99 blocks"),
+        ("size 2, at $s1.window", "size 9, at $s1.window", "page.seir:41:3: stage1: width: $s1.window must be in 0..0"),
+        ("count = $s1.depth", "count = $s1.deptj", "did you mean $s1.depth?"),
+    ] {
+        assert!(cifar.contains(from), "{from}");
+        write(&cifar.replacen(from, to, 1), what);
+    }
     write("import \"../page\"\n", "text-import");
     write("graph @a(%x: f32[1,3,8,8]) {\n  return %x\n}\n", "no stage to search");
     write(

@@ -152,10 +152,12 @@ fn main() {
             let checked = check_space(&text, &tables).expect("a proof");
             let seconds = start.elapsed().as_secs_f64();
             println!(
-                "space: {} is the best of {} at {limits:?} ms ({:.5}), found in {found:.2} s; {} of them scored, the others by bounds; {} bytes checked in {seconds:.2} s",
+                "space: {} is the best of {} at {limits:?} ms ({:.5}; by rows alone at least {:.5}, and none above {:.5}), found in {found:.2} s; {} of them scored, the others by bounds; {} bytes checked in {seconds:.2} s",
                 checked.space,
                 checked.spaces,
                 checked.score,
+                checked.least,
+                checked.most,
                 checked.open,
                 text.len()
             );
@@ -200,7 +202,7 @@ fn exact(pool: &Pool, published: &Choice) {
     }
 }
 
-/// What the grid of certificates is worth: scores on it against those on one of half the loss and a quarter of the latency, for
+/// What the grid of scores is worth: scores on it against those on one of half the loss and a quarter of the latency, for
 /// spaces all over the hyperspace, and for those that bounds alone do not tell from the best.
 fn grid(pool: &Pool, limits: &[u32]) {
     let (fast, finer) =

@@ -93,6 +93,7 @@ pub const CODES: &[(&str, &str)] = &[
         "block-latency",
         "Nobody knows how long a block takes: it is in no table, or only beside others that are not known, or no price covers it.",
     ),
+    ("block-log", "The log of pricing blocks was changed or damaged, or its prices are of another target, page or version."),
     ("certificate", "A certificate is malformed, is about other tables, or does not prove what it claims."),
     ("const-type", "The numbers of a constant are not of the element type or shape that its type says."),
     ("diff-outputs", "The outputs of two models cannot be compared: their number or their shapes differ."),

@@ -41,7 +41,7 @@ impl SpaceTable {
             Domain::Range { low, high, step } => {
                 let count = (i128::from(high) - i128::from(low)) / i128::from(step.max(1)) + 1;
                 if count > MAX_VALUES as i128 {
-                    return failed(format!("{low}..{high} has more than {MAX_VALUES} values"));
+                    return failed(format!("{low}..{high} has more than {MAX_VALUES} values: a step makes them fewer"));
                 }
                 // Steps may be as long as the range is, which may be longer than an integer.
                 let at = |i: i128| (i128::from(low) + i * i128::from(step.max(1))) as i64;

@@ -18,9 +18,10 @@ use spaceevo_passes::price::{DEQUANTIZE, QUANTIZE};
 use spaceevo_passes::quantize::placement::Placement;
 use spaceevo_passes::unfold::Weights;
 use spaceevo_passes::{Registry, Target};
-use spaceevo_search::Tables;
 use spaceevo_search::one_block::{one_block, picture};
-use spaceevo_search::recover::{Blocks, Key, keys};
+use spaceevo_search::recover::{Blocks, Key, keys, subnet_keys};
+use spaceevo_search::sample::least;
+use spaceevo_search::{Hyperspace, Tables};
 
 use super::price::{PADDED, no_prices, rewritten};
 use super::{Space, concrete};
@@ -28,18 +29,27 @@ use crate::convert::{PREPARE, Progress};
 
 /// Channels of the convolution behind a block.
 const HEAD: i64 = 16;
+/// Blocks that are priced before the next are begun.
+const AT_A_TIME: usize = 32;
+
+/// What is told of priced blocks, in milliseconds, and may end the pricing.
+pub type Seen<'a> = dyn FnMut(&[(Key, f64)]) -> Result<(), Diagnostic> + 'a;
 
 impl Space {
-    /// Prices blocks, in milliseconds.
+    /// Prices blocks, in milliseconds. `known` are those that were priced before; `seen` is told of the others, some at a time and always
+    /// in the same order, and may end it.
     ///
     /// # Errors
-    /// `no-prices` when the target has none; `block-latency` for a block that they do not cover; those of unfolding and of the passes.
+    /// `no-prices` when the target has none; `block-latency` for a block that they do not cover; those of unfolding, of the passes and of
+    /// `seen`.
     pub fn priced_blocks(
         &self,
         blocks: impl IntoIterator<Item = Key>,
         target: &Target,
         registry: &Registry,
         progress: &(dyn Progress + Sync),
+        mut known: BTreeMap<Key, f64>,
+        seen: &mut Seen<'_>,
     ) -> Result<Blocks, Vec<Diagnostic>> {
         if target.pricing().is_none() {
             return Err(no_prices(target));
@@ -50,13 +60,46 @@ impl Space {
             sizes.entry(Key { size: 0, ..key }).or_default().insert(size);
         }
         progress.stage("blocks", sizes.len());
-        let priced = sizes.par_iter().map(|(key, sizes)| {
-            let found = self.priced_block(key, sizes, target, registry);
-            progress.advance(1);
-            found
-        });
-        let known = priced.collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect();
+        let all = sizes.len();
+        sizes.retain(|key, sizes| sizes.iter().any(|&size| !known.contains_key(&Key { size, ..key.clone() })));
+        progress.advance(all - sizes.len());
+        for some in sizes.into_iter().collect::<Vec<_>>().chunks(AT_A_TIME) {
+            let priced = some.par_iter().map(|(key, sizes)| {
+                let found = self.priced_block(key, sizes, target, registry);
+                progress.advance(1);
+                found
+            });
+            // A block of which some sizes are known was priced anew, so that it was rewritten at the same size as before.
+            let priced = priced.collect::<Result<Vec<_>, _>>()?.into_iter().flatten();
+            let priced: Vec<_> = priced.filter(|(key, _)| !known.contains_key(key)).collect();
+            seen(&priced).map_err(|found| vec![found])?;
+            known.extend(priced);
+        }
         Ok(Blocks { known, ..Blocks::default() })
+    }
+
+    /// Milliseconds of what is not searched (stem and head, and what it costs to go between numbers at both ends of a network), by
+    /// resolution: what the least subnet of the first space takes on the target without its blocks. As published: one subnet stands for
+    /// all.
+    ///
+    /// # Errors
+    /// `block-latency` where the blocks of [`blocks_of_least`] are not among `blocks`; those of [`Space::price`].
+    pub fn fixed_ms(
+        &self,
+        resolutions: &[u32],
+        blocks: &Blocks,
+        target: &Target,
+        registry: &Registry,
+    ) -> Result<Vec<(u32, f64)>, Vec<Diagnostic>> {
+        let space = &self.page.hyperspace;
+        let choice = space.homogeneous(0, 0);
+        let fixed = |&resolution: &u32| {
+            let subnet = least(space, &choice, resolution);
+            let whole = self.price(&choice, &subnet, target, registry)?.best_us / 1e3;
+            let searched = blocks.sum(&subnet_keys(space, &choice, &subnet)).map_err(|found| vec![found])?;
+            Ok((resolution, (whole - searched).max(0.0)))
+        };
+        resolutions.par_iter().map(fixed).collect()
     }
 
     /// Milliseconds of one block at maps of several sizes.
@@ -110,6 +153,12 @@ pub fn blocks_of(tables: &Tables) -> Result<BTreeSet<Key>, Diagnostic> {
         }
     }
     Ok(all)
+}
+
+/// The blocks that [`Space::fixed_ms`] has to know.
+pub fn blocks_of_least(space: &Hyperspace, resolutions: &[u32]) -> Vec<Key> {
+    let choice = space.homogeneous(0, 0);
+    resolutions.iter().flat_map(|&r| subnet_keys(space, &choice, &least(space, &choice, r))).collect()
 }
 
 /// Takes batch normalizations out: all of them vanish into the convolutions before them, and folding tens of millions of numbers that

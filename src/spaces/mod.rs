@@ -26,7 +26,7 @@ use spaceevo_search::{BlockChoice, Choice, Subnet};
 
 use crate::file;
 
-pub use block_prices::blocks_of;
+pub use block_prices::{Seen, blocks_of, blocks_of_least};
 pub use price::SubnetPrice;
 pub use settle::settle;
 

@@ -4,15 +4,12 @@ use std::collections::BTreeMap;
 
 use rayon::prelude::*;
 
+use crate::check::{Rows, least_score};
 use crate::evolution::homogeneous;
 use crate::exact::{Exact, Prefix};
 use crate::hyperspace::Choice;
-use crate::pool::Pool;
+use crate::pool::{Pool, latency, loss};
 use crate::tilt::{Bounds, Tilt};
-
-/// A bound is that of the rows themselves, a score is computed on a grid: a space counts as decided where its bound is by this share below
-/// the best score.
-pub const MARGIN: f64 = 1e-3;
 
 /// What was found.
 #[derive(Clone, PartialEq, Debug)]
@@ -21,6 +18,8 @@ pub struct BestSpace {
     pub choice: Choice,
     /// Its score.
     pub score: f64,
+    /// What its score is at least, whatever the grid makes of it: spaces bounded below that are decided.
+    pub least: f64,
     /// The exponents of the bounds, one for each limit.
     pub tilts: Vec<Tilt>,
     /// All spaces that bounds do not decide, the best one among them.
@@ -38,7 +37,8 @@ pub struct Contender {
     pub places: Vec<Option<i64>>,
 }
 
-/// Finds the best space of those with rows everywhere. `None` where there is none, or where none has a subnet within a limit.
+/// Finds the best space of those with rows everywhere. `None` where there is none, or where so few subnets of the best are within a limit
+/// that nothing can be told apart.
 pub fn best_space(exact: &Exact<'_>, pool: &Pool) -> Option<BestSpace> {
     let formula = exact.formula();
     let mut incumbent = climb(exact, pool)?;
@@ -49,16 +49,30 @@ pub fn best_space(exact: &Exact<'_>, pool: &Pool) -> Option<BestSpace> {
     loop {
         let fit = |&limit: &u32| Tilt::fit(pool, formula, limit, &incumbent.1);
         let tilts: Vec<Tilt> = formula.limits.iter().map(fit).collect();
-        let open = Bounds::new(pool, formula, &tilts).contenders(incumbent.0 * (1.0 - MARGIN));
+        let least = least_score(formula, &rows_of(pool, &incumbent.1).iter().collect::<Vec<_>>());
+        if least <= 1e-4 {
+            return None;
+        }
+        let open = Bounds::new(pool, formula, &tilts).contenders(least);
         let contenders = scored(exact, open);
         let best = contenders.iter().reduce(|a, b| if b.score > a.score { b } else { a })?;
         let found = pool.choice(&best.choices);
         if found == incumbent.1 {
-            return Some(BestSpace { choice: found, score: best.score, tilts, contenders });
+            return Some(BestSpace { choice: found, score: best.score, least, tilts, contenders });
         }
         // Bounds are tightest near the best: once more, from there.
         incumbent = (best.score, found);
     }
+}
+
+/// The rows of a space, by stage and resolution.
+fn rows_of(pool: &Pool, choice: &Choice) -> Vec<Rows> {
+    let rows = |s: usize, r: usize| {
+        let pairs = pool.entry(s, pool.choice_index(choice, s), r).pairs.iter();
+        pairs.map(|&p| (loss(p).into(), latency(p).into())).collect()
+    };
+    let stage = |s: usize| (0..pool.resolutions.len()).map(|r| rows(s, r)).collect();
+    (0..pool.hyperspace.stages.len()).map(stage).collect()
 }
 
 /// From the best homogeneous space, one stage at a time, while that improves the score.

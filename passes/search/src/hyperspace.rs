@@ -225,25 +225,35 @@ impl Hyperspace {
     ///
     /// Errors: `space-shape`, one for each thing that is wrong.
     pub fn validate(&self) -> Result<(), Vec<Diagnostic>> {
-        let mut found = Vec::new();
+        self.validate_at(&|_| Loc::Unknown)
+    }
+
+    /// The same; `at` says where the stage of a name was read.
+    pub(crate) fn validate_at(&self, at: &dyn Fn(&str) -> Loc) -> Result<(), Vec<Diagnostic>> {
+        let mut found: Vec<(&str, String)> = Vec::new();
+        let mut whole = |what: &str| found.push(("", what.to_owned()));
         if self.name.is_empty() || self.name.contains(|c: char| c == '-' || c.is_whitespace() || c.is_control()) {
-            found.push("the name must not be empty nor hold dashes or blanks, as encodings begin with it".to_owned());
+            whole("the name must not be empty nor hold dashes or blanks, as encodings begin with it");
         }
         if self.resolutions.is_empty() || self.resolutions[0] == 0 || self.resolutions.windows(2).any(|p| p[0] >= p[1]) {
-            found.push("the resolutions must be positive and ascending".to_owned());
+            whole("the resolutions must be positive and ascending");
         }
         if self.stages.is_empty() {
-            found.push("there is no stage to search".to_owned());
+            whole("there is no stage to search");
         }
         let roles = [(&self.stem, Role::Stem), (&self.stages, Role::Searched), (&self.head, Role::Head)];
-        found.extend(roles.iter().flat_map(|(stages, role)| stages.iter().flat_map(|s| s.complaints(*role))));
+        for (stage, role) in roles.iter().flat_map(|(stages, role)| stages.iter().map(move |s| (s, *role))) {
+            found.extend(stage.complaints(role).into_iter().map(|what| (stage.name.as_str(), what)));
+        }
         let mut names: Vec<&str> = roles.iter().flat_map(|(stages, _)| stages.iter().map(|s| s.name.as_str())).collect();
         names.sort_unstable();
-        found.extend(names.windows(2).filter(|p| p[0] == p[1]).map(|p| format!("two stages are called {}", p[0])));
+        found.extend(names.windows(2).filter(|p| p[0] == p[1]).map(|p| (p[0], format!("two stages are called {}", p[0]))));
         if found.is_empty() {
             return Ok(());
         }
-        let located = |what| Diagnostic::error("space-shape", Loc::Unknown, format!("hyperspace {}: {what}", self.name));
+        let located = |(stage, what): (&str, String)| {
+            Diagnostic::error("space-shape", at(stage), format!("hyperspace {}: {what}", self.name))
+        };
         Err(found.into_iter().map(located).collect())
     }
 
@@ -315,6 +325,13 @@ impl Hyperspace {
             index /= windows * blocks;
         }
         choice
+    }
+
+    /// The block types of a space in words: `V2Res FusedRes …`, or `all V2Res` where every stage has the same.
+    pub fn block_names(&self, choice: &Choice) -> String {
+        let stages = self.stages.iter().zip(&choice.blocks);
+        let names: Vec<&str> = stages.map(|(s, &b)| s.blocks[usize::from(b)].name.as_str()).collect();
+        if names.windows(2).all(|p| p[0] == p[1]) { format!("all {}", names[0]) } else { names.join(" ") }
     }
 
     /// The space with the same block type and the same window index in every stage, the latter clipped to what there is.

@@ -7,6 +7,7 @@ pub mod agreement;
 pub mod best;
 pub mod best_space;
 pub mod block_cache;
+pub mod block_log;
 pub mod certificate;
 pub mod check;
 pub mod consistent;

@@ -5,7 +5,7 @@
 //! and `count` are the other words that have a meaning here. Those in front of the first stage that is searched are the stem,
 //! those behind the last the head.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use spaceevo_ir::space::{Bind, Domain, Expr, Item, SpaceTable};
 use spaceevo_ir::{Attr, Diagnostic, Dim, Graph, Loc, Op, SPACE, Symbol};
@@ -60,6 +60,7 @@ impl Page {
         let table = graph.space.clone();
         let mut found = Vec::new();
         let mut all = Vec::new();
+        let mut places: BTreeMap<String, Loc> = BTreeMap::new();
         for id in graph.ops_in(graph.body()) {
             let op = graph.op(id);
             let calls = &*op.name().domain == SPACE && matches!(&*op.name().op, "Call" | "Repeat");
@@ -67,13 +68,14 @@ impl Page {
                 continue;
             }
             let name = op.results().first().map(|&value| graph.value(value).name().to_string()).unwrap_or_default();
+            places.insert(name.clone(), op.loc().clone());
             match stage(&table, op, name) {
                 Ok(read) => all.push(read),
                 Err(why) => found.push(Diagnostic::error("space-shape", op.loc().clone(), why)),
             }
         }
         let (resolution, resolutions) = resolutions(graph).unwrap_or_else(|why| {
-            found.push(Diagnostic::error("space-shape", Loc::Unknown, why));
+            found.push(Diagnostic::error("space-shape", Loc::Unknown, format!("the extents of the picture: {why}")));
             (None, Vec::new())
         });
         if !found.is_empty() {
@@ -92,7 +94,7 @@ impl Page {
         let searched = stages.split_off(first.min(stages.len()));
         let name = graph.region(graph.body()).name().to_string();
         let hyperspace = Hyperspace { name, resolutions, stem: stages, stages: searched, head };
-        hyperspace.validate()?;
+        hyperspace.validate_at(&|stage| places.get(stage).cloned().unwrap_or(Loc::Unknown))?;
         Ok(Page { hyperspace, table, stages: slots, resolution })
     }
 
@@ -215,6 +217,11 @@ fn stage(table: &SpaceTable, op: &Op, name: String) -> Result<(Stage, Slots), St
         }
         Slot::List(_) => return Err(fault("block", "all blocks of a stage are of one type".into())),
     };
+    if let Some(unknown) = names.iter().find(|name| table.block(name).is_none()) {
+        let known = table.blocks.iter().map(|block| &*block.name);
+        let near = spaceevo_ir::nearest::nearest(unknown, known).map(|near| format!(": did you mean {near}?"));
+        return Err(fault("block", format!("there is no block {unknown}{}", near.unwrap_or_default())));
+    }
     // What the op does not say, the block may.
     let given = |word: &str| -> Result<Slot, String> {
         match slot(op.attrs().get(word)).map_err(|why| fault(word, why))? {

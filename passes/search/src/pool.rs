@@ -192,6 +192,12 @@ impl Pool {
         self.entries[stage][index].iter().all(|e| !e.items.is_empty())
     }
 
+    /// How many spaces have rows at some resolution, in every stage.
+    pub fn spaces_with_rows(&self) -> u128 {
+        let some = |index: &&Vec<Entry>| index.iter().any(|e| !e.items.is_empty());
+        self.entries.iter().map(|stage| stage.iter().filter(some).count() as u128).product()
+    }
+
     /// Whether a space has rows everywhere.
     pub fn covers(&self, choice: &Choice) -> bool {
         (0..self.hyperspace.stages.len()).all(|s| self.complete(s, self.choice_index(choice, s)))

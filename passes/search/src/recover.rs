@@ -10,8 +10,8 @@ use rayon::prelude::*;
 use serde::Serialize;
 use spaceevo_ir::{Diagnostic, Loc};
 
-use crate::encoding::BlockChoice;
-use crate::hyperspace::{Expand, Hyperspace};
+use crate::encoding::{BlockChoice, Subnet};
+use crate::hyperspace::{Choice, Expand, Hyperspace};
 use crate::tables::Tables;
 
 /// A block in its place: what decides how long it takes.
@@ -63,6 +63,19 @@ pub struct Recovered {
 pub fn keys(hyperspace: &Hyperspace, stage: usize, block: usize, input: u32, size: u32, blocks: &[BlockChoice]) -> Vec<Key> {
     let shape = &hyperspace.stages[stage];
     chained(&shape.blocks[block].name, shape.stride, input, size, blocks)
+}
+
+/// The keys of a subnet's searched blocks, in order.
+pub fn subnet_keys(hyperspace: &Hyperspace, choice: &Choice, subnet: &Subnet) -> Vec<Key> {
+    let stem = hyperspace.stem.len();
+    let mut input = subnet.stages().take(stem).last().and_then(|b| b.last()).map_or(0, |b| b.width);
+    let mut all = Vec::new();
+    for (stage, blocks) in subnet.stages().skip(stem).enumerate() {
+        let size = hyperspace.input_size(stage, subnet.resolution);
+        all.extend(keys(hyperspace, stage, usize::from(choice.blocks[stage]), input, size, blocks));
+        input = blocks.last().map_or(input, |b| b.width);
+    }
+    all
 }
 
 /// The keys of a run of blocks of one type.

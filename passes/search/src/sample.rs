@@ -1,4 +1,4 @@
-//! Random spaces and subnets: every parameter uniform over its values, as the published tables were drawn.
+//! Random spaces and subnets: every parameter uniform over its values, as the published tables were drawn. And the least subnet.
 
 use crate::encoding::{BlockChoice, Subnet};
 use crate::hyperspace::{Block, Choice, Hyperspace, Stage};
@@ -18,14 +18,9 @@ pub fn choice(space: &Hyperspace, seeds: &[u64]) -> Choice {
 /// A subnet of a space: depth, then kernel, width and expansion of each block, and the resolution.
 pub fn subnet(space: &Hyperspace, choice: &Choice, seeds: &[u64]) -> Subnet {
     let mut random = Random::new(&[&[2], seeds].concat());
-    let stem = space.stem.iter().map(|stage| (stage, &stage.blocks[0], &stage.widths[..]));
-    let searched = space.stages.iter().zip(choice.blocks.iter().zip(&choice.windows));
-    let searched = searched
-        .map(|(stage, (&block, &window))| (stage, &stage.blocks[usize::from(block)], stage.window(usize::from(window))));
-    let stages: Vec<(&Stage, &Block, &[u32])> = stem.chain(searched).collect();
     let resolution = *random.pick(&space.resolutions);
     let mut subnet = Subnet { depths: Vec::new(), blocks: Vec::new(), resolution };
-    for (stage, block, widths) in stages {
+    for (stage, block, widths) in stages(space, choice) {
         let (least, most) = stage.depths;
         let depth = least + random.below((most - least + 1) as usize) as u32;
         subnet.depths.push(depth);
@@ -36,4 +31,24 @@ pub fn subnet(space: &Hyperspace, choice: &Choice, seeds: &[u64]) -> Subnet {
         }
     }
     subnet
+}
+
+/// The subnet of a space with the fewest blocks, and the least kernel, width and expansion in each.
+pub fn least(space: &Hyperspace, choice: &Choice, resolution: u32) -> Subnet {
+    let mut subnet = Subnet { depths: Vec::new(), blocks: Vec::new(), resolution };
+    for (stage, block, widths) in stages(space, choice) {
+        let one = BlockChoice { kernel: block.kernels[0], width: widths[0], expand: block.expands.first().copied() };
+        subnet.depths.push(stage.depths.0);
+        subnet.blocks.extend(std::iter::repeat_n(one, stage.depths.0 as usize));
+    }
+    subnet
+}
+
+/// The stages of a subnet, with the block type and the widths that each has in a space.
+fn stages<'a>(space: &'a Hyperspace, choice: &Choice) -> Vec<(&'a Stage, &'a Block, &'a [u32])> {
+    let stem = space.stem.iter().map(|stage| (stage, &stage.blocks[0], &stage.widths[..]));
+    let searched = space.stages.iter().zip(choice.blocks.iter().zip(&choice.windows));
+    let searched = searched
+        .map(|(stage, (&block, &window))| (stage, &stage.blocks[usize::from(block)], stage.window(usize::from(window))));
+    stem.chain(searched).collect()
 }

@@ -4,7 +4,7 @@ use spaceevo_ir::Diagnostic;
 
 use crate::encoding::{BlockChoice, Subnet};
 use crate::hyperspace::{Choice, Hyperspace};
-use crate::recover::{Blocks, chained, keys};
+use crate::recover::{Blocks, keys, subnet_keys};
 use crate::tables::{Row, Table, Tables};
 
 /// A sub-stage in its place.
@@ -61,17 +61,7 @@ impl BlockSum<'_> {
     /// Errors: `space-subnet` where it does not belong to the space, `block-latency`.
     pub fn subnet(&self, choice: &Choice, subnet: &Subnet) -> Result<f64, Vec<Diagnostic>> {
         self.hyperspace.check_subnet(choice, subnet)?;
-        let stem = self.hyperspace.stem.len();
-        let mut input = subnet.stages().take(stem).last().and_then(|b| b.last()).map_or(0, |b| b.width);
-        let mut total = 0.0;
-        for (s, blocks) in subnet.stages().skip(stem).enumerate() {
-            let shape = &self.hyperspace.stages[s];
-            let size = self.hyperspace.input_size(s, subnet.resolution);
-            let name = &shape.blocks[usize::from(choice.blocks[s])].name;
-            total += self.blocks.sum(&chained(name, shape.stride, input, size, blocks)).map_err(|d| vec![d])?;
-            input = blocks.last().map_or(input, |b| b.width);
-        }
-        Ok(total)
+        self.blocks.sum(&subnet_keys(self.hyperspace, choice, subnet)).map_err(|d| vec![d])
     }
 }
 

@@ -11,7 +11,7 @@
 //! weights 1 1 1 1 1 1                    factors of the stages' losses
 //! resolution 160 fixed 1750000 added 0   a resolution, what is not searched, and what is added to the loss
 //! formula 0.08 0.01 50 100000            t0, a, top, draws
-//! margin 0.001                           spaces whose bound is by this share below the claim are decided
+//! least 0.38427                          what the rows alone say the best score is at least: spaces bounded below it are decided
 //! limit 10000000 step 10000 cells 40     nanoseconds, loss of a cell in millionths, cells of latency
 //! tilt 87.2 3.9 1.2                      exponents of the last limit: loss, latency, latency of the share
 //! claim 0.38453 8125634                  score and number of the best space
@@ -21,7 +21,7 @@
 
 use std::fmt::Write;
 
-use crate::best_space::{BestSpace, MARGIN};
+use crate::best_space::BestSpace;
 use crate::certificate::{head, sealed};
 use crate::exact::Exact;
 use crate::hyperspace::Hyperspace;
@@ -32,7 +32,8 @@ pub fn certify_space(best: &BestSpace, exact: &Exact<'_>, pool: &Pool, tables: u
     let mut out = head("space-certificate", pool, tables);
     let (formula, cells) = (exact.formula(), exact.precision().latency_cells);
     // Writing to a string cannot fail.
-    let _ = writeln!(out, "formula {} {} {} {}\nmargin {MARGIN}", formula.t0, formula.a, formula.top, formula.draws);
+    let _ = writeln!(out, "formula {} {} {} {}", formula.t0, formula.a, formula.top, formula.draws);
+    let _ = writeln!(out, "least {}", best.least);
     for (number, (limit, tilt)) in formula.limits.iter().zip(&best.tilts).enumerate() {
         let _ = writeln!(out, "limit {limit} step {} cells {cells}", exact.loss_step(number));
         let _ = writeln!(out, "tilt {} {} {}", tilt.loss, tilt.latency, tilt.share);

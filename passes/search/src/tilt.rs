@@ -14,7 +14,7 @@
 //! p     <=  the same mean with a = 0 and another b
 //! ```
 //!
-//! which holds for the rows themselves: no grid is in it. One pair of exponents, fitted to the best space, leaves 685 to 436,000 of the
+//! which holds for the rows themselves: no grid is in it. One pair of exponents, fitted to the best space, leaves 653 to 423,300 of the
 //! 95,551,488 spaces of `onnxw` to be scored at limits of 10 to 25 ms.
 
 use rayon::prelude::*;
@@ -34,9 +34,13 @@ pub struct Tilt {
     pub share: f64,
 }
 
-/// Exponents that are tried: with others, exponentials leave what numbers can hold.
+/// Exponents that are tried.
 const LEAST: f64 = 1e-4;
 const MOST: f64 = 1e3;
+
+/// What all factors of a product together are at least: less would leave what numbers can hold, and a product of 0 would bound
+/// everything.
+const SMALLEST: f64 = 1e-280;
 
 /// Means of exponentials, `[stage][choice][resolution]`; `None` where rows are missing.
 type Factors = Vec<Vec<Option<Vec<f64>>>>;
@@ -96,11 +100,12 @@ impl Tilt {
 impl Tilted {
     fn new(pool: &Pool, limit: u32, tilt: Tilt) -> Tilted {
         let milliseconds = f64::from(limit) / 1e6;
+        let floor = SMALLEST.powf(1.0 / pool.hyperspace.stages.len() as f64);
         let factors = |a: f64, b: f64| -> Factors {
             let factor = |s: usize, i: usize, r: usize| {
                 let pairs = &pool.entry(s, i, r).pairs;
                 let one = |&p: &u64| (-a * f64::from(loss(p)) / 1e6 - b * f64::from(latency(p)) / 1e6).exp();
-                let mean = pairs.iter().map(one).sum::<f64>() / pairs.len() as f64;
+                let mean = (pairs.iter().map(one).sum::<f64>() / pairs.len() as f64).max(floor);
                 if s == 0 { mean * (b * milliseconds).exp() / pool.resolutions.len() as f64 } else { mean }
             };
             let choice = |s: usize, i: usize| {

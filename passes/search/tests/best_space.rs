@@ -2,11 +2,11 @@
 
 mod kit;
 
-use kit::{all_spaces, pool, published, published_pool, small, sources};
+use kit::{all_spaces, counted, pool, published, published_pool, small, sources, subnets};
 use spaceevo_search::best_space::best_space;
-use spaceevo_search::check::check_space;
+use spaceevo_search::check::{Rows, check_space, least_score};
 use spaceevo_search::exact::{Exact, Precision};
-use spaceevo_search::pool::latency;
+use spaceevo_search::pool::{latency, loss};
 use spaceevo_search::random::Random;
 use spaceevo_search::sampled::draws;
 use spaceevo_search::space_certificate::certify_space;
@@ -51,6 +51,37 @@ fn the_best_of_all_spaces_is_found_and_proved() {
     }
 }
 
+#[test]
+fn scores_lie_between_what_rows_alone_say() {
+    let mut random = Random::new(&[23]);
+    let mut near = 0;
+    for n in 0..60 {
+        let (space, _, pool, formula) = case(&mut random);
+        for limit in formula.limits {
+            // So many draws that the best few are a whole number, a part of one, or all that are within the limit.
+            for draws in [100_000, 1000, 60] {
+                let formula = Formula { limits: vec![limit], draws, ..Formula::default() };
+                let choice = space.choice_at(space.spaces() - 1);
+                let (share, mean) = counted(&subnets(&pool, &choice), limit, formula.tail());
+                let found = share * draws as f64 >= 1.0;
+                let truth = formula.under(limit, share, found.then_some(mean)).score;
+                let indices: Vec<usize> = (0..space.stages.len()).map(|s| pool.choice_index(&choice, s)).collect();
+                let pairs = |s: usize, r: usize| pool.entry(s, indices[s], r).pairs.iter();
+                let rows = |s: usize, r: usize| pairs(s, r).map(|&p| (loss(p).into(), latency(p).into())).collect();
+                let stage = |s: usize| (0..pool.resolutions.len()).map(|r| rows(s, r)).collect::<Rows>();
+                let stages: Vec<Rows> = (0..indices.len()).map(stage).collect();
+                let least = least_score(&formula, &stages.iter().collect::<Vec<_>>());
+                assert!(least <= truth, "case {n}, {limit} ns, {draws} draws: {least} is above {truth}");
+                near += usize::from(least > truth * 0.99);
+                let tilts = [Tilt::fit(&pool, &formula, limit, &choice)];
+                let most = Bounds::new(&pool, &formula, &tilts).at_most(&indices);
+                assert!(most >= truth * (1.0 - 1e-9), "case {n}, {limit} ns, {draws} draws: {most} is below {truth}");
+            }
+        }
+    }
+    assert!(near > 300, "{near} of 360 are within a hundredth");
+}
+
 /// The text with a line changed and its checksum right again.
 fn forged(text: &str, edit: impl Fn(&str) -> Option<String>) -> String {
     let body = &text[..text.rfind("end ").expect("the last line")];
@@ -82,6 +113,8 @@ fn proofs_about_spaces_that_were_tampered_with_are_refused() {
         move |line: &str| Some(if line.starts_with(from) { line.replacen(from, to, 1) } else { line.to_owned() })
     };
     let claim = |to: String| move |line: &str| Some(if line.starts_with("claim") { to.clone() } else { line.to_owned() });
+    let least =
+        |to: f64| move |line: &str| Some(if line.starts_with("least") { format!("least {to}") } else { line.to_owned() });
     let without = |word: String| move |line: &str| (!line.starts_with(&word)).then(|| line.to_owned());
     let shifted = |by: i64| {
         move |line: &str| {
@@ -101,12 +134,12 @@ fn proofs_about_spaces_that_were_tampered_with_are_refused() {
         ("a place beside the peak", forged(&text, shifted(3))),
         ("another formula", forged(&text, replaced("formula 0.08 0.01 50 ", "formula 0.08 0.01 90 "))),
         ("a formula without meaning", forged(&text, replaced("formula 0.08 0.01 50 ", "formula 0.08 0.01 0 "))),
-        ("a margin that decides too much", forged(&text, replaced("margin 0.001", "margin 0.5"))),
-        ("a negative margin", forged(&text, replaced("margin 0.001", "margin -0.1"))),
+        ("a bound that decides too much", forged(&text, least(1.001 * best.least))),
+        ("a negative bound", forged(&text, replaced("least ", "least -"))),
         ("other weights", forged(&text, replaced("weights 1 ", "weights 2 "))),
         ("other tables", forged(&text, replaced("tables ", "tables 0"))),
         ("exponents that bound nothing", forged(&text, replaced("tilt ", "tilt -"))),
-        ("a word that nobody knows", forged(&text, replaced("margin", "margins"))),
+        ("a word that nobody knows", forged(&text, replaced("least", "leasts"))),
     ];
     for (what, text) in edits {
         let refused = check_space(&text, &tables).expect_err(what);

@@ -1,5 +1,7 @@
 //! The shipped pages are the published hyperspaces: their data, their encodings, and what their blocks and networks cost.
 
+mod kit;
+
 use std::collections::BTreeMap;
 
 use spaceevo_ir::text::{BlobHash, BlobSource, PrintOptions, parse, print};
@@ -108,6 +110,109 @@ fn the_page_of_onnxw_says_what_was_published() {
     }
 }
 
+/// Widths of `first_conv` and `stage0`, then widths, widths of a window (0 for all) and depths of each searched stage, as published.
+type Published = (&'static str, [Vec<u32>; 2], [(Vec<u32>, usize, (u32, u32)); 6], &'static [&'static str]);
+
+#[test]
+fn seven_hyperspaces_are_as_published() {
+    let range = |from: u32, to: u32, step: u32| (from..=to).step_by(step as usize).collect::<Vec<u32>>();
+    let legacy = |depths: [(u32, u32); 6]| {
+        let widths =
+            [vec![24, 32], range(40, 56, 8), range(80, 104, 8), range(96, 128, 8), range(192, 256, 16), range(320, 416, 16)];
+        let mut depths = depths.into_iter();
+        widths.map(|w| (w, 0, depths.next().expect("six")))
+    };
+    let onnx = || {
+        [
+            (vec![32, 48], 0, (2, 3)),
+            (vec![48, 64], 0, (2, 4)),
+            (range(80, 128, 16), 0, (2, 6)),
+            (vec![128, 144], 0, (2, 6)),
+            (range(192, 256, 16), 0, (2, 6)),
+            (range(320, 432, 16), 0, (1, 2)),
+        ]
+    };
+    let all: Vec<Published> = vec![
+        (
+            "mobilew",
+            [vec![16, 24, 32], vec![16, 24, 32]],
+            [
+                (vec![24, 32, 40], 2, (2, 4)),
+                (range(24, 72, 8), 2, (2, 4)),
+                (range(56, 112, 8), 3, (2, 6)),
+                (range(112, 176, 8), 3, (2, 8)),
+                (vec![192, 200, 208, 216, 224, 240, 256, 272, 288], 5, (2, 8)),
+                (range(216, 360, 16), 7, (1, 2)),
+            ],
+            &[
+                "V1Dual 357 0",
+                "V2Res 357 3 6 8",
+                "V3ResSwish 357 3 6 8",
+                "ResNet 35 0.5 1.0 1.5",
+                "FusedSE 357 1 2 3 4",
+                "V3K3 357 3 6 8",
+                "V2K3 357 3 6 8",
+            ],
+        ),
+        (
+            "onnxw",
+            [vec![16, 32], vec![16, 32]],
+            [
+                (range(32, 64, 16), 2, (2, 4)),
+                (range(32, 96, 16), 2, (2, 4)),
+                (range(64, 144, 16), 3, (2, 6)),
+                (range(112, 192, 16), 3, (2, 6)),
+                (range(192, 304, 16), 5, (2, 6)),
+                (range(304, 448, 16), 7, (1, 2)),
+            ],
+            &[
+                "V1Dual 35 0",
+                "V2Res 35 4 6 8",
+                "V3Res 35 4 6 8",
+                "ResNet 357 0.5 1.0 1.5",
+                "ResNetSE 357 0.5 1.0 1.5",
+                "FusedRes 357 1 2 3 4",
+            ],
+        ),
+        ("mobile_original", [vec![32, 40], vec![16, 24]], legacy([(2, 4); 6]), &[]),
+        ("mobile_v1", [vec![32, 40], vec![16, 24]], legacy([(2, 4), (2, 4), (2, 4), (2, 6), (2, 6), (1, 2)]), &[]),
+        ("mobile_v1_res", [vec![32, 40], vec![16, 24]], legacy([(2, 4), (2, 4), (2, 4), (2, 6), (2, 6), (1, 2)]), &[]),
+        ("onnx", [vec![16, 32], vec![16, 32]], onnx(), &[]),
+        ("onnx_v1", [vec![16, 32], vec![16, 32]], onnx(), &[]),
+    ];
+    for (name, stem, stages, blocks) in all {
+        let (_, page) = load(name);
+        let space = page.hyperspace;
+        let widths: Vec<&Vec<u32>> = space.stem.iter().map(|s| &s.widths).collect();
+        assert_eq!(widths, stem.iter().collect::<Vec<_>>(), "{name}");
+        let strides: Vec<u32> = space.deep_stages().map(|s| s.stride).collect();
+        assert_eq!(strides, [2, 1, 2, 2, 2, 1, 2, 1], "{name}");
+        for (have, (widths, window, depths)) in space.stages.iter().zip(stages) {
+            let window = if window == 0 { widths.len() } else { window };
+            assert_eq!((&have.widths, have.window, have.depths), (&widths, window, depths), "{name} {}", have.name);
+            let kinds = have.blocks.iter().map(|b| {
+                let kernels: String = b.kernels.iter().map(u32::to_string).collect();
+                let expands: Vec<String> = b.expands.iter().map(Expand::to_string).collect();
+                format!("{} {kernels} {}", b.name, if expands.is_empty() { "0".into() } else { expands.join(" ") })
+            });
+            assert!(blocks.is_empty() || kinds.eq(blocks.iter().map(|b| (*b).to_owned())), "{name} {}", have.name);
+        }
+        let head: Vec<&[u32]> = space.head.iter().map(|s| &s.widths[..]).collect();
+        assert_eq!(head, [&[1280][..], &[1920], &[1000]], "{name}");
+        // Where blocks are made of, by resolution: odd sizes are rounded up.
+        let size = |r: u32| (0..6).map(|s| space.input_size(s, r)).chain([space.input_size(5, r)]).collect::<Vec<u32>>();
+        for (resolution, sizes) in [
+            (224, [112, 56, 28, 14, 14, 7, 7]),
+            (208, [104, 52, 26, 13, 13, 7, 7]),
+            (192, [96, 48, 24, 12, 12, 6, 6]),
+            (176, [88, 44, 22, 11, 11, 6, 6]),
+            (160, [80, 40, 20, 10, 10, 5, 5]),
+        ] {
+            assert_eq!(size(resolution), sizes, "{name} at {resolution}");
+        }
+    }
+}
+
 /// Ten published networks and what they cost: million MACs, million parameters.
 const NETS: &str = include_str!("../../../testdata/spaces/seqnets.txt");
 
@@ -186,6 +291,15 @@ fn rows_of_the_published_tables_come_out() {
         seen += 1;
     }
     assert_eq!(seen, 144);
+}
+
+#[test]
+fn every_row_of_the_published_tables_comes_out() {
+    let Some(tables) = kit::published() else { return };
+    let (_, page) = load("onnxw");
+    let found = compare(&page, tables).expect("rows that can be counted");
+    println!("{} rows equal, {} within single precision, {} different", found.equal, found.rounded, found.different.len());
+    assert_eq!((found.equal, found.rounded, found.different), (131_751, 249, Vec::new()));
 }
 
 /// A table whose numbers are not those of its blocks is found out.

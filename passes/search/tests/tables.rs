@@ -2,7 +2,7 @@
 
 mod kit;
 
-use kit::{onnxw, published, small, sources};
+use kit::{onnxw, published, shipped, small, sources};
 use spaceevo_search::SubStage;
 use spaceevo_search::random::Random;
 use spaceevo_search::recover::{Key, recover};
@@ -48,6 +48,14 @@ fn wrong_rows_are_refused_at_their_place() {
     assert_eq!(Tables::parse(&one(""), &onnxw()).expect_err("empty")[0].code, "table-row");
     let many = "x\n".repeat(100);
     assert_eq!(Tables::parse(&one(&many), &onnxw()).expect_err("many").len(), 8);
+}
+
+#[test]
+fn tables_of_another_hyperspace_fill_one_screen() {
+    let all = sources(&shipped("mobilew"), 40, &mut Random::new(&[5]));
+    let refused = Tables::parse(&all, &onnxw()).expect_err("other widths");
+    assert_eq!(refused.len(), 16);
+    assert!(refused[15].to_string().contains("of 210 tables have such rows: are they tables of onnxw?"), "{}", refused[15]);
 }
 
 #[test]
@@ -129,12 +137,14 @@ fn the_published_tables_are_as_described() {
     let Some(tables) = published() else { return };
     assert_eq!((tables.rows(), tables.iter().count(), tables.gaps.len()), (132_000, 132, 0));
     assert_eq!(tables.resolutions, [160, 192, 224]);
-    for (stage, .., table) in tables.iter().step_by(7) {
+    // Every row, byte for byte.
+    let texts = Tables::gather(&kit::published_path(), &tables.hyperspace).expect("published tables");
+    for (stage, .., table) in tables.iter() {
         for row in &table.rows {
             let text = table.substage_text(row);
             assert_eq!(SubStage::parse(text).expect("published").to_string(), text);
         }
-        assert!(tables.to_csv(table, stage).lines().count() == 1000);
+        assert!(tables.to_csv(table, stage).as_bytes() == &texts[&table.name][..], "{}", table.name);
     }
     let all = statistics(tables);
     assert_eq!(all.len(), 36);

@@ -1,11 +1,9 @@
-//! What verbs on spaces have in common: the space, its tables, and what a score is made of.
+//! What verbs on spaces have in common: the space and its tables.
 
 use std::path::PathBuf;
 
 use clap::Args;
-use spaceevo::search::exact::{Exact, Precision};
-use spaceevo::search::sampled::{self, Sampling};
-use spaceevo::search::{Choice, Formula, Hyperspace, Pool, Score, Tables, Terms};
+use spaceevo::search::{Choice, Hyperspace, Pool, Tables, Terms};
 use spaceevo::spaces::Space;
 
 use super::super::arguments::usage;
@@ -56,10 +54,17 @@ impl TableArguments {
         for gap in tables.gaps.iter().take(5) {
             super::super::show(&spaceevo::Diagnostic { severity: spaceevo::ir::Severity::Warning, ..gap.diagnostic() });
         }
-        if tables.gaps.len() > 5 {
-            say(&format!("and {} more gaps; what needs a missing table is left out", tables.gaps.len() - 5));
+        if !tables.gaps.is_empty() {
+            say(&format!(
+                "{} gaps: what needs such a table is left out ('space tables' lists all of them)",
+                tables.gaps.len()
+            ));
         }
         let pool = Pool::new(&tables, self.terms(&tables.resolutions)?).map_err(|d| match d.code {
+            "usage" if self.fixed_ms.len() < tables.resolutions.len() => {
+                let each: Vec<String> = tables.resolutions.iter().map(|r| format!("{r}=MS")).collect();
+                Failure::Usage(d.note(format!("these tables need --fixed-ms {}", each.join(","))))
+            }
             "usage" => Failure::Usage(d),
             _ => d.into(),
         })?;
@@ -114,78 +119,6 @@ pub(super) fn limit_ns(ms: f64) -> Result<u32, Failure> {
     ns.ok_or_else(|| Failure::Usage(usage(format!("a limit is a number of milliseconds above 0 and up to 4000, not {ms}"))))
 }
 
-/// What a score is made of, and how it is computed.
-#[derive(Args)]
-pub(super) struct ScoreArguments {
-    /// Latency limit in milliseconds; several are scored one by one and added
-    #[arg(long, value_name = "MS", required = true)]
-    pub(super) limit: Vec<f64>,
-    /// Share of subnets within the limit below which a space is penalized
-    #[arg(long, default_value_t = 0.08)]
-    t0: f64,
-    /// Exponent of that penalty
-    #[arg(long, default_value_t = 0.01)]
-    a: f64,
-    /// How many of the best subnets the mean loss is of
-    #[arg(long, default_value_t = 50)]
-    top: usize,
-    /// Of how many random subnets
-    #[arg(long, default_value_t = 100_000)]
-    draws: usize,
-    /// 'sampled' draws them, as published; 'exact' computes what that tends to
-    #[arg(long, default_value = "exact", value_parser = ["exact", "sampled"])]
-    pub(super) method: String,
-    /// Seed of everything that is random
-    #[arg(long, default_value_t = 0)]
-    pub(super) seed: u64,
-    /// Sampled: the same random numbers for every space, so that differences are less noisy
-    #[arg(long)]
-    common: bool,
-    /// Sampled: draw only rows whose widths agree from stage to stage
-    #[arg(long)]
-    consistent: bool,
-}
-
-/// Scores spaces, in order.
-pub(super) type Judge<'a> = Box<dyn Fn(&[Choice]) -> Vec<Score> + Sync + 'a>;
-
-impl ScoreArguments {
-    pub(super) fn formula(&self) -> Result<Formula, Failure> {
-        let limits = self.limit.iter().map(|&ms| limit_ns(ms)).collect::<Result<_, _>>()?;
-        if self.top == 0 || self.top > self.draws || !(0.0..=1.0).contains(&self.t0) || !(0.0..=10.0).contains(&self.a) {
-            return Err(Failure::Usage(usage("--top must be 1 to --draws, --t0 0 to 1, and --a 0 to 10")));
-        }
-        if (self.common || self.consistent) && self.method == "exact" {
-            return Err(Failure::Usage(usage("--common and --consistent are options of --method sampled")));
-        }
-        Ok(Formula { limits, t0: self.t0, a: self.a, top: self.top, draws: self.draws })
-    }
-
-    fn sampling(&self) -> Sampling {
-        Sampling { seed: self.seed, common: self.common, consistent: self.consistent, ..Sampling::default() }
-    }
-
-    /// A scorer for many spaces.
-    pub(super) fn judge<'a>(&self, pool: &'a Pool, formula: &'a Formula, precision: Precision) -> Judge<'a> {
-        if self.method == "exact" {
-            let exact = Exact::new(pool, formula.clone(), precision);
-            return Box::new(move |choices: &[Choice]| exact.score_all(choices));
-        }
-        let sampling = self.sampling();
-        Box::new(move |choices: &[Choice]| choices.iter().map(|c| sampled::score(pool, c, formula, &sampling)).collect())
-    }
-
-    /// All that a score depends on, in one line.
-    pub(super) fn line(&self) -> String {
-        let limits: Vec<String> = self.limit.iter().map(f64::to_string).collect();
-        let ScoreArguments { t0, a, top, draws, method, common, consistent, .. } = self;
-        format!(
-            "limits={} t0={t0} a={a} top={top} draws={draws} method={method} common={common} consistent={consistent}",
-            limits.join(",")
-        )
-    }
-}
-
 /// Spaces of the command line, which must have tables.
 pub(super) fn choices(loaded: &Loaded, texts: &[String]) -> Result<Vec<Choice>, Failure> {
     let choice = |text: &String| {
@@ -194,20 +127,4 @@ pub(super) fn choices(loaded: &Loaded, texts: &[String]) -> Result<Vec<Choice>, 
         Ok(choice)
     };
     texts.iter().map(choice).collect()
-}
-
-/// A row of a table of scores.
-pub(super) fn score_line(name: &str, score: &Score) -> String {
-    let part = |l: &spaceevo::search::LimitScore| {
-        format!(
-            "  {:.2} ms: score {:.4}, loss {:.4}, {:.3} % within, penalty {:.4}",
-            l.limit_ms,
-            l.score,
-            l.loss,
-            100.0 * l.feasible,
-            l.penalty
-        )
-    };
-    let parts: Vec<String> = score.limits.iter().map(part).collect();
-    format!("{name}  score {:.4}\n{}", score.score, parts.join("\n"))
 }

@@ -77,7 +77,7 @@ fn about_spaces(arguments: &Arguments, text: &str, tables: &Tables) -> Result<()
     let seconds = start.elapsed().as_secs_f64();
     if arguments.json {
         let whole = json!({
-            "valid": true, "space": checked.space, "score": checked.score, "limits_ms": checked.limits_ms, "margin": checked.margin,
+            "valid": true, "space": checked.space, "score": checked.score, "limits_ms": checked.limits_ms, "least": checked.least, "most": checked.most,
             "spaces": checked.spaces.to_string(), "scored": checked.open, "seconds": seconds,
         });
         print(&serde_json::to_string_pretty(&whole).unwrap_or_default());
@@ -86,10 +86,13 @@ fn about_spaces(arguments: &Arguments, text: &str, tables: &Tables) -> Result<()
     let limits: Vec<String> = checked.limits_ms.iter().map(f64::to_string).collect();
     print(&format!("valid: {} has the highest score at {} ms, {:.5}", checked.space, limits.join(" and "), checked.score));
     print(&format!(
-        "{} of {} spaces scored; the rows of the others bound theirs {} % lower; {seconds:.3} s",
-        checked.open,
+        "by its rows it is at least {:.5}; those of {} of {} spaces say that theirs are lower, the other {} were scored on a grid",
+        checked.least,
+        checked.spaces - checked.open as u128,
         checked.spaces,
-        100.0 * checked.margin
+        checked.open
     ));
+    let above = 100.0 * (checked.most / checked.least - 1.0);
+    print(&format!("whatever the grid makes of them, none is better by more than {above:.2} %; {seconds:.3} s"));
     Ok(())
 }

@@ -1,10 +1,7 @@
 //! `space compare`: spaces side by side.
 
-use std::path::PathBuf;
-
 use clap::Args;
 use serde_json::json;
-use spaceevo::file::{refuse_existing, write_whole};
 use spaceevo::search::evolution::homogeneous;
 use spaceevo::search::exact::Precision;
 use spaceevo::search::score::NO_SUBNET;
@@ -12,7 +9,8 @@ use spaceevo::search::{Choice, Score};
 use spaceevo::space_report;
 
 use super::super::{Failure, print};
-use super::arguments::{ScoreArguments, TableArguments, choices, find_hyperspace};
+use super::arguments::choices;
+use super::scoring::{PageArguments, Scored, Scoring};
 
 /// Compare spaces with each other and with those that have the same block type in every stage
 #[derive(Args)]
@@ -20,50 +18,29 @@ use super::arguments::{ScoreArguments, TableArguments, choices, find_hyperspace}
     after_help = "Example:\n  spaceevo-opt space compare onnxw --choice 151122-023231 --choice 121122-133333 --tables lut.tar.gz --fixed-ms 160=1.75,192=2.24,224=2.80 --limit 15 --report compare.html"
 )]
 pub(crate) struct Arguments {
-    /// Hyperspace
-    space: String,
+    #[command(flatten)]
+    scoring: Scoring,
     /// Space; may be given several times
     #[arg(long, value_name = "BLOCKS-WINDOWS")]
     choice: Vec<String>,
     #[command(flatten)]
-    tables: TableArguments,
-    #[command(flatten)]
-    score: ScoreArguments,
-    /// Write the comparison as a self-contained HTML page
-    #[arg(long, value_name = "R.html")]
-    report: Option<PathBuf>,
-    /// Overwrite files that exist
-    #[arg(long)]
-    force: bool,
-    /// Print JSON
-    #[arg(long)]
-    json: bool,
+    page: PageArguments,
 }
 
 /// Runs the verb.
 pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
-    let formula = arguments.score.formula()?;
-    let hyperspace = find_hyperspace(&arguments.space)?;
-    if let Some(path) = &arguments.report {
-        refuse_existing(path, arguments.force)?;
-    }
-    let loaded = arguments.tables.load(&hyperspace)?;
+    arguments.page.check()?;
+    let Scored { hyperspace, loaded, formula } = arguments.scoring.load()?;
     let mut all = choices(&loaded, &arguments.choice)?;
     // The same block everywhere is what spaces designed by hand do; their widths are taken from the middle of the lists.
     let manual = homogeneous(&hyperspace).into_iter().filter(|c| c.windows[hyperspace.stages.len() - 1] == 1);
     let manual: Vec<Choice> = manual.filter(|c| loaded.pool.covers(c) && !all.contains(c)).collect();
     all.extend(manual);
-    let scores = arguments.score.judge(&loaded.pool, &formula, Precision::FINE)(&all);
+    let scores = arguments.scoring.score.judge(&loaded.pool, &formula, Precision::FINE)(&all);
     let mut rows: Vec<(Choice, Score)> = all.into_iter().zip(scores).collect();
     rows.sort_by(|a, b| b.1.score.total_cmp(&a.1.score));
-    if let Some(path) = &arguments.report {
-        write_whole(
-            path,
-            space_report::comparison(&loaded.tables, &loaded.pool, &formula, &rows).as_bytes(),
-            arguments.force,
-        )?;
-    }
-    if arguments.json {
+    arguments.page.write(|| space_report::comparison(&loaded.tables, &loaded.pool, &formula, &rows))?;
+    if arguments.scoring.json {
         let row =
             |(c, s): &(Choice, Score)| json!({"space": hyperspace.print_choice(c), "score": s.score, "limits": s.limits});
         print(&serde_json::to_string_pretty(&json!(rows.iter().map(row).collect::<Vec<_>>())).unwrap_or_default());
@@ -82,15 +59,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
             "{:21}  {:.4}  {}  {}",
             hyperspace.print_choice(choice),
             score.score,
-            blocks(&hyperspace, choice),
+            hyperspace.block_names(choice),
             parts.join("; ")
         ));
     }
     Ok(())
-}
-
-fn blocks(hyperspace: &spaceevo::search::Hyperspace, choice: &Choice) -> String {
-    let name = |(s, &b): (&spaceevo::search::Stage, &u8)| s.blocks[usize::from(b)].name.clone();
-    let names: Vec<String> = hyperspace.stages.iter().zip(&choice.blocks).map(name).collect();
-    if names.windows(2).all(|p| p[0] == p[1]) { format!("all {}", names[0]) } else { names.join(" ") }
 }

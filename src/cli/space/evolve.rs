@@ -1,7 +1,5 @@
 //! `space evolve`: aging evolution of spaces.
 
-use std::fs::{File, OpenOptions};
-use std::io::Write;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -9,7 +7,6 @@ use std::time::Instant;
 use clap::Args;
 use serde_json::{Value, json};
 use spaceevo::convert::Progress;
-use spaceevo::file::{refuse_existing, write_whole};
 use spaceevo::ir::{Diagnostic, Loc};
 use spaceevo::search::evolution::{History, Individual, Settings, evolve};
 use spaceevo::search::exact::{Exact, Precision};
@@ -20,10 +17,14 @@ use spaceevo::space_report;
 use super::super::arguments::usage;
 use super::super::progress::Bar;
 use super::super::{Failure, print, say};
-use super::arguments::{Loaded, ScoreArguments, TableArguments, find_hyperspace};
+use super::arguments::Loaded;
+use super::growing::{self, Growing};
+use super::scoring::{PageArguments, Scored, Scoring};
 
 /// Spaces that are told in the end.
 const SHOWN: usize = 50;
+/// Scores below are those of spaces without a subnet within any limit.
+const NOTHING: f64 = 1e-4;
 
 /// Evolve spaces: of a sample of the population the best becomes a parent, its children join, and the oldest leave
 #[derive(Args)]
@@ -31,12 +32,8 @@ const SHOWN: usize = 50;
     after_help = "Example:\n  spaceevo-opt space evolve onnxw --tables lut.tar.gz --fixed-ms 160=1.75,192=2.24,224=2.80 --limit 10 --limit 15 --seed 1 --log run.log"
 )]
 pub(crate) struct Arguments {
-    /// Hyperspace
-    space: String,
     #[command(flatten)]
-    tables: TableArguments,
-    #[command(flatten)]
-    score: ScoreArguments,
+    scoring: Scoring,
     /// Spaces that are scored in all
     #[arg(long, default_value_t = 5000)]
     cycles: usize,
@@ -55,15 +52,8 @@ pub(crate) struct Arguments {
     /// Go on where the log ends
     #[arg(long, requires = "log")]
     resume: bool,
-    /// Write the result as a self-contained HTML page
-    #[arg(long, value_name = "R.html")]
-    report: Option<PathBuf>,
-    /// Overwrite files that exist
-    #[arg(long)]
-    force: bool,
-    /// Print JSON
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    page: PageArguments,
 }
 
 /// Runs the verb.
@@ -71,31 +61,29 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     if arguments.population == 0 || arguments.tournament == 0 || arguments.tournament > arguments.population {
         return Err(Failure::Usage(usage("--tournament must be 1 to --population")));
     }
-    let formula = arguments.score.formula()?;
-    let hyperspace = find_hyperspace(&arguments.space)?;
-    if let Some(path) = &arguments.report {
-        refuse_existing(path, arguments.force)?;
-    }
-    let loaded = arguments.tables.load(&hyperspace)?;
+    arguments.page.check()?;
+    let scored = arguments.scoring.load()?;
+    scored.can_be_met()?;
+    let (Scored { hyperspace, loaded, formula }, score) = (scored, &arguments.scoring.score);
     let settings = Settings {
         population: arguments.population,
         tournament: arguments.tournament,
         cycles: arguments.cycles,
-        seed: arguments.score.seed,
+        seed: score.seed,
         random: arguments.random,
     };
     let line = settings_line(arguments, &loaded);
     let (mut history, mut writer) = match &arguments.log {
         None => (History::default(), None),
         Some(path) if arguments.resume => resume(path, &hyperspace, &line)?,
-        Some(path) => (History::default(), Some(Writer::create(path, &hyperspace, &line, arguments.force)?)),
+        Some(path) => (History::default(), Some(Writer::create(path, &hyperspace, &line, arguments.page.force)?)),
     };
     let resumed = history.entries.len();
-    let bar = Bar::new(arguments.json);
+    let bar = Bar::new(arguments.scoring.json);
     bar.stage("evolving", arguments.cycles);
     bar.advance(resumed);
     let start = Instant::now();
-    let judge = arguments.score.judge(&loaded.pool, &formula, Precision::FAST);
+    let judge = score.judge(&loaded.pool, &formula, Precision::FAST);
     let mut failed = None;
     let mut number = resumed;
     let seen = |individual: &Individual| {
@@ -120,11 +108,13 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
         return Err(Diagnostic::error("table-gap", Loc::Unknown, what).into());
     }
     let top = top(&history, &loaded, &formula);
-    if let Some(path) = &arguments.report {
-        let page = space_report::evolution(&loaded.tables, &loaded.pool, &formula, &history);
-        write_whole(path, page.as_bytes(), arguments.force)?;
+    arguments.page.write(|| space_report::evolution(&loaded.tables, &loaded.pool, &formula, &history))?;
+    if history.best().is_none_or(|best| best.score < NOTHING) {
+        say(
+            "warning: no space had a subnet within the limits among its draws: what is told is in no order; a higher --limit may help",
+        );
     }
-    if arguments.json {
+    if arguments.scoring.json {
         let whole = json!({
             "hyperspace": hyperspace.name, "settings": line, "evaluated": history.entries.len(), "resumed_at": resumed, "seconds": seconds,
             "best": top.first(), "top": top,
@@ -134,7 +124,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     }
     print(&format!("{} spaces in {seconds:.2} s, {resumed} of them before", history.entries.len()));
     print("rank  space                  score   exact   fastest ms  slowest ms");
-    for (i, t) in top.iter().enumerate().take(if arguments.report.is_some() { SHOWN } else { 10 }) {
+    for (i, t) in top.iter().enumerate().take(if arguments.page.report.is_some() { SHOWN } else { 10 }) {
         let number = |key: &str| t[key].as_f64().unwrap_or(f64::NAN);
         print(&format!(
             "{:4}  {:21}  {:.4}  {:.4}  {:10.3}  {:10.3}",
@@ -171,55 +161,38 @@ fn settings_line(arguments: &Arguments, loaded: &Loaded) -> String {
         "tables={:032x} terms={:032x} seed={} population={} tournament={} random={} {}",
         loaded.tables.checksum(),
         loaded.pool.terms.checksum(),
-        arguments.score.seed,
+        arguments.scoring.score.seed,
         arguments.population,
         arguments.tournament,
         arguments.random,
-        arguments.score.line()
+        arguments.scoring.score.line()
     )
 }
 
-/// A log that grows by whole lines. It is the one file that is written in place: what it holds is of use at any time.
+/// The log of an evolution.
 struct Writer {
-    file: File,
-    path: PathBuf,
+    log: Growing,
     chain: Chain,
 }
 
 impl Writer {
     fn create(path: &Path, hyperspace: &Hyperspace, line: &str, force: bool) -> Result<Writer, Diagnostic> {
-        refuse_existing(path, force)?;
-        let file = File::create(path).map_err(|e| unwritable(path, &e))?;
-        let mut writer = Writer { file, path: path.to_path_buf(), chain: Chain::default() };
+        let mut writer = Writer { log: Growing::create(path, force)?, chain: Chain::default() };
         let head = log::head(&mut writer.chain, hyperspace, line);
-        writer.file.write_all(head.as_bytes()).map_err(|e| unwritable(path, &e))?;
+        writer.log.add(&head)?;
         Ok(writer)
     }
 
     fn add(&mut self, number: usize, individual: &Individual, hyperspace: &Hyperspace) -> Result<(), Diagnostic> {
-        let line = log::entry(&mut self.chain, number, individual, hyperspace);
-        self.file.write_all(line.as_bytes()).map_err(|e| unwritable(&self.path, &e))
+        self.log.add(&log::entry(&mut self.chain, number, individual, hyperspace))
     }
-}
-
-fn unwritable(path: &Path, e: &std::io::Error) -> Diagnostic {
-    Diagnostic::error("file-io", Loc::Unknown, format!("{} cannot be written: {e}", path.display()))
 }
 
 /// Opens a log to go on with it.
 fn resume(path: &Path, hyperspace: &Hyperspace, line: &str) -> Result<(History, Option<Writer>), Failure> {
-    let text = std::fs::read_to_string(path)
-        .map_err(|e| Diagnostic::error("file-io", Loc::Unknown, format!("{} cannot be read: {e}", path.display())))?;
+    let text = growing::read(path)?;
     let read = log::read(&text, &path.display().to_string(), hyperspace)?;
-    if read.settings != line {
-        let what = format!("{} is the log of an evolution with other settings or tables", path.display());
-        let error = Diagnostic::error("evolution-log", Loc::Unknown, what);
-        return Err(error.note(format!("the log has: {}", read.settings)).note(format!("asked for: {line}")).into());
-    }
-    if read.whole < text.len() {
-        say("the last line of the log was cut off and is made again");
-    }
-    let file = OpenOptions::new().append(true).open(path).map_err(|e| unwritable(path, &e))?;
-    file.set_len(read.whole as u64).map_err(|e| unwritable(path, &e))?;
-    Ok((read.history, Some(Writer { file, path: path.to_path_buf(), chain: read.chain })))
+    growing::same_settings("evolution-log", path, &read.settings, line)?;
+    let log = Growing::resume(path, read.whole, text.len())?;
+    Ok((read.history, Some(Writer { log, chain: read.chain })))
 }

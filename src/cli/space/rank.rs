@@ -11,7 +11,8 @@ use spaceevo::search::rank::rank;
 use super::super::arguments::usage;
 use super::super::progress::Bar;
 use super::super::{Failure, print};
-use super::arguments::{ScoreArguments, TableArguments, choices, find_hyperspace};
+use super::arguments::choices;
+use super::scoring::{Scored, Scoring};
 
 /// Score all spaces of a hyperspace: the best ones, and the rank of named ones among all
 #[derive(Args)]
@@ -19,37 +20,27 @@ use super::arguments::{ScoreArguments, TableArguments, choices, find_hyperspace}
     after_help = "Example:\n  spaceevo-opt space rank onnxw --choice 151122-023231 --tables lut.tar.gz --fixed-ms 160=1.75,192=2.24,224=2.80 --limit 15"
 )]
 pub(crate) struct Arguments {
-    /// Hyperspace
-    space: String,
+    #[command(flatten)]
+    scoring: Scoring,
     /// Space whose rank is asked for; may be given several times
     #[arg(long, value_name = "BLOCKS-WINDOWS")]
     choice: Vec<String>,
-    #[command(flatten)]
-    tables: TableArguments,
-    #[command(flatten)]
-    score: ScoreArguments,
     /// So many of the best spaces are shown
     #[arg(long, value_name = "K", default_value_t = 20)]
     best: usize,
-    /// Print JSON
-    #[arg(long)]
-    json: bool,
 }
 
 /// Runs the verb.
 pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
-    if arguments.score.method != "exact" {
-        return Err(Failure::Usage(usage("all spaces are ranked by their exact scores: leave --method out")));
-    }
-    let formula = arguments.score.formula()?;
-    let hyperspace = find_hyperspace(&arguments.space)?;
-    let loaded = arguments.tables.load(&hyperspace)?;
+    let scored = arguments.scoring.load_exact("all spaces are ranked by their exact scores")?;
+    scored.can_be_met()?;
+    let (Scored { hyperspace, loaded, formula }, json) = (scored, arguments.scoring.json);
     let asked = choices(&loaded, &arguments.choice)?;
     let spaces = hyperspace.spaces();
     if spaces > 4_000_000_000 {
         return Err(Failure::Usage(usage(format!("{} has {spaces} spaces: more than can be ranked", hyperspace.name))));
     }
-    let bar = Bar::new(arguments.json);
+    let bar = Bar::new(json);
     bar.stage("ranking", usize::try_from(spaces).unwrap_or(usize::MAX));
     let start = Instant::now();
     let exact = Exact::new(&loaded.pool, formula, Precision::FAST);
@@ -57,7 +48,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let seconds = start.elapsed().as_secs_f64();
     drop(bar);
     let names = |choice| hyperspace.print_choice(choice);
-    if arguments.json {
+    if json {
         let best: Vec<_> = ranking.best.iter().map(|(s, c)| json!({"space": names(c), "score": s})).collect();
         let row = |(c, (s, r)): (_, &(f64, u64))| json!({"space": names(c), "score": s, "rank": r});
         let ranks: Vec<_> = asked.iter().zip(&ranking.ranks).map(row).collect();

@@ -5,9 +5,11 @@ use serde_json::json;
 use spaceevo::search::exact::{Precision, table_noise};
 use spaceevo::search::score::NO_SUBNET;
 use spaceevo::search::{Score, share::share};
+use spaceevo::space_report;
 
 use super::super::{Failure, print, say};
-use super::arguments::{ScoreArguments, TableArguments, choices, find_hyperspace, score_line};
+use super::arguments::choices;
+use super::scoring::{PageArguments, Scored, Scoring, score_line};
 
 /// Score spaces: how good their best subnets are under latency limits
 #[derive(Args)]
@@ -15,64 +17,62 @@ use super::arguments::{ScoreArguments, TableArguments, choices, find_hyperspace,
     after_help = "Example:\n  spaceevo-opt space score onnxw --choice 151122-023231 --tables lut.tar.gz --fixed-ms 160=1.75,192=2.24,224=2.80 --limit 10"
 )]
 pub(crate) struct Arguments {
-    /// Hyperspace
-    space: String,
+    #[command(flatten)]
+    scoring: Scoring,
     /// Space: a digit for each stage's block type, and one for its window; may be given several times
     #[arg(long, value_name = "BLOCKS-WINDOWS", required = true)]
     choice: Vec<String>,
-    #[command(flatten)]
-    tables: TableArguments,
-    #[command(flatten)]
-    score: ScoreArguments,
     /// Exact: how often the tables are drawn again for the interval that their own noise allows; 0 for none
     #[arg(long, default_value_t = 32)]
     replicates: usize,
-    /// Print JSON
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    page: PageArguments,
 }
 
 /// Runs the verb.
 pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
-    let formula = arguments.score.formula()?;
-    let hyperspace = find_hyperspace(&arguments.space)?;
-    let loaded = arguments.tables.load(&hyperspace)?;
+    arguments.page.check()?;
+    let score = &arguments.scoring.score;
+    let Scored { hyperspace, loaded, formula } = arguments.scoring.load()?;
     let choices = choices(&loaded, &arguments.choice)?;
-    let judge = arguments.score.judge(&loaded.pool, &formula, Precision::FINE);
-    let exact = arguments.score.method == "exact";
-    let mut out = Vec::new();
-    for (choice, mut score) in choices.iter().zip(judge(&choices)) {
+    let judge = score.judge(&loaded.pool, &formula, Precision::FINE);
+    let exact = score.method == "exact";
+    let (mut out, mut rows) = (Vec::new(), Vec::new());
+    for (choice, mut found) in choices.iter().zip(judge(&choices)) {
         let name = hyperspace.print_choice(choice);
         if exact {
             // The grid's share is near; this one is exact.
             let limits =
-                score.limits.iter().zip(&formula.limits).map(|(part, &limit)| match share(&loaded.pool, choice, limit) {
+                found.limits.iter().zip(&formula.limits).map(|(part, &limit)| match share(&loaded.pool, choice, limit) {
                     Some(p) => formula.under(limit, p, (part.loss < NO_SUBNET).then_some(part.loss)),
                     None => *part,
                 });
-            score = formula.sum(limits.collect());
+            found = formula.sum(limits.collect());
         }
-        warn(&name, &score);
+        rows.push((choice.clone(), found.clone()));
+        warn(&name, &found);
         let noise =
             (exact && arguments.replicates > 1).then(|| table_noise(&loaded.pool, choice, &formula, arguments.replicates));
-        if arguments.json {
-            let interval = noise.map(|sd| [score.score - 1.96 * sd, score.score + 1.96 * sd]);
+        if arguments.scoring.json {
+            let interval = noise.map(|sd| [found.score - 1.96 * sd, found.score + 1.96 * sd]);
             out.push(json!({
-                "space": name, "method": arguments.score.method, "seed": arguments.score.seed,
-                "score": score.score, "interval_95": interval, "limits": score.limits,
+                "space": name, "method": score.method, "seed": score.seed,
+                "score": found.score, "interval_95": interval, "limits": found.limits,
             }));
         } else {
-            print(&score_line(&name, &score));
+            print(&score_line(&name, &found));
             if let Some(sd) = noise {
                 print(&format!(
                     "  other tables of as many rows: {:.4} to {:.4} (95 %)",
-                    score.score - 1.96 * sd,
-                    score.score + 1.96 * sd
+                    found.score - 1.96 * sd,
+                    found.score + 1.96 * sd
                 ));
             }
         }
     }
-    if arguments.json {
+    rows.sort_by(|a, b| b.1.score.total_cmp(&a.1.score));
+    arguments.page.write(|| space_report::comparison(&loaded.tables, &loaded.pool, &formula, &rows))?;
+    if arguments.scoring.json {
         let whole = if out.len() == 1 { out.remove(0) } else { json!(out) };
         print(&serde_json::to_string_pretty(&whole).unwrap_or_default());
     }

@@ -15,10 +15,12 @@ use spaceevo::search::next::next;
 use spaceevo::search::objectives::{Limits, search};
 use spaceevo::search::recover::recover;
 use spaceevo::search::source::{BlockSum, LatencySource};
+use spaceevo::space_report;
 
 use super::super::arguments::usage;
 use super::super::{Failure, print};
 use super::arguments::{TableArguments, find_hyperspace, limit_ns};
+use super::scoring::PageArguments;
 
 /// Find the best subnet under a latency limit, over all spaces of a hyperspace at once
 #[derive(Args)]
@@ -57,9 +59,8 @@ pub(crate) struct Arguments {
     /// Steps after which a search under several limits ends with what it has, and says how much better an answer could be
     #[arg(long, default_value_t = 1_000_000)]
     steps: usize,
-    /// Overwrite files that exist
-    #[arg(long)]
-    force: bool,
+    #[command(flatten)]
+    page: PageArguments,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -68,6 +69,7 @@ pub(crate) struct Arguments {
 /// Runs the verb.
 pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let limit = u64::from(limit_ns(arguments.limit)?);
+    arguments.page.check()?;
     let hyperspace = find_hyperspace(&arguments.space)?;
     let loaded = arguments.tables.load(&hyperspace)?;
     let (tables, pool) = (&loaded.tables, &loaded.pool);
@@ -97,13 +99,19 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let seconds = start.elapsed().as_secs_f64();
     let wishes = next(tables, pool, limit);
     if found.is_empty() && complete {
-        let fastest = best.curve(1).first().map_or(0, |f| f.latency) as f64 / 1e6;
-        let error =
-            Diagnostic::error("space-limit", Loc::Unknown, format!("no subnet of {} meets the limits", hyperspace.name));
+        let what = format!("no subnet of {} meets the limits", hyperspace.name);
+        let error = Diagnostic::error("space-limit", Loc::Unknown, what);
+        let fastest = best.curve(1).first().map_or(0, |f| f.latency);
+        let error = match fastest > limit {
+            true => error
+                .note(format!("the fastest subnet takes {:.4} ms: --limit must not be below that", fastest as f64 / 1e6)),
+            false if arguments.consistent => error.note("without --consistent some do: their widths do not join"),
+            false => error.note(format!("some meet --limit {}, but not the others with it", arguments.limit)),
+        };
         if let Some(path) = &arguments.certify {
             write_certificate(path, arguments, &certify(&best, pool, tables.checksum(), limit))?;
         }
-        return Err(error.note(format!("the fastest subnet takes {fastest:.4} ms")).into());
+        return Err(error.into());
     }
     let described: Vec<Described> = found.iter().map(|f| f.describe(pool, tables)).collect::<Result<_, _>>()?;
     let curve: Vec<Described> =
@@ -113,16 +121,27 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     if let Some(path) = &arguments.certify {
         write_certificate(path, arguments, &certify(&best, pool, tables.checksum(), limit))?;
     }
+    if let Some(first) = described.first() {
+        let claim = match () {
+            () if !complete => "the best that was found before the steps were used up".into(),
+            () if arguments.consistent => format!("the least within {} ms of all whose widths join", arguments.limit),
+            () if several => format!("the least within {} ms and the other limits", arguments.limit),
+            () => format!("the least within {} ms, of all spaces", arguments.limit),
+        };
+        arguments.page.write(|| space_report::search(tables, pool, limit as u32, first, &claim, &curve))?;
+    }
     if arguments.json {
         let whole = json!({
-            "hyperspace": hyperspace.name, "spaces": hyperspace.spaces().to_string(), "limit_ms": arguments.limit, "seconds": seconds,
+            "hyperspace": hyperspace.name, "spaces": hyperspace.spaces().to_string(), "spaces_with_tables": pool.spaces_with_rows().to_string(), "limit_ms": arguments.limit, "seconds": seconds,
             "best": described.first(), "top": described, "by_resolution": by_resolution, "curve": curve,
             "unfound_loss_at_least": bound.map(|b| b as f64 / 1e6), "complete": complete, "next_tables": wishes,
         });
         print(&serde_json::to_string_pretty(&whole).unwrap_or_default());
         return Ok(());
     }
-    print(&format!("{} spaces searched in {:.1} ms", hyperspace.spaces(), seconds * 1e3));
+    let (all, with_rows) = (hyperspace.spaces(), pool.spaces_with_rows());
+    let of = if with_rows < all { format!(" of {all}, the others lack tables,") } else { String::new() };
+    print(&format!("{with_rows} spaces{of} searched in {:.1} ms", seconds * 1e3));
     described.iter().for_each(|d| print(&shown(d)));
     if !complete {
         let bound = bound.map_or(0.0, |b| b as f64 / 1e6);
@@ -142,7 +161,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
 }
 
 fn write_certificate(path: &std::path::Path, arguments: &Arguments, text: &str) -> Result<(), Failure> {
-    Ok(write_whole(path, text.as_bytes(), arguments.force)?)
+    Ok(write_whole(path, text.as_bytes(), arguments.page.force)?)
 }
 
 fn shown(d: &Described) -> String {

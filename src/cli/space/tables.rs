@@ -1,25 +1,32 @@
 //! `space tables`: what is in tables.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use clap::Args;
 use serde_json::json;
-use spaceevo::file::write_whole;
+use spaceevo::file::{refuse_existing, write_whole};
+use spaceevo::ir::text::{PrintOptions, print as print_text};
 use spaceevo::search::Tables;
+use spaceevo::search::block_log;
 use spaceevo::search::coverage::{Coverage, coverage};
-use spaceevo::search::recover::recover;
+use spaceevo::search::log::Chain;
+use spaceevo::search::recover::{Blocks, recover};
 use spaceevo::search::source::{BlockSum, priced};
 use spaceevo::search::tables::{Spread, outliers, statistics};
-use spaceevo::spaces::blocks_of;
+use spaceevo::spaces::{Space, blocks_of, blocks_of_least};
 
-use super::super::arguments::find_target;
+use super::super::arguments::{find_target, target_text};
 use super::super::progress::Bar;
 use super::super::{Failure, print};
 use super::arguments::find_space;
+use super::growing::{self, Growing};
 
 /// Read tables, and say what is in them: spreads, gaps, rows that stand out
 #[derive(Args)]
-#[command(after_help = "Example:\n  spaceevo-opt space tables onnxw --tables lut.tar.gz --recover --binary lut.bin")]
+#[command(
+    after_help = "Example:\n  spaceevo-opt space tables onnxw --tables lut.tar.gz --recover --binary lut.bin\n  spaceevo-opt space tables onnxw --tables lut.tar.gz --price x86-vnni --log here.blocks --binary here.bin"
+)]
 pub(crate) struct Arguments {
     /// Hyperspace
     space: String,
@@ -45,9 +52,15 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "FOLDER")]
     csv: Option<PathBuf>,
     /// Instead of the latencies of the tables, those that this target's prices give to each block in its best legal form; with --binary,
-    /// such tables are written once and read by all verbs that take --tables
+    /// such tables are written once and read by all verbs that take --tables. Ends with what stem and head take, as --fixed-ms takes it
     #[arg(long, value_name = "TARGET")]
     price: Option<String>,
+    /// Note the price of every block as soon as it is known; what was interrupted goes on from there with --resume
+    #[arg(long, value_name = "FILE", requires = "price")]
+    log: Option<PathBuf>,
+    /// Go on where the log ends
+    #[arg(long, requires = "log")]
+    resume: bool,
     /// Overwrite files that exist
     #[arg(long)]
     force: bool,
@@ -62,9 +75,13 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let hyperspace = own.page.hyperspace.clone();
     let others = arguments.covers.iter().map(|name| find_space(name)).collect::<Result<Vec<_>, _>>()?;
     let mut tables = Tables::open(&arguments.tables, &hyperspace)?;
+    let mut fixed = Vec::new();
+    if let Some(path) = &arguments.binary {
+        refuse_existing(path, arguments.force)?;
+    }
     if let Some(target) = &arguments.price {
-        let target = find_target(target)?;
-        let blocks = own.priced_blocks(blocks_of(&tables)?, &target, &spaceevo::registry(), &Bar::new(false))?;
+        let blocks;
+        (blocks, fixed) = prices(arguments, target, &own, &tables)?;
         tables = priced(&tables, None, Some(&BlockSum { hyperspace: &hyperspace, blocks: &blocks }))?;
     }
     if let Some(path) = &arguments.binary {
@@ -98,6 +115,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
         });
         let whole = json!({
             "rows": tables.rows(), "resolutions": tables.resolutions, "checksum": format!("{:032x}", tables.checksum()), "gaps": gaps,
+            "fixed_ms": fixed.iter().map(|(r, ms)| (r.to_string(), json!(ms))).collect::<serde_json::Map<_, _>>(),
             "statistics": statistics, "outliers": outliers, "blocks": blocks,
             "covers": covered.iter().map(|(name, c)| (name.clone(), json!(c))).collect::<serde_json::Map<_, _>>(),
         });
@@ -148,7 +166,42 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
         }
     }
     covered.iter().for_each(|(name, found)| print(&shown(name, found)));
+    if !fixed.is_empty() {
+        let each: Vec<String> = fixed.iter().map(|(r, ms)| format!("{r}={ms:.4}")).collect();
+        print(&format!("stem and head: --fixed-ms {}", each.join(",")));
+    }
     Ok(())
+}
+
+/// What blocks take on a target, and what stem and head take by resolution.
+fn prices(arguments: &Arguments, target: &str, own: &Space, tables: &Tables) -> Result<(Blocks, Vec<(u32, f64)>), Failure> {
+    let (hyperspace, registry) = (&own.page.hyperspace, spaceevo::registry());
+    let settings = block_log::settings(target, &target_text(target)?, &print_text(&own.graph, &PrintOptions::default()));
+    let mut known = BTreeMap::new();
+    let mut log: Option<(Growing, Chain)> = None;
+    if let Some(path) = &arguments.log {
+        log = Some(if arguments.resume {
+            let text = growing::read(path)?;
+            let read = block_log::read(&text, &path.display().to_string(), &hyperspace.name)?;
+            growing::same_settings("block-log", path, &read.settings, &settings)?;
+            known = read.known;
+            (Growing::resume(path, read.whole, text.len())?, read.chain)
+        } else {
+            let (mut log, mut chain) = (Growing::create(path, arguments.force)?, Chain::default());
+            log.add(&block_log::head(&mut chain, &hyperspace.name, &settings))?;
+            (log, chain)
+        });
+    }
+    let mut seen = |priced: &[_]| match &mut log {
+        Some((log, chain)) => log.add(&block_log::entries(chain, priced)),
+        None => Ok(()),
+    };
+    let mut all = blocks_of(tables)?;
+    all.extend(blocks_of_least(hyperspace, &tables.resolutions));
+    let target = find_target(target)?;
+    let blocks = own.priced_blocks(all, &target, &registry, &Bar::new(arguments.json), known, &mut seen)?;
+    let fixed = own.fixed_ms(&tables.resolutions, &blocks, &target, &registry)?;
+    Ok((blocks, fixed))
 }
 
 fn shown(name: &str, c: &Coverage) -> String {

@@ -1,6 +1,7 @@
 //! Readers of certificates. They share nothing with the search but the tables and the formula: small enough to be believed.
 
 mod grid;
+mod least;
 mod space;
 mod subnet;
 
@@ -9,6 +10,7 @@ use std::collections::BTreeMap;
 use spaceevo_ir::{Diagnostic, Loc};
 use xxhash_rust::xxh3::xxh3_128;
 
+pub use least::{Rows, least_score};
 pub use space::{CheckedSpace, check_space};
 pub use subnet::{Checked, check};
 

@@ -6,6 +6,7 @@ use rayon::prelude::*;
 use spaceevo_ir::Diagnostic;
 
 use super::grid::{Cells, Plane, Tail, excess, moments, spread};
+use super::least::{Rows, least_score};
 use super::{Head, ensure, read, wrong};
 use crate::score::Formula;
 use crate::tables::Tables;
@@ -24,8 +25,10 @@ pub struct CheckedSpace {
     pub score: f64,
     /// Limits in milliseconds.
     pub limits_ms: Vec<f64>,
-    /// Spaces whose bound is by this share below the score are decided by it.
-    pub margin: f64,
+    /// What the score of the space is at least, whatever a grid makes of it: spaces bounded below that are decided.
+    pub least: f64,
+    /// What the score of any space is at most, whatever a grid makes of it.
+    pub most: f64,
     /// Spaces with rows everywhere.
     pub spaces: u128,
     /// Those that bounds leave open, and whose scores were computed.
@@ -44,14 +47,11 @@ struct Limit {
 #[derive(Default)]
 struct Parts {
     formula: Formula,
-    margin: f64,
+    least: f64,
     limits: Vec<Limit>,
     claim: Option<(f64, u128)>,
     open: BTreeMap<u128, Vec<Option<i64>>>,
 }
-
-/// The rows (loss in millionths, nanoseconds) of a choice by resolution; `None` where some are missing.
-type Rows = Option<Vec<Vec<(u64, u64)>>>;
 
 /// Replays a certificate against the tables that it names.
 ///
@@ -66,10 +66,17 @@ pub fn check_space(text: &str, tables: &Tables) -> Result<CheckedSpace, Diagnost
     ensure(number < hyperspace.spaces(), || format!("there is no space of number {number}"))?;
     ensure(parts.open.contains_key(&number), || "the claimed space is not among those that it names".into())?;
     let rows = rows(&head, tables);
-    let mut walk = Walk { parts: &parts, rows: &rows, factors: Vec::new(), rest: Vec::new(), left: 0 };
+    let own: Option<Vec<&Rows>> = rows.iter().zip(choices(number, &rows)).map(|(stage, c)| stage[c].as_ref()).collect();
+    let formula = Formula { limits: parts.limits.iter().map(|l| l.ns).collect(), ..parts.formula.clone() };
+    let least = least_score(&formula, &own.ok_or_else(|| wrong("it names a space without rows".into()))?);
+    // Another machine's powers may differ in their last digits.
+    ensure(parts.least <= least * (1.0 + 1e-9), || {
+        format!("the claimed space has a score of at least {least:.7}, not {:.7}", parts.least)
+    })?;
+    let mut walk = Walk { parts: &parts, rows: &rows, factors: Vec::new(), rest: Vec::new(), left: 0, most: 0.0 };
     walk.prepare(tables.resolutions.len());
     let start = vec![1.0; walk.rest[0].len()];
-    walk.below(0, 0, &start, score * (1.0 - parts.margin))?;
+    walk.below(0, 0, &start, least.min(parts.least))?;
     ensure(walk.left == parts.open.len(), || "it names spaces that there are not, or that need no word".into())?;
     let found = scores(&parts, &rows)?;
     for (other, found) in &found {
@@ -84,7 +91,8 @@ pub fn check_space(text: &str, tables: &Tables) -> Result<CheckedSpace, Diagnost
         space: hyperspace.print_choice(&hyperspace.choice_at(number)),
         score,
         limits_ms: parts.limits.iter().map(|l| f64::from(l.ns) / 1e6).collect(),
-        margin: parts.margin,
+        least: least.min(parts.least),
+        most: walk.most,
         spaces: complete,
         open: parts.open.len(),
     })
@@ -96,7 +104,7 @@ fn sensible(parts: &Parts, score: f64) -> Result<(), Diagnostic> {
     let numbers = (1..=f.draws).contains(&f.top) && (0.0..=1.0).contains(&f.t0) && (0.0..=10.0).contains(&f.a);
     ensure(numbers && !parts.limits.is_empty(), || "its formula has no meaning".into())?;
     ensure(score > 1e-4 && score.is_finite(), || "its claim is no score of a space with subnets".into())?;
-    ensure((0.0..=0.01).contains(&parts.margin), || format!("a margin of {} decides nothing", parts.margin))?;
+    ensure((1e-4..1e9).contains(&parts.least), || format!("a score of at least {} decides nothing", parts.least))?;
     for limit in &parts.limits {
         let [a, b, c] = limit.tilt;
         let bounds = (1e-9..1e9).contains(&a) && (0.0..1e9).contains(&b) && (0.0..1e9).contains(&c);
@@ -107,8 +115,8 @@ fn sensible(parts: &Parts, score: f64) -> Result<(), Diagnostic> {
 }
 
 /// `rows[stage][choice]`
-fn rows(head: &Head, tables: &Tables) -> Vec<Vec<Rows>> {
-    let choice = |s: usize, i: usize| -> Rows {
+fn rows(head: &Head, tables: &Tables) -> Vec<Vec<Option<Rows>>> {
+    let choice = |s: usize, i: usize| -> Option<Rows> {
         let windows = tables.hyperspace.stages[s].windows();
         let table = tables.table(s, i / windows, i % windows)?;
         let at = |&r: &u32| {
@@ -125,13 +133,14 @@ fn rows(head: &Head, tables: &Tables) -> Vec<Vec<Rows>> {
 /// The walk through all spaces, with bounds on what begins alike.
 struct Walk<'a> {
     parts: &'a Parts,
-    rows: &'a [Vec<Rows>],
+    rows: &'a [Vec<Option<Rows>>],
     /// Means of exponentials, `[stage][choice][limit, loss or share, resolution]`.
     factors: Vec<Vec<Option<Vec<f64>>>>,
     /// The largest products of the stages from each on.
     rest: Vec<Vec<f64>>,
-    /// Spaces that bounds left open so far.
+    /// Spaces that bounds left open so far, and the highest bound of one.
     left: usize,
+    most: f64,
 }
 
 impl Walk<'_> {
@@ -145,15 +154,18 @@ impl Walk<'_> {
                 [(l.tilt[0], l.tilt[1], ms), (0.0, l.tilt[2], ms)]
             })
             .collect();
+        // A product that leaves what numbers can hold would bound everything: a larger one is a bound, too.
+        let floor = 1e-280_f64.powf(1.0 / self.rows.len() as f64);
         let factor = |stage: usize, rows: &Vec<Vec<(u64, u64)>>| -> Vec<f64> {
             let mean = |(a, b, ms): (f64, f64, f64), rows: &Vec<(u64, u64)>| {
                 let one = |&(loss, latency): &(u64, u64)| (-a * loss as f64 / 1e6 - b * latency as f64 / 1e6).exp();
-                let mean = rows.iter().map(one).sum::<f64>() / rows.len() as f64;
+                let mean = (rows.iter().map(one).sum::<f64>() / rows.len() as f64).max(floor);
                 if stage == 0 { mean * (b * ms).exp() / resolutions as f64 } else { mean }
             };
             exponents.iter().flat_map(|&e| rows.iter().map(move |rows| mean(e, rows))).collect()
         };
-        let stage = |(s, all): (usize, &Vec<Rows>)| all.iter().map(|rows| rows.as_ref().map(|r| factor(s, r))).collect();
+        let stage =
+            |(s, all): (usize, &Vec<Option<Rows>>)| all.iter().map(|rows| rows.as_ref().map(|r| factor(s, r))).collect();
         self.factors = self.rows.iter().enumerate().map(stage).collect();
         let mut rest = vec![vec![1.0; exponents.len() * resolutions]];
         for stage in self.factors.iter().rev() {
@@ -167,11 +179,13 @@ impl Walk<'_> {
 
     /// Every space that begins so is named, or its bound is below the score.
     fn below(&mut self, stage: usize, number: u128, begun: &[f64], score: f64) -> Result<(), Diagnostic> {
-        if self.at_most(begun, &self.rest[stage]) < score {
+        let most = self.at_most(begun, &self.rest[stage]);
+        if most < score {
             return Ok(());
         }
         if stage == self.rows.len() {
             self.left += 1;
+            self.most = self.most.max(most);
             return ensure(self.parts.open.contains_key(&number), || format!("it says nothing of space {number}"));
         }
         for choice in 0..self.factors[stage].len() {
@@ -203,25 +217,32 @@ impl Walk<'_> {
     }
 }
 
+/// The choices of a space by stage, of its number.
+fn choices(number: u128, rows: &[Vec<Option<Rows>>]) -> Vec<usize> {
+    let mut left = number;
+    let digit = |stage: &Vec<Option<Rows>>| {
+        let digit = (left % stage.len() as u128) as usize;
+        left /= stage.len() as u128;
+        digit
+    };
+    let mut choices: Vec<usize> = rows.iter().rev().map(digit).collect();
+    choices.reverse();
+    choices
+}
+
 /// The scores of the spaces that are named, by number.
-fn scores(parts: &Parts, rows: &[Vec<Rows>]) -> Result<Vec<(u128, f64)>, Diagnostic> {
+fn scores(parts: &Parts, rows: &[Vec<Option<Rows>>]) -> Result<Vec<(u128, f64)>, Diagnostic> {
     // Grouped by their last stages, whose distributions are made once.
     let split = rows.len().div_ceil(2);
     let mut groups: BTreeMap<Vec<usize>, Vec<(Vec<usize>, u128)>> = BTreeMap::new();
     for &number in parts.open.keys() {
-        let mut left = number;
-        let mut choices: Vec<usize> = Vec::new();
-        for stage in rows.iter().rev() {
-            choices.push((left % stage.len() as u128) as usize);
-            left /= stage.len() as u128;
-        }
-        choices.reverse();
+        let mut choices = choices(number, rows);
         let last = choices.split_off(split);
         groups.entry(last).or_default().push((choices, number));
     }
     let mut total: BTreeMap<u128, f64> = parts.open.keys().map(|&n| (n, 0.0)).collect();
     for (n, limit) in parts.limits.iter().enumerate() {
-        let cells = |rows: &Rows| -> Option<Vec<Cells>> {
+        let cells = |rows: &Option<Rows>| -> Option<Vec<Cells>> {
             let step = f64::from(limit.ns) / (limit.cells as f64 + 0.5);
             let at = |rows: &Vec<(u64, u64)>| -> Cells {
                 spread(&rows.iter().map(|&(loss, t)| (t as f64 / step, loss as f64 / limit.step)).collect::<Vec<_>>())
@@ -291,7 +312,7 @@ fn parse(words: &[&str], parts: &mut Parts) -> Option<()> {
             let (t0, a, top, draws) = (t0.parse().ok()?, a.parse().ok()?, top.parse().ok()?, draws.parse().ok()?);
             parts.formula = Formula { limits: Vec::new(), t0, a, top, draws };
         }
-        ["margin", margin] => parts.margin = margin.parse().ok()?,
+        ["least", least] => parts.least = least.parse().ok()?,
         ["limit", ns, "step", step, "cells", cells] => {
             let (ns, step, cells) = (ns.parse().ok()?, step.parse().ok()?, cells.parse().ok()?);
             parts.limits.push(Limit { ns, step, cells, ..Limit::default() });

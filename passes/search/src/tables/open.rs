@@ -14,6 +14,8 @@ use super::row::{self, Place};
 use super::{Tables, binary, file_name};
 use crate::hyperspace::Hyperspace;
 
+/// Complaints about rows that are kept: more than a screen says nothing more.
+const MOST_ERRORS: usize = 16;
 /// Bytes that all tables together may have.
 const MOST_BYTES: u64 = 1 << 30;
 
@@ -74,7 +76,7 @@ impl Tables {
 
     /// Reads gathered tables, on all threads.
     ///
-    /// Errors: `table-row` with file and line.
+    /// Errors: `table-row` with file and line, for the first rows that are wrong.
     pub fn parse(sources: &Sources, hyperspace: &Hyperspace) -> Result<Tables, Vec<Diagnostic>> {
         let places: Vec<(usize, usize)> = hyperspace
             .stages
@@ -92,14 +94,28 @@ impl Tables {
             })
             .collect();
         let mut tables: Vec<Vec<_>> = vec![Vec::new(); hyperspace.stages.len()];
-        let mut errors = Vec::new();
+        let (mut errors, mut wrong) = (Vec::new(), 0);
         for ((stage, _), table) in places.into_iter().zip(read) {
             match table {
                 Ok(table) => tables[stage].push(table),
-                Err(found) => errors.extend(found),
+                Err(found) => {
+                    wrong += 1;
+                    errors.extend(found);
+                }
             }
         }
-        if errors.is_empty() { Ok(Tables::new(hyperspace, tables)) } else { Err(errors) }
+        if errors.is_empty() {
+            return Ok(Tables::new(hyperspace, tables));
+        }
+        errors.truncate(MOST_ERRORS);
+        if wrong > 1
+            && let Some(last) = errors.pop()
+        {
+            let note =
+                format!("{wrong} of {} tables have such rows: are they tables of {}?", sources.len(), hyperspace.name);
+            errors.push(last.note(note));
+        }
+        Err(errors)
     }
 }
 

@@ -8,6 +8,7 @@ use std::sync::OnceLock;
 
 use spaceevo_ir::text::{BlobHash, BlobSource, parse};
 use spaceevo_search::page::Page;
+use spaceevo_search::pool::{latency, loss};
 use spaceevo_search::random::Random;
 use spaceevo_search::tables::Sources;
 use spaceevo_search::{Block, Choice, Expand, Hyperspace, Pool, Stage, Tables, Terms};
@@ -102,13 +103,48 @@ pub(crate) fn all_spaces(space: &Hyperspace) -> Vec<Choice> {
     (0..space.spaces()).map(|i| space.choice_at(i)).collect()
 }
 
+/// All subnets of a space with the weight of each, best first.
+pub(crate) fn subnets(pool: &Pool, choice: &Choice) -> Vec<(u32, u32, f64)> {
+    let mut all = Vec::new();
+    for r in 0..pool.resolutions.len() {
+        let mut sums = vec![0_u64];
+        for s in 0..pool.hyperspace.stages.len() {
+            let pairs = &pool.entry(s, pool.choice_index(choice, s), r).pairs;
+            sums = sums.iter().flat_map(|sum| pairs.iter().map(move |p| sum + p)).collect();
+        }
+        let weight = 1.0 / (sums.len() * pool.resolutions.len()) as f64;
+        all.extend(sums.iter().map(|&s| (loss(s), latency(s), weight)));
+    }
+    all.sort_by_key(|s| (s.0, s.1));
+    all
+}
+
+/// The share within a limit, and the mean loss of the best `tail` of all that are within.
+pub(crate) fn counted(all: &[(u32, u32, f64)], limit: u32, tail: f64) -> (f64, f64) {
+    let within = || all.iter().filter(|s| s.1 <= limit);
+    let share: f64 = within().map(|s| s.2).sum();
+    let tail = tail.min(share);
+    let (mut left, mut sum) = (tail, 0.0);
+    for s in within() {
+        let take = s.2.min(left);
+        sum += take * f64::from(s.0);
+        left -= take;
+    }
+    (share, sum / tail / 1e6)
+}
+
+/// Where the published tables of `onnxw` are expected.
+pub(crate) fn published_path() -> PathBuf {
+    let folder = std::env::var_os("SPACEEVO_DATA")
+        .map_or_else(|| PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/data")), PathBuf::from);
+    folder.join("nas/spaceevo_block_lut_onnx_vnni.tar.gz")
+}
+
 /// The published tables of `onnxw`, where they are: SPACEEVO_DATA, or beside the repository.
 pub(crate) fn published() -> Option<&'static Tables> {
     static TABLES: OnceLock<Option<Tables>> = OnceLock::new();
     let read = || {
-        let folder = std::env::var_os("SPACEEVO_DATA")
-            .map_or_else(|| PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/data")), PathBuf::from);
-        let path = folder.join("nas/spaceevo_block_lut_onnx_vnni.tar.gz");
+        let path = published_path();
         if !path.exists() {
             eprintln!("skipped: the published tables are not there ({})", path.display());
             return None;
