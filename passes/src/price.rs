@@ -6,8 +6,9 @@
 //!
 //! Work is products for ops with weights, taps for pools, and numbers of the larger side for all others. Width is what the
 //! speed of a kernel depends on most: channels of a depthwise convolution or a gate, the geometric mean of what a product reads
-//! and makes for other ops with weights (of a 1x1 convolution the harmonic one), and for the rest the numbers themselves, since large maps leave the processor's caches.
-//! A table is a model of the first order: who decides by it asks for more than its `margin`.
+//! and makes for other ops with weights (of a 1x1 convolution the harmonic one), and for the rest the numbers themselves, since
+//! large maps leave the processor's caches. A table is a model of the first order: who decides by it asks for more than its
+//! `margin`.
 //!
 //! An op that a pass writes as others once it is stored has the price of those. The kinds are `conv1x1`, `conv`, `depthwise`,
 //! `pixel` (a 1x1 convolution of a map of one number a channel; without a price, a `conv1x1`), `gate` (a product of a map and such
