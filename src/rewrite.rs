@@ -3,8 +3,10 @@
 use spaceevo_ir::{Diagnostic, Graph};
 use spaceevo_passes::{Manager, Pipeline, Registry, Report, Target};
 
-/// ONNX Runtime does the same at load: ConvBatchNormFusion, ConvMulFusion and ConvAddFusion, EliminateIdentity, EliminateDropout.
-const FOLDED: &str = "infer-shapes,fold-conv-bn,fold-conv-affine,drop-identity,drop-dead";
+/// ONNX Runtime does the same at load: ConvBatchNormFusion, ConvMulFusion and ConvAddFusion, PadFusion, GeluFusion,
+/// EliminateIdentity, EliminateDropout. Its Gelu is older than ONNX's, which needs operator set 20.
+const FOLDED: &str =
+    "infer-shapes,fold-conv-bn,fold-conv-affine,fold-pad,drop-identity,upgrade-opset{to=20},lift-gelu,drop-dead";
 
 /// Runs a pipeline.
 ///

@@ -46,8 +46,8 @@ pub(crate) struct Arguments {
     /// Models to draw convolutions like; may be given several times
     #[arg(long, value_name = "MODEL")]
     like: Vec<PathBuf>,
-    /// Networks to draw in integers, and two fifths as many in float
-    #[arg(long, default_value_t = 150)]
+    /// Networks to draw in integers, and two thirds as many in float
+    #[arg(long, default_value_t = 48)]
     networks: usize,
     /// Kernels of a family that are fitted at most: conv=1400,depthwise=200
     #[arg(long, value_name = "FAMILY=N", value_delimiter = ',', value_parser = limit)]
@@ -120,7 +120,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let registry = spaceevo::registry();
     let priors = drawn_like(arguments, &target)?;
     let plan =
-        Plan { stored: arguments.networks, float: (2 * arguments.networks).div_ceil(5), ..Plan::usual(arguments.seed) };
+        Plan { stored: arguments.networks, float: (2 * arguments.networks).div_ceil(3), ..Plan::usual(arguments.seed) };
     let collector = Collector { runtime: &*runtime, target: &target, registry: &registry, priors: &priors, plan };
     if let Some(folder) = &arguments.export {
         let count = job::export(&collector, folder)?;

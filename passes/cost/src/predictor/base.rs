@@ -19,6 +19,8 @@ pub const TERMS: usize = COUNTS.len();
 const DEPTH: usize = 3;
 /// Rows of a part at least.
 const LEAST: usize = 16;
+/// Rows below which what is moved has one weight.
+const FEW: usize = 24;
 /// Part of the error that a rule must take away.
 const WORTH: f64 = 0.12;
 /// Features that rules may ask for: those that say something about how a kernel works, not how much it has to do.
@@ -68,6 +70,10 @@ impl Base {
 
     /// Fits rows, of which there is at least one.
     pub fn fit(rows: &[&Row]) -> Base {
+        // Few rows do not tell numbers read from numbers made: what a weight of its own would be is anybody's guess.
+        if rows.len() < FEW {
+            return Base::Sum(weights_of_few(rows));
+        }
         Base::grow(rows, DEPTH)
     }
 
@@ -166,6 +172,17 @@ fn candidates(rows: &[&Row]) -> Vec<(usize, f32)> {
         found.extend(values.iter().skip(1).step_by(step).map(|&least| (feature, least)));
     }
     found
+}
+
+/// The weights of a call, of a multiply-accumulate, and of a number moved, whichever way.
+fn weights_of_few(rows: &[&Row]) -> [f64; TERMS] {
+    let joined = |row: &&Row| {
+        let [calls, macs, read, made, weights, ..] = row.counts;
+        Row { counts: [calls, macs, read + made + weights, 0.0, 0.0, 0.0, 0.0, 0.0], ..(*row).clone() }
+    };
+    let rows: Vec<Row> = rows.iter().map(joined).collect();
+    let [call, mac, moved, ..] = weights(&rows.iter().collect::<Vec<_>>());
+    [call, mac, moved, moved, moved, 0.0, 0.0, 0.0]
 }
 
 /// The weights of the least relative error, none of them negative: coordinate descent on the normal equations.

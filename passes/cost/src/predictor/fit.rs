@@ -18,9 +18,9 @@ pub struct Sample {
 }
 
 impl Sample {
-    /// The median.
+    /// The mean without the ends: what a network takes is a sum, and where memory lies makes some sessions slower than others.
     pub fn time(&self) -> f64 {
-        median(&self.times)
+        typical(&self.times)
     }
 }
 
@@ -71,7 +71,10 @@ pub struct Point {
 /// Kernels of a family that are fitted at most: of those measured, the first.
 pub type Limits<'a> = &'a dyn Fn(&str) -> usize;
 
-/// Fits all families that have at least eight kernels, and says how well on those held out. `folded` is the number of the
+/// Kernels that a family has at least: a sum of counts is known from few, and better than what is known of another family.
+const FEWEST: usize = 5;
+
+/// Fits all families that have enough kernels, and says how well on those held out. `folded` is the number of the
 /// held-out part.
 pub fn fit(samples: &[Sample], origin: Origin, overhead: Overhead, fold: u64, limits: Limits<'_>) -> (Predictor, Vec<Held>) {
     let mut families: BTreeMap<String, Vec<&Sample>> = BTreeMap::new();
@@ -86,7 +89,7 @@ pub fn fit(samples: &[Sample], origin: Origin, overhead: Overhead, fold: u64, li
     for (family, all) in families {
         let (held, mut fitted): (Vec<&Sample>, Vec<&Sample>) = all.iter().partition(|s| held_out(&s.kernel, fold));
         fitted.truncate(limits(&family));
-        if fitted.len() < 8 {
+        if fitted.len() < FEWEST {
             continue;
         }
         // The order in which kernels were drawn is no matter of theirs.
@@ -124,7 +127,7 @@ fn judge(family: &str, model: &Model, rows: &[&Row], held: &[&Sample]) -> Held {
         part(&|s| {
             let turn = |odd: usize| s.times.iter().skip(odd).step_by(2).copied().collect::<Vec<f64>>();
             let (first, second) = (turn(0), turn(1));
-            (!second.is_empty()).then(|| (median(&first) / median(&second) - 1.0).abs() <= bound)
+            (!second.is_empty()).then(|| (typical(&first) / typical(&second) - 1.0).abs() <= bound)
         })
     };
     let work = |counts: &[f64]| if counts[1] > 0.0 { counts[1] } else { counts[3].max(counts[2]) };
@@ -141,6 +144,15 @@ fn judge(family: &str, model: &Model, rows: &[&Row], held: &[&Sample]) -> Held {
         rules: model.base.sentences(rows),
         points: held.iter().map(|s| point(model, s)).collect(),
     }
+}
+
+/// The mean of all but the lowest and the highest eighth, each rounded up from three numbers on; 0 of nothing.
+pub(super) fn typical(numbers: &[f64]) -> f64 {
+    let mut sorted = numbers.to_vec();
+    sorted.sort_unstable_by(f64::total_cmp);
+    let cut = if sorted.len() < 3 { 0 } else { sorted.len().div_ceil(8) };
+    let kept = &sorted[cut..sorted.len() - cut];
+    kept.iter().sum::<f64>() / kept.len().max(1) as f64
 }
 
 /// The median; 0 of nothing.

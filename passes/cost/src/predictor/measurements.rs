@@ -117,8 +117,8 @@ impl Measured {
         order.into_iter().map(sample).collect()
     }
 
-    /// What networks cost beside their kernels: `cpu = call + factor × sum + step × kernels` with the least relative error. Nothing
-    /// where fewer than eight networks ran without being traced.
+    /// What networks cost beside their kernels: `cpu = call + factor × sum + step × kernels` with the least relative error, networks
+    /// that are far off counting less (Huber 1964). Nothing where fewer than eight networks ran without being traced.
     pub fn overhead(&self) -> Overhead {
         let mut nets: BTreeMap<(Numbers, usize), Vec<&Traced>> = BTreeMap::new();
         for traced in &self.traced {
@@ -134,15 +134,27 @@ impl Measured {
         if points.len() < 8 {
             return none;
         }
-        let solved = least(&points).filter(|[call, ..]| *call >= 0.0).or_else(|| {
+        let wrong = |found: &[f64; 3], (terms, cpu): &([f64; 3], f64)| {
+            (terms.iter().zip(found).map(|(t, f)| t * f).sum::<f64>() / cpu - 1.0).abs()
+        };
+        let robust = |points: &[([f64; 3], f64)]| {
+            let mut weights = vec![1.0; points.len()];
+            let mut found = None;
+            for _ in 0..20 {
+                found = Some(least(points, &weights)?);
+                let errors: Vec<f64> = points.iter().filter_map(|point| Some(wrong(found.as_ref()?, point))).collect();
+                let near = 1.5 * median(&errors);
+                weights = errors.iter().map(|&error| if error <= near { 1.0 } else { near / error }).collect();
+            }
+            found
+        };
+        let solved = robust(&points).filter(|[call, ..]| *call >= 0.0).or_else(|| {
             // No run starts before it starts.
             let rest: Vec<_> = points.iter().map(|([_, kernels, sum], cpu)| ([0.0, *kernels, *sum], *cpu)).collect();
-            least(&rest)
+            robust(&rest)
         });
         let Some([call, step, factor]) = solved else { return none };
-        let error =
-            |([one, kernels, sum], cpu): &([f64; 3], f64)| ((one * call + kernels * step + sum * factor) / cpu - 1.0).abs();
-        let mut errors: Vec<f64> = points.iter().map(error).collect();
+        let mut errors: Vec<f64> = points.iter().map(|point| wrong(&[call, step, factor], point)).collect();
         errors.sort_unstable_by(f64::total_cmp);
         // Two of three are within a standard deviation.
         Overhead { call, step, factor, spread: errors[errors.len() * 2 / 3] }
@@ -150,13 +162,13 @@ impl Measured {
 }
 
 /// Weights of the least relative error, by the normal equations; a column of zeros gets the weight 0.
-fn least(points: &[([f64; 3], f64)]) -> Option<[f64; 3]> {
+fn least(points: &[([f64; 3], f64)], weights: &[f64]) -> Option<[f64; 3]> {
     let mut rows = [[0.0; 4]; 3];
-    for (terms, whole) in points {
+    for ((terms, whole), weight) in points.iter().zip(weights) {
         let terms = terms.map(|term| term / whole);
         for a in 0..3 {
-            (0..3).for_each(|b| rows[a][b] += terms[a] * terms[b]);
-            rows[a][3] += terms[a];
+            (0..3).for_each(|b| rows[a][b] += weight * terms[a] * terms[b]);
+            rows[a][3] += weight * terms[a];
         }
     }
     for (at, row) in rows.iter_mut().enumerate().filter(|(at, row)| row[*at] == 0.0) {

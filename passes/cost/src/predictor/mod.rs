@@ -18,6 +18,7 @@ use crate::kernels::{FEATURES, Kernel, Placed, counts, detect, features};
 
 mod base;
 mod batch;
+mod blocks;
 pub mod collect;
 mod curve;
 pub mod draw;
