@@ -10,8 +10,8 @@ use spaceevo_ir::{Graph, OpId, ValueId};
 
 use super::nodes::{DONE, Node, Room, Span, Window};
 use super::rules::{
-    BLOCKS, Blocks, CONCAT, CONV, CONVOLVES, FOLLOW_BLOCKS, FOLLOW_LAST, JOIN_BLOCKS, KEEP_LAST, LAST, MULTIPLIES, Names,
-    Number, Rules, TRANSPOSES,
+    BLOCKS, Blocks, CONCAT, CONV, CONVOLVES, FOLLOW_BLOCKS, FOLLOW_LAST, JOIN_BLOCKS, KEEP_LAST, LAST, MUL, MULTIPLIES,
+    Names, Number, Rules, TRANSPOSES,
 };
 use super::values::{Shape, Values};
 use super::{Extents, Kernel, Layout};
@@ -241,6 +241,10 @@ impl<'a> Placer<'a> {
     fn follows_blocks(&mut self, rule: Blocks, node: &Node) -> bool {
         let inputs = self.inputs(node);
         if !self.names.is(node.op, FOLLOW_BLOCKS) || node.others != 0 && inputs.len() < 2 {
+            return false;
+        }
+        // A constant is in no blocks, be it a single number.
+        if inputs.len() < 2 && self.names.is(node.op, JOIN_BLOCKS | MUL) {
             return false;
         }
         let concat = self.names.is(node.op, CONCAT);

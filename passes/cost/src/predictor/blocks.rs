@@ -37,6 +37,13 @@ fn one(output: u32) -> Prior {
     Prior { size: 0, input: 0, output, window: 1, stride: 1, groups: 1 }
 }
 
+/// With channels in eights, as nearly all networks in float have them.
+fn eights(prior: Prior) -> Prior {
+    let up = |channels: u32| channels.next_multiple_of(8);
+    let groups = if prior.groups > 1 { up(prior.groups) } else { 1 };
+    Prior { input: up(prior.input), output: up(prior.output), groups, ..prior }
+}
+
 impl Writer {
     /// One block. Some blocks of integer networks are in float, as converters leave them.
     pub(super) fn block(&mut self, read: &Map, number: usize, priors: &[Prior], part: u64, draws: &mut Draws) -> Map {
@@ -47,6 +54,9 @@ impl Writer {
             self.numbers = Numbers::Float;
         }
         let mut prior = draws.prior(read.size, priors, part);
+        if float && [1, prior.input].contains(&prior.groups) && draws.below(4) > 0 {
+            prior = eights(prior);
+        }
         let pixels = u64::from(read.size * read.size);
         if pixels * u64::from(read.channels * prior.input) > GLUE / part {
             prior = Prior {
@@ -74,7 +84,10 @@ impl Writer {
         }
         match draws.below(3) {
             0 => made,
-            _ => self.conv(&made, one(draws.channels(8.0, f64::from(made.channels.clamp(16, 320))))),
+            rest => {
+                let output = draws.channels(8.0, f64::from(made.channels.clamp(16, 320)));
+                self.conv(&made, if float && rest == 1 { eights(one(output)) } else { one(output) })
+            }
         }
     }
 

@@ -118,7 +118,8 @@ impl Draws {
                 Prior { size, input: channels, output: channels, window, stride, groups: channels }
             }
             4 | 5 if size > 1 => {
-                let (groups, each) = (self.one(&[2u32, 3, 4, 6, 8, 12, 16]), self.one(&[4u32, 8, 12, 16, 24, 32, 48]));
+                let (groups, each) =
+                    (self.one(&[2u32, 3, 4, 6, 8, 12, 16, 26, 32, 48]), self.one(&[4u32, 8, 8, 12, 16, 16, 24, 32, 48, 64]));
                 Prior { size, input: groups * each, output: groups * each, window: 3, stride, groups }
             }
             kind => {

@@ -29,7 +29,7 @@ const BLOCKS: [usize; 2] = [1, 17];
 /// Scale of stored numbers.
 const SCALE: f32 = 0.02;
 /// Extents of images.
-const IMAGES: [u32; 12] = [32, 48, 64, 96, 128, 144, 160, 176, 192, 208, 224, 320];
+const IMAGES: [u32; 14] = [32, 48, 64, 96, 128, 144, 160, 176, 192, 208, 224, 224, 320, 416];
 /// A network to measure, and what it is given.
 #[derive(Clone, Debug)]
 pub struct Drawn {
@@ -68,7 +68,7 @@ pub fn network(
 ) -> Result<Drawn, Diagnostic> {
     let mut writer = Writer::new(numbers);
     // Small networks live in nearer caches than large ones.
-    let part = draws.one(&[1u64, 1, 2, 2, 6, 20, 60]);
+    let part = draws.one(&[1u64, 1, 2, 2, 6, 20, 60, 200]);
     writer.turn = draws.below(720);
     let mut map = writer.stem(part, draws);
     for block in 0..BLOCKS[0] + draws.below(BLOCKS[1] - BLOCKS[0] + 1) {
@@ -243,13 +243,13 @@ impl Writer {
             if map.size > 1 { self.op("GlobalAveragePool", &[&map.name], "", map.channels, 1) } else { map.clone() };
         let mut read = self.value("Flatten", &[&pooled.name], "", &format!("[1,{}]", map.channels));
         let mut rows = map.channels;
-        for _ in 0..draws.below(2) {
-            let columns = draws.one(&[8u32, 10, 32, 64, 100, 128, 256, 480, 1000, 1280]);
+        for _ in 0..draws.below(3) {
+            let columns = draws.one(&[8u32, 16, 32, 64, 128, 256, 480, 640, 1024, 1280, 1536, 1920]);
             let (weights, bias) = self.weights(&[rows, columns], rows, 1, SCALE);
             read = self.value("Gemm", &[&read, &weights, &bias], "", &format!("[1,{columns}]"));
             rows = columns;
         }
-        let columns = draws.one(&[2u32, 10, 64, 100, 256, 1000]);
+        let columns = draws.one(&[2u32, 10, 100, 256, 1000, 1000]);
         let (weights, bias) = self.weights(&[rows, columns], rows, 1, SCALE);
         self.count += 1;
         // Behind the last product with weights numbers are real.
