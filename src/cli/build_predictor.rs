@@ -47,7 +47,7 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "MODEL")]
     like: Vec<PathBuf>,
     /// Networks to draw in integers, and two thirds as many in float
-    #[arg(long, default_value_t = 50)]
+    #[arg(long, default_value_t = 46)]
     networks: usize,
     /// Kernels of a family that are fitted at most, by a part of its name; the first part that a name has counts
     #[arg(long, value_name = "FAMILY=N", value_delimiter = ',', value_parser = limit, default_value = "depthwise=200,conv=1400,=120")]
