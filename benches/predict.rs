@@ -40,7 +40,7 @@ struct Arguments {
     #[arg(long, default_value = "onnxw,mobilew", value_delimiter = ',')]
     spaces: Vec<String>,
     /// Subnets of each
-    #[arg(long, default_value_t = 64)]
+    #[arg(long, default_value_t = 16)]
     subnets: u64,
     /// Given by cargo
     #[arg(long, hide = true)]
