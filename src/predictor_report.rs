@@ -22,12 +22,12 @@ pub fn page(predictor: &Predictor, held: &[Held], curves: &[Curve], samples: &[S
         escape(origin("runtime")),
         escape(origin("date")),
     );
-    let (call, step) = (predictor.overhead.call / 1e3, predictor.overhead.step / 1e3);
+    let (factor, step) = (predictor.overhead.factor, predictor.overhead.step / 1e3);
     let _ = write!(
         out,
         "<section>\n<h2>Families</h2>\n<p>Part of kernels within 10 % (5 %), all of them held out. Again: by a second measurement of the \
-         same kernel, the ceiling. Work: so many nanoseconds for each multiply-accumulate or number. Beside its kernels a run \
-         takes {call:.1} µs, and {step:.2} µs for each kernel.</p>\n<table>\n<tr><th>family</th><th>fitted</th><th>held out</th>\
+         same kernel, the ceiling. Work: so many nanoseconds for each multiply-accumulate or number. A run takes {factor:.3} \
+         times what was traced of its kernels, and {step:.2} µs for each of them.</p>\n<table>\n<tr><th>family</th><th>fitted</th><th>held out</th>\
          <th>predicted</th><th>again</th><th>work</th></tr>\n"
     );
     for h in held {

@@ -11,7 +11,7 @@ use spaceevo::cost::machine::Machine;
 use spaceevo::cost::predictor::collect::{Collector, Plan, priors_of};
 use spaceevo::cost::predictor::draw::{Prior, priors};
 use spaceevo::cost::predictor::measurements::Measured;
-use spaceevo::cost::predictor::{Held, Origin, Predictor, curves, fit, job, width};
+use spaceevo::cost::predictor::{Held, Origin, Predictor, curves, fit, job, strata, width};
 use spaceevo::file::{load, refuse_existing, write_whole};
 use spaceevo::ir::{Diagnostic, Loc};
 use spaceevo::passes::Target;
@@ -46,11 +46,11 @@ pub(crate) struct Arguments {
     /// Models to draw convolutions like; may be given several times
     #[arg(long, value_name = "MODEL")]
     like: Vec<PathBuf>,
-    /// Networks to draw in integers, and two fifths as many in float
-    #[arg(long, default_value_t = 150)]
+    /// Networks to draw in integers, and two thirds as many in float
+    #[arg(long, default_value_t = 46)]
     networks: usize,
-    /// Kernels of a family that are fitted at most: conv=1400,depthwise=200
-    #[arg(long, value_name = "FAMILY=N", value_delimiter = ',', value_parser = limit)]
+    /// Kernels of a family that are fitted at most, by a part of its name; the first part that a name has counts
+    #[arg(long, value_name = "FAMILY=N", value_delimiter = ',', value_parser = limit, default_value = "depthwise=200,conv=1400,=120")]
     limit: Vec<(String, usize)>,
     /// Number of the hold-out: another number holds out other kernels
     #[arg(long, default_value_t = 0)]
@@ -120,7 +120,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let registry = spaceevo::registry();
     let priors = drawn_like(arguments, &target)?;
     let plan =
-        Plan { stored: arguments.networks, float: (2 * arguments.networks).div_ceil(5), ..Plan::usual(arguments.seed) };
+        Plan { stored: arguments.networks, float: (2 * arguments.networks).div_ceil(3), ..Plan::usual(arguments.seed) };
     let collector = Collector { runtime: &*runtime, target: &target, registry: &registry, priors: &priors, plan };
     if let Some(folder) = &arguments.export {
         let count = job::export(&collector, folder)?;
@@ -132,25 +132,26 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
         (None, Some(table)) => (job::table(table)?, true),
         (None, None) => here(arguments, &collector)?,
     };
-    let measured = measured.steady();
-    let samples = measured.samples();
+    let (measured, reference) = (measured.steady().quieter(), measured.reference());
+    let limits = |family: &str| {
+        let family = family.to_lowercase();
+        let found = arguments.limit.iter().find(|(name, _)| family.contains(name.to_lowercase().as_str()));
+        found.map_or(usize::MAX, |(_, count)| *count)
+    };
+    let samples = strata(measured.samples(), arguments.hold_out, &limits);
     let mut origin = Origin::new();
     for (key, value) in [
         ("target", target.name.clone()),
         ("machine", arguments.machine.clone().unwrap_or_else(|| Machine::detect().to_string())),
         ("runtime", format!("{} {}, one thread", runtime.name(), runtime.version())),
         ("date", today()),
-        ("reference", format!("{:.1}", measured.reference())),
+        ("reference", format!("{reference:.1}")),
         ("kernels", samples.len().to_string()),
         ("seed", arguments.seed.to_string()),
     ] {
         origin.insert(key.to_owned(), value);
     }
-    let limits = |family: &str| {
-        let found = arguments.limit.iter().find(|(name, _)| family.contains(name.as_str()));
-        found.map_or(usize::MAX, |(_, count)| *count)
-    };
-    let (predictor, held) = fit(&samples, origin, measured.overhead(), arguments.hold_out, &limits);
+    let (predictor, held) = fit(&samples, origin, measured.overhead(), arguments.hold_out, &|_| usize::MAX);
     write_whole(&output, predictor.to_text().as_bytes(), arguments.force)?;
     let curves = curves(&samples, measured.overhead(), arguments.hold_out, &held);
     let page = spaceevo::predictor_report::page(&predictor, &held, &curves, &samples);
@@ -208,8 +209,8 @@ fn here(arguments: &Arguments, collector: &Collector<'_>) -> Result<(Measured, b
 fn summary(output: &Path, kernels: usize, predictor: &spaceevo::cost::predictor::Predictor, held: &[Held]) {
     print(&format!("{}: {kernels} kernels of {} families", output.display(), predictor.models.len()));
     print(&format!("  {}", predictor.origin.get("machine").map_or("", String::as_str)));
-    let (call, step) = (predictor.overhead.call / 1e3, predictor.overhead.step / 1e3);
-    print(&format!("  beside its kernels a run takes {call:.1} us, and {step:.2} us for each kernel"));
+    let (factor, step) = (predictor.overhead.factor, predictor.overhead.step / 1e3);
+    print(&format!("  a run takes {factor:.3} times what was traced of its kernels, and {step:.2} us for each of them"));
     print("within 10 % (5 %), on kernels that were held out; again: by a second measurement; work: by work alone");
     let percent = |part: f64| format!("{:.1}", 100.0 * part);
     print(&format!("{:<40} {:>6} {:>5}  {:>14} {:>14} {:>6}", "family", "fitted", "held", "predicted", "again", "work"));

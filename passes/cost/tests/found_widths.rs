@@ -8,7 +8,7 @@ use spaceevo_passes::{Manager, Pipeline, Registry, Target};
 
 /// A machine whose depthwise convolutions are three times as fast when channels are a multiple of `least`.
 fn predictor(least: f32) -> Predictor {
-    let sum = |each: f64| Box::new(Base::Sum([100.0, each, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0]));
+    let sum = |each: f64| Box::new(Base::Sum(std::array::from_fn(|term| [100.0, each].get(term).copied().unwrap_or(0.0))));
     let base = Base::Rule { feature: 2, least, yes: sum(0.03), no: sum(0.09) };
     let model = Model { samples: 200, base, forest: Forest::default(), spread: 0.03 };
     let overhead = Overhead { call: 0.0, step: 0.0, factor: 1.0, spread: 0.0 };

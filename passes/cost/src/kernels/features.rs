@@ -6,11 +6,27 @@
 use super::{Kernel, numbers};
 
 /// Names of the counts, in the order of [`counts`].
-pub const COUNTS: [&str; 8] = ["calls", "macs", "numbers read", "numbers made", "weights", "taps", "rows", "pixels"];
+pub const COUNTS: [&str; 11] = [
+    "calls",
+    "macs",
+    "numbers read",
+    "numbers made",
+    "weights",
+    "taps",
+    "rows",
+    "pixels",
+    "macs in blocks of 16",
+    "macs beyond blocks of 16",
+    "weights from afar",
+];
 
 /// Quantities to which time can be proportional.
-pub fn counts(kernel: &Kernel) -> [f64; 8] {
-    let (read, made) = (numbers(kernel.input), numbers(kernel.output));
+pub fn counts(kernel: &Kernel) -> [f64; 11] {
+    let (mut read, made) = (numbers(kernel.input), numbers(kernel.output));
+    // What takes a part of a tensor reads no more than that.
+    if ["Slice", "Gather"].contains(&&*kernel.op) {
+        read = read.min(made);
+    }
     let taps = f64::from(kernel.window[0] * kernel.window[1]);
     let pixels = made / f64::from(kernel.output[1].max(1));
     let each = f64::from(kernel.input[1] / kernel.groups.max(1));
@@ -18,15 +34,22 @@ pub fn counts(kernel: &Kernel) -> [f64; 8] {
     // Numbers that are gathered for a window: what a convolution by a matrix product reads.
     let gathered = pixels * f64::from(kernel.input[1]) * taps;
     let rows = f64::from(kernel.output[2]) * f64::from(kernel.output[1].div_ceil(16));
+    // Vector instructions do 16 results at once; how those left over are done is another matter.
+    let (whole, over) = (f64::from(kernel.output[1].next_multiple_of(16)), f64::from(kernel.output[1] % 16));
     if !kernel.multiplies() && taps == 1.0 {
         // What goes over numbers once has nothing to gather.
-        return [1.0, 0.0, read, made, weights, 0.0, 0.0, 0.0];
+        return [1.0, 0.0, read, made, weights, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0];
     }
-    [1.0, kernel.macs(), read, made, weights, gathered, rows, pixels]
+    let each = if kernel.multiplies() { each * taps } else { taps };
+    // A network that moves 4 MB in a run may find its weights in a near cache again, one that moves 32 MB does not. That shows in
+    // products of matrices, which use each weight once.
+    let once = if kernel.op.ends_with("Gemm") { weights } else { 0.0 };
+    let far = once * (f64::from(kernel.around) - 22.0).clamp(0.0, 3.0) / 3.0;
+    [1.0, kernel.macs(), read, made, weights, gathered, rows, pixels, pixels * each * whole, pixels * each * over, far]
 }
 
 /// Names of the features, in the order of [`features`].
-pub const FEATURES: [&str; 25] = [
+pub const FEATURES: [&str; 29] = [
     "input channels",
     "output channels",
     "alignment of input channels",
@@ -52,10 +75,14 @@ pub const FEATURES: [&str; 25] = [
     "other numbers",
     "work of a number moved",
     "bytes around, logarithm",
+    "input channels beyond blocks of 16",
+    "output channels beyond blocks of 16",
+    "numbers for a result",
+    "pixels beyond blocks of 16",
 ];
 
 /// What tells kernels of a family apart.
-pub fn features(kernel: &Kernel) -> [f32; 25] {
+pub fn features(kernel: &Kernel) -> [f32; 29] {
     let [_, macs, read, made, weights, gathered, ..] = counts(kernel);
     let pixels = made / f64::from(kernel.output[1].max(1));
     let (input, output) = (kernel.input[1].max(1), kernel.output[1].max(1));
@@ -91,5 +118,9 @@ pub fn features(kernel: &Kernel) -> [f32; 25] {
         kernel.others as f32,
         (work / moved.max(1.0)) as f32,
         f32::from(kernel.around),
+        (input % 16) as f32,
+        (output % 16) as f32,
+        (each * kernel.window[0] * kernel.window[1]) as f32,
+        (pixels % 16.0) as f32,
     ]
 }

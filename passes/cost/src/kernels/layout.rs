@@ -10,8 +10,8 @@ use spaceevo_ir::{Graph, OpId, ValueId};
 
 use super::nodes::{DONE, Node, Room, Span, Window};
 use super::rules::{
-    BLOCKS, Blocks, CONCAT, CONV, FOLLOW_BLOCKS, FOLLOW_LAST, JOIN_BLOCKS, KEEP_LAST, LAST, MULTIPLIES, Names, Number,
-    Rules, TRANSPOSES,
+    BLOCKS, Blocks, CONCAT, CONV, CONVOLVES, FOLLOW_BLOCKS, FOLLOW_LAST, JOIN_BLOCKS, KEEP_LAST, LAST, MUL, MULTIPLIES,
+    Names, Number, Rules, TRANSPOSES,
 };
 use super::values::{Shape, Values};
 use super::{Extents, Kernel, Layout};
@@ -243,6 +243,10 @@ impl<'a> Placer<'a> {
         if !self.names.is(node.op, FOLLOW_BLOCKS) || node.others != 0 && inputs.len() < 2 {
             return false;
         }
+        // A constant is in no blocks, be it a single number.
+        if inputs.len() < 2 && self.names.is(node.op, JOIN_BLOCKS | MUL) {
+            return false;
+        }
         let concat = self.names.is(node.op, CONCAT);
         let first = self.shape(inputs[0]).extents;
         (!concat || first[1].is_multiple_of(rule.block))
@@ -326,14 +330,17 @@ impl<'a> Placer<'a> {
             }
             others = (f64::from(node.others) + super::numbers(first.extents) - super::numbers(read)).max(0.0) as u32;
         }
-        let input = padded(read, true);
+        let (mut input, mut output) = (padded(read, true), padded(made.extents, false));
+        if multiplies && !self.names.is(node.op, CONVOLVES) {
+            (input, output) = (rows(input), rows(output));
+        }
         let depthwise = groups > 1 && first.extents[1] == groups;
         Kernel {
             op,
             layout,
             bytes: [first.bytes, made.bytes],
             input,
-            output: padded(made.extents, false),
+            output,
             window,
             strides,
             dilations,
@@ -341,6 +348,15 @@ impl<'a> Placer<'a> {
             others,
             around: super::USUAL,
         }
+    }
+}
+
+/// What a product of matrices reads or makes: its channels are the last axis, and every row is a pixel.
+fn rows([n, c, h, w]: Extents) -> Extents {
+    match (h, w) {
+        (1, 1) => [n, c, h, w],
+        (_, 1) => [n, h, c, 1],
+        _ => [n, w, c, h],
     }
 }
 

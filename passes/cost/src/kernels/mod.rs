@@ -112,9 +112,16 @@ impl Kernel {
         multiplies(&self.op)
     }
 
-    /// The family that shares a model: the operator, its layout, and of convolutions whether they have groups.
+    /// Reads two tensors of the same extents: no other kernel of its operator takes that long, or that short, for a number.
+    pub fn is_of_two(&self) -> bool {
+        self.groups == 1 && self.others > 1 && f64::from(self.others) >= numbers(self.output) && !self.multiplies()
+    }
+
+    /// The family that shares a model: the operator, its layout, of convolutions whether they have groups, and of sums and products
+    /// whether both operands are whole.
     pub fn family(&self) -> String {
         let groups = match self.groups {
+            1 if self.is_of_two() => "-both",
             1 => "",
             _ if self.is_depthwise() => "-depthwise",
             _ => "-grouped",
@@ -235,5 +242,8 @@ mod tests {
         assert_eq!((conv.family().as_str(), conv.macs()), ("QLinearConv-last", 32.0 * 49.0 * 32.0));
         conv.groups = 32;
         assert_eq!((conv.family().as_str(), conv.macs()), ("QLinearConv-depthwise-last", 32.0 * 49.0));
+        let gate = Kernel { others: 32, ..Kernel::same("QLinearMul", Layout::Last, [1, 1], [1, 32, 7, 7]) };
+        assert_eq!(gate.family(), "QLinearMul-last");
+        assert_eq!(Kernel { others: 32 * 49, ..gate }.family(), "QLinearMul-both-last");
     }
 }

@@ -126,6 +126,7 @@ impl<'a> Collector<'a> {
                 && follower.operand(0) == Some(result)
                 && let second = self.names.number(&follower.name().op)
                 && self.names.fuses(node.op, second)
+                && follower.operands().iter().skip(1).flatten().all(|&v| self.values.is_folded(v))
             {
                 self.marks[next.index()] |= TAKEN;
                 self.ops.push(next);

@@ -121,3 +121,35 @@ fn room_that_is_used_again_holds_nothing_of_the_graph_before() {
     }
     assert_eq!(&*list.kernels()[0].op, "Einsum");
 }
+
+#[test]
+fn a_sum_with_a_constant_leaves_the_blocks() {
+    let found = float(
+        "  %k = const 3.0 : f32[]\n  %c = onnx.Conv %x, %w : f32DIMS\n  %s = onnx.Add %c, %k : f32DIMS\n  \
+         %d = onnx.Conv %s, %w : f32DIMS\n",
+        "%d",
+    );
+    let expected = [
+        "ReorderInput blocked",
+        "Conv blocked",
+        "ReorderOutput plain",
+        "Add plain",
+        "ReorderInput blocked",
+        "Conv blocked",
+        "ReorderOutput plain",
+    ];
+    assert_eq!(found, expected);
+}
+
+#[test]
+fn a_product_of_rows_and_its_bias_are_one_kernel_whose_channels_are_columns() {
+    let source = "graph @main(%x: f32[1,6,5,32], %z: f32[1,6,5,64]) with {opset = 17} {\n  %w = const rand(1) : f32[32,64]\n  \
+                  %b = const rand(2) : f32[64]\n  %p = onnx.MatMul %x, %w : f32[1,6,5,64]\n  \
+                  %s = onnx.Add %p, %b : f32[1,6,5,64]\n  %q = onnx.MatMul %x, %w : f32[1,6,5,64]\n  \
+                  %t = onnx.Add %q, %z : f32[1,6,5,64]\n  return %s, %t\n}\n";
+    let graph = text::parse(source, "test", &NoBlobs).into_result().unwrap();
+    let placed = detect(&graph, &Target::named("x86-vnni").unwrap()).unwrap();
+    let found: Vec<(&str, f64)> = placed.iter().map(|p| (&*p.kernel.op, p.kernel.macs())).collect();
+    let macs = 30.0 * 32.0 * 64.0;
+    assert_eq!(found, [("Gemm", macs), ("MatMul", macs), ("Add", 0.0)]);
+}

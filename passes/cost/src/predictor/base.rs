@@ -19,6 +19,8 @@ pub const TERMS: usize = COUNTS.len();
 const DEPTH: usize = 3;
 /// Rows of a part at least.
 const LEAST: usize = 16;
+/// Rows below which what is moved has one weight.
+const FEW: usize = 24;
 /// Part of the error that a rule must take away.
 const WORTH: f64 = 0.12;
 /// Features that rules may ask for: those that say something about how a kernel works, not how much it has to do.
@@ -68,7 +70,16 @@ impl Base {
 
     /// Fits rows, of which there is at least one.
     pub fn fit(rows: &[&Row]) -> Base {
+        // Few rows do not tell numbers read from numbers made: what a weight of its own would be is anybody's guess.
+        if rows.len() < FEW {
+            return Base::of_few(rows);
+        }
         Base::grow(rows, DEPTH)
+    }
+
+    /// A sum that needs few rows: of a call, multiply-accumulates, and numbers moved, whichever way.
+    pub(super) fn of_few(rows: &[&Row]) -> Base {
+        Base::Sum(weights_of_few(rows))
     }
 
     fn grow(rows: &[&Row], depth: usize) -> Base {
@@ -166,6 +177,21 @@ fn candidates(rows: &[&Row]) -> Vec<(usize, f32)> {
         found.extend(values.iter().skip(1).step_by(step).map(|&least| (feature, least)));
     }
     found
+}
+
+/// The weights of a call, of a multiply-accumulate, of a number moved, whichever way, and of one gathered for a window.
+fn weights_of_few(rows: &[&Row]) -> [f64; TERMS] {
+    let joined = |row: &&Row| {
+        let [calls, macs, read, made, weights, gathered, ..] = row.counts;
+        let mut counts = [0.0; TERMS];
+        counts[..4].copy_from_slice(&[calls, macs, read + made + weights, if macs > 0.0 { 0.0 } else { gathered }]);
+        Row { counts, ..(*row).clone() }
+    };
+    let rows: Vec<Row> = rows.iter().map(joined).collect();
+    let [call, mac, moved, gathered, ..] = weights(&rows.iter().collect::<Vec<_>>());
+    let mut all = [0.0; TERMS];
+    all[..6].copy_from_slice(&[call, mac, moved, moved, moved, gathered]);
+    all
 }
 
 /// The weights of the least relative error, none of them negative: coordinate descent on the normal equations.

@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use super::{Base, Forest, Model, Predictor, ROW};
+use super::{Base, Forest, Model, NOTHING, Predictor, ROW};
 use crate::kernels::{Kernel, Layout, counts, features};
 
 /// Kernels that are looked at together.
@@ -137,7 +137,11 @@ impl Predictor {
 
 /// What of a kernel says its family beside the operator.
 fn kind(kernel: &Kernel) -> usize {
-    let groups = if kernel.is_depthwise() { 2 } else { usize::from(kernel.groups > 1) };
+    let groups = match kernel.groups {
+        1 if kernel.is_of_two() => 3,
+        1 => 0,
+        _ => 1 + usize::from(kernel.is_depthwise()),
+    };
     let layout = match kernel.layout {
         Layout::Plain => 0,
         Layout::Last => 1,
@@ -147,29 +151,43 @@ fn kind(kernel: &Kernel) -> usize {
 }
 
 impl Batch<'_> {
-    /// Nanoseconds of each kernel, in their order.
+    /// Nanoseconds of each kernel, in their order. Kernels that are there more than once go through the trees once.
     pub fn kernels(&self, kernels: &[Kernel]) -> Vec<f64> {
+        let mut seen: HashMap<&Kernel, u32, std::hash::BuildHasherDefault<Mixer>> = HashMap::default();
+        let mut distinct: Vec<&Kernel> = Vec::new();
+        let number = |kernel| {
+            *seen.entry(kernel).or_insert_with(|| {
+                distinct.push(kernel);
+                distinct.len() as u32 - 1
+            })
+        };
+        let numbers: Vec<u32> = kernels.iter().map(number).collect();
+        let times = self.distinct(&distinct);
+        numbers.into_iter().map(|at| times[at as usize]).collect()
+    }
+
+    fn distinct(&self, kernels: &[&Kernel]) -> Vec<f64> {
         let mut members: Vec<Vec<u32>> = vec![Vec::new(); self.models.len()];
-        let mut times = vec![0.0; kernels.len()];
+        let mut times = vec![NOTHING; kernels.len()];
         // Kernels of one detector share their operators' names: an address says what a comparison of names would.
         let mut slots = vec![(std::ptr::null::<u8>(), 0, None); SLOTS];
         for (at, kernel) in kernels.iter().enumerate() {
             let (name, kind) = (kernel.op.as_ptr(), kind(kernel));
             let slot = &mut slots[(name.addr() >> 4 ^ kind.wrapping_mul(0x9e37_79b1) >> 7) % SLOTS];
             if (slot.0, slot.1) != (name, kind) {
-                *slot = (name, kind, self.families.get(kernel.family().as_str()).copied());
+                let model = self.predictor.model_of(kernel);
+                *slot = (name, kind, model.and_then(|(name, _)| self.families.get(name).copied()));
             }
-            match slot.2 {
-                Some(model) => members[model].push(at as u32),
-                None => times[at] = self.predictor.kernel(kernel).nanos,
+            if let Some(model) = slot.2 {
+                members[model].push(at as u32);
             }
         }
         let mut answers = Vec::new();
         for (model, members) in self.models.iter().zip(&members) {
             for members in members.chunks(LANES) {
                 let mut found = [0.0; LANES];
-                let mut each = [&kernels[members[0] as usize]; LANES];
-                each.iter_mut().zip(members).for_each(|(each, &at)| *each = &kernels[at as usize]);
+                let mut each = [kernels[members[0] as usize]; LANES];
+                each.iter_mut().zip(members).for_each(|(each, &at)| *each = kernels[at as usize]);
                 model.times(&each[..members.len()], &mut answers, &mut found);
                 members.iter().zip(found).for_each(|(&at, time)| times[at as usize] = time);
             }
@@ -257,7 +275,7 @@ mod tests {
 
     /// Of convolutions, with trees of one level and one of `depth`; of sums nothing is known.
     fn predictor(depth: usize) -> Predictor {
-        let base = Base::Sum([900.0, 0.01, 0.1, 0.1, 0.0, 0.0, 3.0, 0.0]);
+        let base = Base::Sum([900.0, 0.01, 0.1, 0.1, 0.0, 0.0, 3.0, 0.0, 0.0, 0.0, 0.0]);
         let tree = |feature: usize, least: f32| Tree { questions: vec![(feature, least)], leaves: vec![0.125, -0.3] };
         let questions = (0..depth).map(|level| (level % 3, 20.0 * level as f32)).collect();
         let leaves = (0..1 << depth).map(|leaf| leaf as f32 * 1e-4).collect();

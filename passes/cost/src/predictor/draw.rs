@@ -20,7 +20,7 @@ pub struct Prior {
 /// Multiply-accumulates of one convolution at most: a longer one is as fast as a long one.
 const MACS: u64 = 900_000_000;
 /// Numbers of a map at most.
-const MAP: u64 = 3_300_000;
+pub(super) const MAP: u64 = 3_300_000;
 
 /// A stream of numbers by its seed (SplitMix64; Steele, Lea and Flood 2014).
 #[derive(Clone, Debug)]
@@ -66,12 +66,15 @@ impl Draws {
         (self.between(low, high).round() as u32).next_multiple_of(step)
     }
 
-    /// A convolution: near one of the priors, or any.
+    /// A convolution on maps of this size: near one of the priors, or any.
     /// Its work and its maps are at most one `part` of the largest.
-    pub fn prior(&mut self, priors: &[Prior], part: u64) -> Prior {
-        loop {
-            let drawn = if priors.is_empty() || self.below(2) == 0 { self.any() } else { self.near(priors) };
-            // Each branch has 1x1 convolutions around what is drawn.
+    pub fn prior(&mut self, size: u32, priors: &[Prior], part: u64) -> Prior {
+        let alike = |prior: &&Prior| 3 * prior.size >= 2 * size && 2 * prior.size <= 3 * size;
+        let alike: Vec<Prior> = priors.iter().filter(alike).copied().collect();
+        for _ in 0..100 {
+            let near = !alike.is_empty() && self.below(2) == 0;
+            let drawn = if near { Prior { size, ..self.near(&alike) } } else { self.any(size) };
+            // Each block has 1x1 convolutions around what is drawn.
             if drawn.window == 1 && self.below(4) > 0 {
                 continue;
             }
@@ -83,6 +86,7 @@ impl Draws {
                 return drawn;
             }
         }
+        Prior { size, input: 8, output: 8, window: 3, stride: 1, groups: 1 }
     }
 
     /// Half of them as they are, of the others the channels change.
@@ -103,19 +107,19 @@ impl Draws {
         }
     }
 
-    fn any(&mut self) -> Prior {
-        let size = self.one(&[1, 4, 5, 7, 7, 10, 12, 14, 14, 16, 20, 28, 28, 40, 52, 56, 56, 80, 104, 112, 112, 160, 224]);
+    fn any(&mut self, size: u32) -> Prior {
         // Wide where maps are small.
-        let most = (12_000.0 / f64::from(size)).clamp(64.0, 1280.0);
+        let most = (16_000.0 / f64::from(size)).clamp(64.0, 2400.0);
         let stride = if size > 4 && self.below(4) == 0 { 2 } else { 1 };
-        let window = if size == 1 { 1 } else { self.one(&[3, 3, 3, 5, 5, 7]) };
+        let window = if size == 1 { 1 } else { self.one(&[3, 3, 3, 3, 5, 5, 5, 7]) };
         match self.below(10) {
             0..=3 if size > 1 => {
                 let channels = self.channels(8.0, most);
                 Prior { size, input: channels, output: channels, window, stride, groups: channels }
             }
             4 | 5 if size > 1 => {
-                let (groups, each) = (self.one(&[2u32, 3, 4, 6, 8, 12, 16]), self.one(&[4u32, 8, 12, 16, 24, 32, 48]));
+                let (groups, each) =
+                    (self.one(&[2u32, 3, 4, 6, 8, 12, 16, 26, 32, 48]), self.one(&[4u32, 8, 8, 12, 16, 16, 24, 32, 48, 64]));
                 Prior { size, input: groups * each, output: groups * each, window: 3, stride, groups }
             }
             kind => {

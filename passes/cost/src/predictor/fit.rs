@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Serialize;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-use super::{Base, Forest, Model, Origin, Overhead, Predictor, Row};
+use super::{Base, Forest, Model, OTHER, Origin, Overhead, Predictor, Row, UNKNOWN};
 use crate::kernels::{Kernel, counts, features};
 
 /// A measured kernel.
@@ -18,9 +18,9 @@ pub struct Sample {
 }
 
 impl Sample {
-    /// The median.
+    /// The mean without the ends: what a network takes is a sum, and where memory lies makes some sessions slower than others.
     pub fn time(&self) -> f64 {
-        median(&self.times)
+        typical(&self.times)
     }
 }
 
@@ -71,7 +71,24 @@ pub struct Point {
 /// Kernels of a family that are fitted at most: of those measured, the first.
 pub type Limits<'a> = &'a dyn Fn(&str) -> usize;
 
-/// Fits all families that have at least eight kernels, and says how well on those held out. `folded` is the number of the
+/// Of each family as many kernels as `limits` says, and a quarter as many of those that are held out: the first that were measured.
+/// What is then left out is what networks have most of and what is known best: conversions, changes of layout.
+pub fn strata(samples: Vec<Sample>, fold: u64, limits: Limits<'_>) -> Vec<Sample> {
+    let mut counts: BTreeMap<(String, bool), usize> = BTreeMap::new();
+    let mut wanted = |sample: &Sample| {
+        let (family, held) = (sample.kernel.family(), held_out(&sample.kernel, fold));
+        let most = if held { limits(&family).div_ceil(4) } else { limits(&family) };
+        let count = counts.entry((family, held)).or_default();
+        *count += 1;
+        *count <= most
+    };
+    samples.into_iter().filter(|sample| wanted(sample)).collect()
+}
+
+/// Kernels that a family has at least: a sum of counts is known from few, and better than what is known of another family.
+const FEWEST: usize = 5;
+
+/// Fits all families that have enough kernels, and says how well on those held out. `folded` is the number of the
 /// held-out part.
 pub fn fit(samples: &[Sample], origin: Origin, overhead: Overhead, fold: u64, limits: Limits<'_>) -> (Predictor, Vec<Held>) {
     let mut families: BTreeMap<String, Vec<&Sample>> = BTreeMap::new();
@@ -86,7 +103,7 @@ pub fn fit(samples: &[Sample], origin: Origin, overhead: Overhead, fold: u64, li
     for (family, all) in families {
         let (held, mut fitted): (Vec<&Sample>, Vec<&Sample>) = all.iter().partition(|s| held_out(&s.kernel, fold));
         fitted.truncate(limits(&family));
-        if fitted.len() < 8 {
+        if fitted.len() < FEWEST {
             continue;
         }
         // The order in which kernels were drawn is no matter of theirs.
@@ -103,7 +120,24 @@ pub fn fit(samples: &[Sample], origin: Origin, overhead: Overhead, fold: u64, li
         report.push(judge(&family, &model, &rows, &held));
         models.insert(family, model);
     }
+    if let Some(model) = other(samples, fold) {
+        models.insert(OTHER.to_owned(), model);
+    }
     (Predictor { origin, overhead, models }, report)
+}
+
+/// What a kernel without weights takes, whatever it does: a sum of calls and numbers, over all families alike.
+fn other(samples: &[Sample], fold: u64) -> Option<Model> {
+    let mut families: BTreeMap<String, Vec<Row>> = BTreeMap::new();
+    for sample in samples.iter().filter(|s| s.time() > 0.0 && !s.kernel.multiplies() && !held_out(&s.kernel, fold)) {
+        let rows = families.entry(sample.kernel.family()).or_default();
+        if rows.len() < FEWEST {
+            rows.push(row(sample));
+        }
+    }
+    let rows: Vec<&Row> = families.values().flatten().collect();
+    let model = |base: Base| Model { samples: rows.len(), base, forest: Forest::default(), spread: UNKNOWN };
+    (rows.len() >= FEWEST).then(|| model(Base::of_few(&rows)))
 }
 
 fn row(sample: &Sample) -> Row {
@@ -124,7 +158,7 @@ fn judge(family: &str, model: &Model, rows: &[&Row], held: &[&Sample]) -> Held {
         part(&|s| {
             let turn = |odd: usize| s.times.iter().skip(odd).step_by(2).copied().collect::<Vec<f64>>();
             let (first, second) = (turn(0), turn(1));
-            (!second.is_empty()).then(|| (median(&first) / median(&second) - 1.0).abs() <= bound)
+            (!second.is_empty()).then(|| (typical(&first) / typical(&second) - 1.0).abs() <= bound)
         })
     };
     let work = |counts: &[f64]| if counts[1] > 0.0 { counts[1] } else { counts[3].max(counts[2]) };
@@ -143,6 +177,15 @@ fn judge(family: &str, model: &Model, rows: &[&Row], held: &[&Sample]) -> Held {
     }
 }
 
+/// The mean of all but the lowest and the highest eighth, each rounded up from three numbers on; 0 of nothing.
+pub(super) fn typical(numbers: &[f64]) -> f64 {
+    let mut sorted = numbers.to_vec();
+    sorted.sort_unstable_by(f64::total_cmp);
+    let cut = if sorted.len() < 3 { 0 } else { sorted.len().div_ceil(8) };
+    let kept = &sorted[cut..sorted.len() - cut];
+    kept.iter().sum::<f64>() / kept.len().max(1) as f64
+}
+
 /// The median; 0 of nothing.
 pub(crate) fn median(numbers: &[f64]) -> f64 {
     let mut sorted = numbers.to_vec();
@@ -151,5 +194,52 @@ pub(crate) fn median(numbers: &[f64]) -> f64 {
         0 => 0.0,
         n if n % 2 == 1 => sorted[n / 2],
         n => (sorted[n / 2 - 1] + sorted[n / 2]) / 2.0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernels::Layout;
+
+    fn samples(op: &str, count: u32) -> Vec<Sample> {
+        let sample = |at: u32| {
+            let kernel = Kernel::same(op, Layout::Last, [1, 1], [1, 8 + at, 7, 7]);
+            Sample { times: vec![500.0 + 2.0 * f64::from(at); 3], kernel }
+        };
+        (0..count).map(sample).collect()
+    }
+
+    #[test]
+    fn a_time_is_a_mean_that_no_end_moves() {
+        assert_eq!((typical(&[]), typical(&[3.0]), typical(&[2.0, 4.0])), (0.0, 3.0, 3.0));
+        assert_eq!(typical(&[900.0, 4.0, 1.0, 6.0]), 5.0);
+    }
+
+    #[test]
+    fn families_keep_the_kernels_that_came_first() {
+        let both = [samples("QLinearConv", 200), samples("Transpose", 200)].concat();
+        let kept = strata(both.clone(), 0, &|family| if family.contains("Conv") { 1000 } else { 20 });
+        let count =
+            |op: &str, held: bool| kept.iter().filter(|s| &*s.kernel.op == op && held_out(&s.kernel, 0) == held).count();
+        assert_eq!(count("QLinearConv", false) + count("QLinearConv", true), 200);
+        assert_eq!((count("Transpose", false), count("Transpose", true)), (20, 5));
+        let first = both.iter().find(|s| &*s.kernel.op == "Transpose" && !held_out(&s.kernel, 0)).unwrap();
+        assert!(kept.contains(first));
+    }
+
+    #[test]
+    fn what_has_no_model_takes_what_the_nearest_kernel_does() {
+        let overhead = Overhead { call: 0.0, step: 0.0, factor: 1.0, spread: 0.0 };
+        let all = [samples("FusedConv", 40), samples("Transpose", 40), samples("Tanh", 40)].concat();
+        let (predictor, _) = fit(&all, Origin::new(), overhead, 0, &|_| usize::MAX);
+        let of = |op: &str| Kernel::same(op, Layout::Plain, [1, 1], [1, 30, 7, 7]);
+        let name = |op: &str| predictor.model_of(&of(op)).map(|(name, _)| name.to_owned());
+        assert_eq!(name("Conv").as_deref(), Some("FusedConv-last"));
+        assert_eq!(name("Elu").as_deref(), Some(OTHER));
+        assert_eq!(name("Gemm"), None);
+        assert!(!predictor.kernel(&of("Elu")).known);
+        // 22 more channels than the first, at 2 ns each.
+        assert!((predictor.kernel(&of("Elu")).nanos / 544.0 - 1.0).abs() < 0.05, "{:?}", predictor.kernel(&of("Elu")));
     }
 }

@@ -18,6 +18,7 @@ use crate::kernels::{FEATURES, Kernel, Placed, counts, detect, features};
 
 mod base;
 mod batch;
+mod blocks;
 pub mod collect;
 mod curve;
 pub mod draw;
@@ -34,7 +35,7 @@ mod width;
 pub use base::{Base, Row, TERMS, words};
 pub use batch::{Batch, Table};
 pub use curve::{Curve, curves};
-pub use fit::{Held, Limits, Point, Sample, fit, held_out};
+pub use fit::{Held, Limits, Point, Sample, fit, held_out, strata};
 pub use forest::{Forest, Tree};
 pub use pricing::priced;
 pub use width::width;
@@ -67,7 +68,7 @@ impl Model {
 /// What a network costs beside its kernels as they were traced, in nanoseconds.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct Overhead {
-    /// Once for each run.
+    /// Once for each run; 0 where it was not told apart from what kernels cost.
     pub call: f64,
     /// For each kernel; negative where tracing a kernel takes longer than what the runtime does between kernels.
     pub step: f64,
@@ -108,21 +109,40 @@ const SHARED: f64 = 0.25;
 /// What is thought of a kernel of which nothing was measured: it may take half or twice the time.
 const UNKNOWN: f64 = 0.7;
 
+/// Name of the model of kernels without weights whose family has none.
+pub const OTHER: &str = "other";
+
+/// Nanoseconds of a kernel of which nothing at all is known.
+const NOTHING: f64 = 1000.0;
+
 impl Predictor {
-    /// The time of a kernel. Of a family that was not measured, it is that of the nearest one: the same operator otherwise
-    /// laid out, or else the median of all that have no weights.
+    /// The time of a kernel. Of a family that was not measured, it is that of what [`Predictor::model_of`] says.
     pub fn kernel(&self, kernel: &Kernel) -> Price {
-        let family = kernel.family();
-        if let Some(model) = self.models.get(&family) {
-            return Price { nanos: model.time(kernel), spread: model.spread, known: true };
+        match self.model_of(kernel) {
+            Some((name, model)) if name == kernel.family() => {
+                Price { nanos: model.time(kernel), spread: model.spread, known: true }
+            }
+            Some((_, model)) => Price { nanos: model.time(kernel), spread: UNKNOWN, known: false },
+            None => Price { nanos: NOTHING, spread: UNKNOWN, known: false },
         }
-        let same = format!("{}-", kernel.op);
-        let alike = self.models.iter().find(|(name, _)| name.starts_with(&same)).map(|(_, model)| model.time(kernel));
-        let movers =
-            || self.models.iter().filter(|(name, _)| !["Conv", "Gemm", "MatMul"].iter().any(|op| name.contains(op)));
-        let times = || movers().map(|(_, model)| model.time(kernel)).collect::<Vec<f64>>();
-        let nanos = alike.unwrap_or_else(|| fit::median(&times()).max(1000.0));
-        Price { nanos, spread: UNKNOWN, known: false }
+    }
+
+    /// The model of a kernel's family with its name, or else the nearest one: of the same operator otherwise fused or laid out, or
+    /// that of [`OTHER`] kernels.
+    pub fn model_of(&self, kernel: &Kernel) -> Option<(&str, &Model)> {
+        let family = kernel.family();
+        if let Some((name, model)) = self.models.get_key_value(&family) {
+            return Some((name, model));
+        }
+        let bare = |name: &str| name.strip_prefix("Fused").unwrap_or(name).to_owned();
+        let wanted = bare(&family);
+        let op = format!("{}-", bare(&kernel.op));
+        let alike = || self.models.iter().filter(|(name, _)| bare(name).starts_with(&op));
+        // As many parts of the name as possible: groups, layout, bytes.
+        let common = |name: &str| bare(name).split('-').filter(|part| wanted.split('-').any(|other| other == *part)).count();
+        let nearest = alike().max_by_key(|(name, _)| (common(name), std::cmp::Reverse(*name)));
+        let other = || self.models.get_key_value(OTHER).filter(|_| !kernel.multiplies());
+        nearest.or_else(other).map(|(name, model)| (name.as_str(), model))
     }
 
     /// The time of a network that is cut into kernels already.

@@ -141,7 +141,8 @@ mod tests {
 
     /// Depthwise convolutions that are `factor` times as fast when channels are a multiple of `least`, and nothing else.
     fn predictor(least: f32, factor: f64) -> Predictor {
-        let sum = |each: f64| Box::new(Base::Sum([10.0, each, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0]));
+        let sum =
+            |each: f64| Box::new(Base::Sum(std::array::from_fn(|term| [10.0, each].get(term).copied().unwrap_or(0.0))));
         let base = Base::Rule { feature: 2, least, yes: sum(0.03), no: sum(0.03 * factor) };
         let model = Model { samples: 100, base, forest: Forest::default(), spread: 0.03 };
         let overhead = Overhead { call: 0.0, step: 0.0, factor: 1.0, spread: 0.0 };
