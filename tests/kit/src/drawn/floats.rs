@@ -23,26 +23,26 @@ pub(super) const FAMILIES: &[Family] = &[
 ];
 
 /// What sums of single precision may differ by.
-const ROUNDING: Allowed = Allowed::Parts(1e-5);
+pub(super) const ROUNDING: Allowed = Allowed::Parts(1e-5);
 
 /// Numbers where functions bend, tiny and large ones among them.
-fn numbers(dice: &mut Dice, dims: &[usize]) -> Tensor {
+pub(super) fn numbers(dice: &mut Dice, dims: &[usize]) -> Tensor {
     let one = |dice: &mut Dice| if dice.below(16) == 0 { dice.of(&[-0.0, 1e-30, -1e-30, 1e6, -1e6]) } else { dice.number() };
     let count = dims.iter().product();
     Tensor::new(dims, (0..count).map(|_| one(dice)).collect::<Vec<f32>>())
 }
 
 /// A constant of usual numbers.
-fn constant(dice: &mut Dice, dims: &[usize]) -> String {
+pub(super) fn constant(dice: &mut Dice, dims: &[usize]) -> String {
     nested(dims, &mut || format!("{:?}", dice.number()))
 }
 
 /// Channels, filters, and the side of a map.
-fn map(dice: &mut Dice) -> (usize, usize, usize) {
+pub(super) fn map(dice: &mut Dice) -> (usize, usize, usize) {
     (1 + dice.below(9), 1 + dice.below(9), 4 + dice.below(8))
 }
 
-fn graph(shape: &[usize], body: &str) -> String {
+pub(super) fn graph(shape: &[usize], body: &str) -> String {
     format!("graph @main(%x: f32{shape:?}) with {{opset = 17}} {{\n{body}  return %y\n}}\n")
 }
 

@@ -5,6 +5,7 @@
 
 mod floats;
 mod gates;
+mod lifted;
 mod maps;
 mod written;
 
@@ -50,7 +51,7 @@ pub enum Allowed {
 
 /// All families.
 pub fn families() -> Vec<Family> {
-    [gates::FAMILIES, maps::FAMILIES, floats::FAMILIES, written::FAMILIES].concat()
+    [gates::FAMILIES, maps::FAMILIES, floats::FAMILIES, lifted::FAMILIES, written::FAMILIES].concat()
 }
 
 /// Zero points at the ends and in the middle.
