@@ -6,14 +6,14 @@
 //!
 //! Work is products for ops with weights, taps for pools, and numbers of the larger side for all others. Width is what the
 //! speed of a kernel depends on most: channels of a depthwise convolution or a gate, the geometric mean of what a product reads
-//! and makes for other ops with weights (of a 1x1 convolution the harmonic one), and for the rest the numbers themselves, since
-//! large maps leave the processor's caches. A table is a model of the first order: who decides by it asks for more than its
+//! and makes for other ops with weights (of a 1x1 convolution the harmonic one, of a stem that of products a number and filters),
+//! and for the rest the numbers themselves, since large maps leave the processor's caches. A table is a model of the first order: who decides by it asks for more than its
 //! `margin`.
 //!
 //! An op that a pass writes as others once it is stored has the price of those. The kinds are `conv1x1`, `conv`, `depthwise`,
-//! `pixel` (a 1x1 convolution of a map of one number a channel; without a price, a `conv1x1`), `gate` (a product of a map and such
-//! a one; without a price, an `onnx.Mul`), `silu` (a sigmoid and its product with what it reads), names of operators, and among
-//! the integer ones [`QUANTIZE`], [`DEQUANTIZE`], [`LAYOUT`], [`TRANSPOSE`] and [`PLAIN_POOL`].
+//! `stem` (a convolution that reads at most three channels; without a price, a `conv`), `pixel` (a 1x1 convolution of a map of one number a channel; without a price, a `conv1x1`), `gate` (a product of a map and such
+//! a one; without a price, an `onnx.Mul`), `silu` (a sigmoid and its product with what it reads), [`PLAIN_POOL`], names of
+//! operators, and among the integer ones [`IMAGE`], [`QUANTIZE`], [`DEQUANTIZE`], [`LAYOUT`] and [`TRANSPOSE`].
 
 use std::collections::BTreeMap;
 
@@ -32,14 +32,22 @@ pub const DEQUANTIZE: &str = "onnx.DequantizeLinear";
 pub const LAYOUT: &str = "layout";
 /// What it takes to bring stored numbers from the layout of integer convolutions to the plain one, or back; work is numbers.
 pub const TRANSPOSE: &str = "transpose";
-/// A max pool on stored numbers in the plain layout; work is taps.
+/// A max pool in the plain layout; work is taps. In float it is one of a map whose channels are no whole blocks
+/// ([`Prices::block`]), behind a convolution that makes it in blocks and before one that reads it so, layouts changed.
 pub const PLAIN_POOL: &str = "plain-pool";
 /// The kind of `x * sigmoid(x)`.
 pub const SILU: &str = "silu";
 /// The kind of a 1x1 convolution of a map of one number a channel: its time is that of reading its weights.
 pub const PIXEL: &str = "pixel";
+/// The kind of a convolution that reads the channels of an image: none of its kernels has all its lanes filled by them.
+pub const STEM: &str = "stem";
+/// What it takes to bring an image into the layout of an integer stem; work is its numbers.
+pub const IMAGE: &str = "image";
 /// The kind of a product of a map and one number a channel, whose speed depends on how many channels lie side by side.
 pub const GATE: &str = "gate";
+
+/// Channels of an image in colours.
+const IMAGE_CHANNELS: usize = 3;
 
 /// More than any network has: a file may claim what it likes, and every divisor is tried.
 pub(crate) const MOST_GROUPS: i64 = 1 << 16;
@@ -150,6 +158,9 @@ pub struct Prices {
     /// By how much float must win before an op that could run in integers does not, as a part of its time in float.
     #[serde(default = "five_percent")]
     pub margin: f64,
+    /// Channels of a block of the layout of float convolutions, in which pools are done of whole blocks only.
+    #[serde(default = "one")]
+    pub block: usize,
     /// Operators that a float convolution does as it stores its result, and what each number costs there, in nanoseconds.
     #[serde(default)]
     pub fused: BTreeMap<String, f64>,
@@ -157,6 +168,10 @@ pub struct Prices {
     pub float: BTreeMap<String, Price>,
     /// Integer kernels by kind.
     pub integer: BTreeMap<String, Price>,
+}
+
+fn one() -> usize {
+    1
 }
 
 /// The usual [`Prices::margin`].
@@ -181,6 +196,7 @@ impl Prices {
             None if !self.fused.values().all(|nanos| nanos.is_finite() && *nanos >= 0.0) => {
                 Some("prices: what is fused takes nanoseconds for each number, 0 or more".into())
             }
+            None if self.block == 0 => Some("prices: a block has at least one channel".into()),
             None if !(self.margin.is_finite() && self.margin >= 0.0) => {
                 Some(format!("prices: margin {} is no part of a time", self.margin))
             }
@@ -197,6 +213,11 @@ impl Prices {
             let padded = (width as usize).next_multiple_of(multiple) as f64;
             return Some(price.time(work * padded / width, padded));
         }
+        if kind == STEM {
+            let (rule, filters) = (target.width.as_ref()?, graph.value(graph.op(op).result()).ty().tensor()?.dim(1)?);
+            let wider = filters.next_multiple_of(rule.output).max(rule.least_output) as f64 / filters as f64;
+            return Some(price.time(work * wider, width * wider.sqrt()));
+        }
         let groups = graph.op(op).int("group", 1);
         let groups = if groups <= MOST_GROUPS { groups } else { 1 };
         let factors =
@@ -204,8 +225,27 @@ impl Prices {
         factors.map(|factor| price.time(work * factor, width * factor)).min_by(f64::total_cmp)
     }
 
-    fn in_table(&self, table: &BTreeMap<String, Price>, graph: &Graph, op: OpId) -> Option<f64> {
-        let load = Load::of(graph, op)?;
+    /// Time of a float pool of a map whose channels are no whole blocks.
+    fn partial_pool(&self, graph: &Graph, op: OpId) -> Option<f64> {
+        let (name, read) = (graph.op(op).name(), graph.op(op).operand(0)?);
+        let is_pool = name.is_onnx("MaxPool") || name.is_onnx("AveragePool");
+        if !is_pool || of_map(graph, read)?[0].is_multiple_of(self.block) {
+            return None;
+        }
+        let (load, read, made) = (Load::of(graph, op)?, numbers(graph, read)?, numbers(graph, graph.op(op).result())?);
+        // The price is that of a pool that makes as many numbers as it reads.
+        let more = self.integer.get(LAYOUT).map_or(0.0, |layout| layout.time((read - made).max(0.0), read));
+        Some(self.float.get(PLAIN_POOL)?.time(load.work, load.width) + more)
+    }
+
+    /// What it takes to bring the image of an integer stem into its layout.
+    fn image(&self, graph: &Graph, op: OpId) -> Option<f64> {
+        let image = graph.op(op).operand(0).filter(|_| Load::of(graph, op).is_some_and(|load| load.kind == STEM))?;
+        let moved = numbers(graph, image)?;
+        Some(self.integer.get(IMAGE)?.time(moved, moved))
+    }
+
+    fn in_table(&self, table: &BTreeMap<String, Price>, graph: &Graph, op: OpId, load: Load) -> Option<f64> {
         let product = if gate_of_silu(graph, op).is_some() { Some(op) } else { graph.only_user(graph.op(op).result()) };
         let silu = product.filter(|&p| p == op || gate_of_silu(graph, p) == Some(op)).and_then(|p| silu(table, graph, p));
         match silu.filter(|(whole, pair)| pair.is_none_or(|pair| *whole <= pair)) {
@@ -219,6 +259,7 @@ impl Prices {
 fn of_kind<'a>(table: &'a BTreeMap<String, Price>, kind: &str) -> Option<&'a Price> {
     let near = match kind {
         PIXEL => "conv1x1",
+        STEM => "conv",
         GATE => "onnx.Mul",
         _ => kind,
     };
@@ -231,7 +272,8 @@ impl Pricing for Prices {
     }
 
     fn float(&self, graph: &Graph, op: OpId) -> Option<f64> {
-        self.in_table(&self.float, graph, op)
+        let load = Load::of(graph, op)?.in_blocks(graph, op, self.block);
+        self.partial_pool(graph, op).or_else(|| self.in_table(&self.float, graph, op, load))
     }
 
     fn integer(&self, graph: &Graph, target: &Target, op: OpId) -> Option<f64> {
@@ -245,9 +287,9 @@ impl Pricing for Prices {
             let made = numbers(graph, graph.op(op).result())?;
             return Some(sum + self.integer.get("onnx.Mul")?.time(made, made));
         }
-        let usual = self.in_table(&self.integer, graph, op)?;
+        let usual = self.in_table(&self.integer, graph, op, Load::of(graph, op)?)?;
         let wider = name.is_onnx("Conv").then(|| self.widened(graph, target, op)).flatten();
-        Some(wider.map_or(usual, |wider| wider.min(usual)))
+        Some(wider.map_or(usual, |wider| wider.min(usual)) + self.image(graph, op).unwrap_or(0.0))
     }
 
     fn conversion(&self, graph: &Graph, value: ValueId, kind: &str) -> Option<f64> {
@@ -335,6 +377,7 @@ impl Load {
             let (filters, each) = (filters as f64, width as f64);
             let kind = match () {
                 _ if groups > 1.0 && width == 1 => "depthwise",
+                _ if groups == 1.0 && width <= IMAGE_CHANNELS => STEM,
                 _ if taps == 1.0 && made == filters => PIXEL,
                 _ if taps == 1.0 => "conv1x1",
                 _ => "conv",
@@ -343,6 +386,7 @@ impl Load {
             let width = match kind {
                 "depthwise" => filters,
                 // The narrower side counts more: 16 to 96 channels run at 0.6 of the speed of 40 to 40.
+                STEM => (each * taps * filters).sqrt(),
                 "conv1x1" => 2.0 * each * made_each / (each + made_each),
                 _ => (each * made_each).sqrt(),
             };
@@ -367,6 +411,16 @@ impl Load {
         }
         let work = if taps > 1.0 { made * taps } else { larger };
         Some(Load { kind: name.to_string(), work, width: larger })
+    }
+}
+
+impl Load {
+    /// In a layout of blocks: of less than a block, a 1x1 convolution reads one channel after the other (8 to 32 channels run at a
+    /// third of the speed of 16 to 32).
+    fn in_blocks(self, graph: &Graph, op: OpId, block: usize) -> Load {
+        let read = graph.op(op).operand(0).and_then(|v| of_map(graph, v)).map_or(block, |[channels, ..]| channels);
+        let narrow = self.kind == "conv1x1" && read < block;
+        Load { width: if narrow { (self.width * read as f64).sqrt() } else { self.width }, ..self }
     }
 }
 
@@ -435,6 +489,7 @@ mod tests {
         let prices = Prices {
             provenance: Provenance { runtime: "".into(), machine: "".into(), date: "".into(), method: "".into() },
             margin: 0.05,
+            block: 1,
             fused: [("onnx.Add".to_owned(), 0.0), ("onnx.Relu".to_owned(), 0.5)].into(),
             float: [(SILU.to_owned(), price(7.0)), ("onnx.Mul".to_owned(), price(1.0))].into(),
             integer: [("onnx.Mul".to_owned(), price(2.0)), ("onnx.Sigmoid".to_owned(), price(3.0))].into(),

@@ -125,6 +125,19 @@ pub struct WidthRule {
     pub gain: f64,
     /// What the predictions are made of.
     pub rates: WidthRates,
+    /// What it takes to take surplus channels away again. Without it, what something else reads is not padded.
+    #[serde(default)]
+    pub cut: Option<Cut>,
+}
+
+/// Time of a Slice along the channels, in nanoseconds.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq)]
+#[serde(deny_unknown_fields)]
+pub struct Cut {
+    /// Of a call.
+    pub call: f64,
+    /// Of each position of the map.
+    pub position: f64,
 }
 
 /// Multiply-adds in a nanosecond by kind of kernel, and elements in a nanosecond for all other ops.
@@ -173,6 +186,10 @@ impl WidthRule {
         let mut all = each.chain([rates.element, rates.depthwise_taps]);
         if let Some(rate) = all.find(|r| !(r.is_finite() && *r > 0.0)) {
             return Some(format!("width.rates: {rate} is not positive and finite"));
+        }
+        let cut = self.cut.iter().flat_map(|cut| [cut.call, cut.position]);
+        if let Some(time) = cut.filter(|t| !(t.is_finite() && *t >= 0.0)).next() {
+            return Some(format!("width.cut: {time} is no time in nanoseconds"));
         }
         (!(0.0..1.0).contains(&self.gain)).then(|| format!("width: gain {} is no part of 1", self.gain))
     }
@@ -351,9 +368,12 @@ mod tests {
     #[test]
     fn widths_that_cannot_be_are_refused() {
         let (_, text) = SHIPPED[0];
-        for (right, wrong) in
-            [("depthwise = 16", "depthwise = 0"), ("gain = 0.03", "gain = 1.5"), ("aligned = 30,", "aligned = 0,")]
-        {
+        for (right, wrong) in [
+            ("depthwise = 16", "depthwise = 0"),
+            ("gain = 0.03", "gain = 1.5"),
+            ("aligned = 23,", "aligned = 0,"),
+            ("position = 4.5", "position = -1"),
+        ] {
             assert!(text.contains(right), "{right}");
             let error = Target::parse(&text.replacen(right, wrong, 1), "t").unwrap_err();
             assert!(error.to_string().contains("width"), "{error}");
@@ -362,7 +382,7 @@ mod tests {
 
     #[test]
     fn a_table_that_does_not_rise_is_refused() {
-        let text = SHIPPED[0].1.replace("[2, 0.0037]", "[512, 1.0]");
+        let text = SHIPPED[0].1.replace("[2, 0.0043]", "[512, 1.0]");
         assert_eq!(Target::parse(&text, "t").unwrap_err().code, "target-file");
     }
 

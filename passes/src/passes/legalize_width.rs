@@ -9,7 +9,7 @@
 //! `width/groups.rs` says which values change together, `width/plan.rs` which of them pay, `width/price.rs` what with.
 
 use spaceevo_ir::verify::Form;
-use spaceevo_ir::{Attr, Dim, Graph, OpId, Tensor, Type};
+use spaceevo_ir::{Attr, Dim, Graph, NewOp, OpId, Place, Symbol, Tensor, Type, User, ValueId};
 
 use crate::pass::{Aborted, Effect, Outcome, Pass, PassContext, PassInfo};
 use crate::rewrite;
@@ -31,8 +31,9 @@ static INFO: PassInfo = PassInfo {
           No bit of any result changes: what a padded channel holds is finite and is only ever multiplied with zeros. (A \
           runtime may add up a float pool in another order where a map has other channels: ONNX Runtime does, in the last \
           bits of a gate that stays in float.)\n\n\
-          It declines where padding saves too little, and where an op needs the number of channels as it is: it names the \
-          first such op. It does nothing for a target without the section.",
+          What needs the number of channels as it is, a result of the model or a Reshape, gets them by a Slice, if the target \
+          says what that takes (`cut`). It declines where padding saves too little, and where an op that makes a value needs \
+          the number as it is: it names the first such op. It does nothing for a target without the section.",
     effect: Effect::Exact,
     accepts: Form::Concrete,
     leaves: Form::Any,
@@ -82,8 +83,9 @@ fn micros(before: f64, after: f64) -> String {
     format!("predicted {:.3} us as it is, {:.3} us padded", before / 1e3, after / 1e3)
 }
 
-/// Gives all values of a group `to` channels.
+/// Gives all values of a group `to` channels, and readers that need as many as there were a Slice of them.
 fn pad(graph: &mut Graph, group: &Group, to: usize) {
+    group.cuts.iter().for_each(|&value| cut(graph, group, value));
     for &value in &group.values {
         let Type::Tensor(mut ty) = graph.value(value).ty().clone() else { continue };
         if let Some(dim) = ty.shape.as_mut().and_then(|shape| shape.get_mut(1)) {
@@ -98,6 +100,31 @@ fn pad(graph: &mut Graph, group: &Group, to: usize) {
             Edit::Groups => graph.set_attr(op, "group", Attr::Int(to as i64)),
         }
     }
+}
+
+/// Lets all readers of a value that are none of its group's ops read the channels that it has now, wherever it gets more.
+fn cut(graph: &mut Graph, group: &Group, value: ValueId) {
+    let Some(maker) = graph.def_op(value) else { return };
+    let inside = group.ops();
+    let outside = |user: &User| !matches!(user, User::Op(op, _) if inside.binary_search(op).is_ok());
+    let readers: Vec<User> = graph.value(value).users().iter().copied().filter(outside).collect();
+    let (name, ty, range) = (graph.value(value).name().clone(), graph.value(value).ty().clone(), graph.value(value).range());
+    let mut slice = NewOp::onnx("Slice").operand(value);
+    for (name, number) in [("start", 0), ("end", group.channels as i64), ("axis", 1)] {
+        slice = slice.operand(rewrite::constant(graph, maker, name, Tensor::new([1], vec![number])));
+    }
+    let loc = graph.op(maker).loc().clone();
+    // Callers know a result by its name.
+    let (whole, part): (Symbol, Symbol) = if graph.is_returned(value) {
+        (format!("{name}_padded").into(), name)
+    } else {
+        (name.clone(), format!("{name}_cut").into())
+    };
+    graph.set_name(value, whole);
+    let slice = graph.insert(Place::After(maker), slice.made(INFO.name, &[&loc]).result(part, ty));
+    let slice = graph.op(slice).result();
+    graph.set_range(slice, range);
+    readers.into_iter().for_each(|user| graph.replace_use(user, slice));
 }
 
 /// Writes a channel count into a constant list of integers.

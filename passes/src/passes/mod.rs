@@ -42,6 +42,7 @@ mod lower_matmul;
 mod lower_prelu;
 mod lower_qdq;
 mod lower_qoperator;
+mod lower_resize;
 mod lower_silu;
 mod merge_clips;
 mod merge_duplicates;
@@ -98,6 +99,7 @@ pub(crate) fn all() -> Vec<Arc<dyn Pass>> {
         Arc::new(lower_prelu::LowerPrelu),
         Arc::new(lower_qdq::LowerQdq),
         Arc::new(lower_qoperator::LowerQoperator),
+        Arc::new(lower_resize::LowerResize),
         Arc::new(lower_silu::LowerSilu),
         Arc::new(merge_clips::MergeClips),
         Arc::new(merge_duplicates::MergeDuplicates),

@@ -3,7 +3,7 @@
 //! The rule, in the order of the graph: ops with weights (Conv, Gemm, MatMul) run in integers wherever their form allows.
 //! Light ops (Add, Mul, Concat, pools, look-ups) do when all their operands are stored already *and* an op with weights
 //! still follows: behind the last of those, numbers stay float, where they cost little and lose nothing. Ops that move bytes
-//! tie the types of what they read and make. Where the runtime fuses an op into the integer op before it, nothing is rounded
+//! tie the types of what they read and make; they move them behind the last weights, too, if what they read is rounded anyway. Where the runtime fuses an op into the integer op before it, nothing is rounded
 //! between the two.
 //!
 //! Where the target has prices, the ops among them that are faster in float then stay there ([`cut`]). All passes that plan
@@ -159,9 +159,11 @@ impl Placement {
         let all_stored = operands.iter().all(|&v| graph.value(v).is_const() || self.is_stored(v));
         let any_stored = operands.iter().any(|&v| self.is_stored(v));
         if target.ops.is_movement(name) {
+            let maker = graph.def_op(operands[0]);
+            let rounded = !maker.is_some_and(|op| target.ops.gives_floats(graph.op(op).name()));
             return if !any_stored {
                 Kind::Float("what it moves is float".into())
-            } else if leads[op.index()] {
+            } else if leads[op.index()] || rounded {
                 Kind::Movement
             } else {
                 Kind::Float("no op with weights follows".into())

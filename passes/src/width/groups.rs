@@ -13,7 +13,7 @@ use crate::analysis::{Ints, ints, pad_amounts, real_const};
 use crate::quantize::placement::clip_bounds;
 
 /// A group of values with one channel count.
-#[derive(Clone, Debug)]
+#[derive(Clone, Default, Debug)]
 pub struct Group {
     /// Extent of axis 1 of every value.
     pub channels: usize,
@@ -25,6 +25,11 @@ pub struct Group {
     pub edits: Vec<(OpId, Edit)>,
     /// The first op that forbids another number of channels, and why.
     pub refused: Option<(OpId, String)>,
+    /// Values that something reads which needs as many channels as there are. Where nothing else refuses, it could be given them
+    /// by a Slice.
+    pub cuts: Vec<ValueId>,
+    /// Something refuses that no Slice helps.
+    pub fixed: bool,
 }
 
 /// What an op is to a group.
@@ -68,6 +73,11 @@ impl Group {
         ops.sort_unstable();
         ops.dedup();
         ops
+    }
+
+    /// True when only readers refuse.
+    pub fn can_be_cut(&self) -> bool {
+        self.refused.is_some() && !self.fixed
     }
 }
 
@@ -117,7 +127,7 @@ impl Channels {
         for value in inputs.chain(all.iter().flat_map(|&op| graph.op(op).results().to_vec())) {
             let at = *by_class.entry(classes.root(value.index())).or_insert_with(|| {
                 let channels = channels(graph, value).unwrap_or(0);
-                found.groups.push(Group { channels, values: vec![], touches: vec![], edits: vec![], refused: None });
+                found.groups.push(Group { channels, ..Group::default() });
                 found.groups.len() - 1
             });
             found.groups[at].values.push(value);
@@ -154,7 +164,8 @@ impl Channels {
         };
         for &value in record.operands().iter().flatten().chain(record.results()).filter(|v| !knows.contains(v)) {
             let why = role.as_ref().err().map_or("it is read by another rule than one for each channel", |why| why);
-            self.refuse(value, op, || format!("{} at {}: {why}", record.name(), label(graph, op)));
+            let reader = role.is_err() && !record.results().contains(&value);
+            self.refuse(value, op, reader, || format!("{} at {}: {why}", record.name(), label(graph, op)));
         }
     }
 
@@ -166,22 +177,28 @@ impl Channels {
             let reader = users.iter().filter_map(|u| if let User::Op(op, _) = u { Some(*op) } else { None }).min();
             let Some(at) = graph.def_op(value).or(reader) else { continue };
             if matches!(graph.value(value).def(), Def::Input(..)) {
-                self.refuse(value, at, || format!("{} is an input of the graph", graph.label(value)));
+                self.refuse(value, at, false, || format!("{} is an input of the graph", graph.label(value)));
             }
             let foreign = |u: &User| match u {
                 User::Op(user, _) => graph.op(*user).region() != graph.body(),
                 User::Return(..) => true,
             };
             if users.iter().any(foreign) {
-                self.refuse(value, at, || format!("{} is a result, or a subgraph reads it", graph.label(value)));
+                let returned = users.iter().filter(|u| foreign(u)).all(|u| matches!(u, User::Return(..)));
+                self.refuse(value, at, returned, || format!("{} is a result, or a subgraph reads it", graph.label(value)));
             }
         }
     }
 
-    /// Notes the first reason only.
-    fn refuse(&mut self, value: ValueId, op: OpId, why: impl Fn() -> String) {
+    /// Notes the first reason only; `reader` says that a Slice would do for it.
+    fn refuse(&mut self, value: ValueId, op: OpId, reader: bool, why: impl Fn() -> String) {
         if let Some(&at) = self.of.get(&value) {
-            self.groups[at].refused.get_or_insert_with(|| (op, why()));
+            let group = &mut self.groups[at];
+            group.refused.get_or_insert_with(|| (op, why()));
+            group.fixed |= !reader;
+            if reader && !group.cuts.contains(&value) {
+                group.cuts.push(value);
+            }
         }
     }
 

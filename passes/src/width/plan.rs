@@ -3,7 +3,7 @@
 //! What an op gains depends on both its sides: a Conv of 18 to 18 channels gains nothing when only one side becomes 20. So
 //! the plan starts with every group that may be padded, and takes back what does not pay as long as something changes.
 
-use spaceevo_ir::{Graph, OpId};
+use spaceevo_ir::{Graph, OpId, OpName};
 
 use super::groups::{Channels, Group, Touch};
 use super::price::time;
@@ -50,7 +50,9 @@ const ROUNDS: usize = 8;
 pub fn plan(graph: &Graph, channels: &Channels, target: &Target) -> Vec<Verdict> {
     let Some(rule) = &target.width else { return vec![Verdict::Fits; channels.groups.len()] };
     let wanted: Vec<Vec<usize>> = channels.groups.iter().map(|group| candidates(group, rule)).collect();
-    let open = |at: usize| channels.groups[at].refused.is_none();
+    // A Slice moves stored numbers as they are, where the target does that.
+    let cut = rule.cut.filter(|_| target.ops.is_movement(&OpName::onnx("Slice")));
+    let open = |at: usize| channels.groups[at].refused.is_none() || cut.is_some() && channels.groups[at].can_be_cut();
     let typed =
         graph.ops_in(graph.body()).flat_map(|op| graph.op(op).results()).any(|&v| graph.value(v).ty().quant().is_some());
     let mut widths: Vec<usize> = channels.groups.iter().map(|group| group.channels).collect();
@@ -69,7 +71,10 @@ pub fn plan(graph: &Graph, channels: &Channels, target: &Target) -> Vec<Verdict>
             let float = typed && input.is_some_and(|v| graph.value(v).ty().quant().is_none());
             time(graph, op, (input.map_or(1, side), result.map_or(1, side)), target, float)
         };
-        channels.groups[at].ops().iter().map(of).sum()
+        let group = &channels.groups[at];
+        let cuts = group.cuts.iter().filter(|_| width != group.channels);
+        let slices = cuts.filter_map(|&value| Some(cut?.time(graph, value)));
+        group.ops().iter().map(of).sum::<f64>() + slices.sum::<f64>()
     };
     // The cheapest width, and what it and the present one cost.
     let best = |at: usize, widths: &[usize]| {
@@ -91,11 +96,11 @@ pub fn plan(graph: &Graph, channels: &Channels, target: &Target) -> Vec<Verdict>
     }
     let verdict = |(at, group): (usize, &Group)| match (&group.refused, best(at, &widths)) {
         (_, None) => Verdict::Fits,
-        (Some((op, why)), Some((to, ..))) => Verdict::Refused { to, op: *op, why: why.clone() },
-        (None, Some((_, before, _))) if widths[at] != group.channels => {
+        (_, Some((_, before, _))) if widths[at] != group.channels => {
             Verdict::Pad { to: widths[at], before, after: cost(at, widths[at], &widths) }
         }
-        (None, Some((to, before, after))) => Verdict::Dear { to, before, after },
+        (Some((op, why)), Some((to, ..))) if !open(at) => Verdict::Refused { to, op: *op, why: why.clone() },
+        (_, Some((to, before, after))) => Verdict::Dear { to, before, after },
     };
     channels.groups.iter().enumerate().map(verdict).collect()
 }

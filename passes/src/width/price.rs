@@ -2,7 +2,7 @@
 
 use spaceevo_ir::{Graph, OpId, ValueId};
 
-use crate::target::{Rate, Target, WidthRule};
+use crate::target::{Cut, Rate, Target, WidthRule};
 
 /// Predicted nanoseconds of an op whose first operand has `input` channels and whose result has `output`, from the target's
 /// rates: multiply-adds or elements, divided by how many of them a kernel for such channels does in a nanosecond.
@@ -14,6 +14,8 @@ pub fn time(graph: &Graph, op: OpId, (input, output): (usize, usize), target: &T
     let record = graph.op(op);
     let weights = record.operand(1).and_then(|w| graph.value(w).ty().dims());
     let pixels = record.results().first().map_or(1.0, |&v| volume(graph, v));
+    // Fewer results take as long as that many, or longer.
+    let least = if runs_float { 1 } else { rule.least_output };
     let (work, rate) = match (record.name().onnx_op(), weights.as_deref()) {
         ("Conv", Some([_, per_group, kernel @ ..])) => {
             let taps = kernel.iter().map(|&k| k as f64).product::<f64>();
@@ -21,7 +23,7 @@ pub fn time(graph: &Graph, op: OpId, (input, output): (usize, usize), target: &T
                 (pixels * output as f64 * taps, depthwise_rate(rule, output, taps))
             } else {
                 let rate = if taps > 1.0 { &rule.rates.dense } else { &rule.rates.pointwise };
-                (pixels * (input * output) as f64 * taps, dense_rate(rule, rate, input, output))
+                (pixels * (input * output.max(least)) as f64 * taps, dense_rate(rule, rate, input, output))
             }
         }
         ("Gemm", _) => (pixels * (input * output) as f64, dense_rate(rule, &rule.rates.pointwise, input, output)),
@@ -33,6 +35,13 @@ pub fn time(graph: &Graph, op: OpId, (input, output): (usize, usize), target: &T
     };
     let weighted = ["Conv", "Gemm"].iter().any(|name| record.name().is_onnx(name));
     work / if runs_float && weighted { rule.rates.pointwise.aligned } else { rate }
+}
+
+impl Cut {
+    /// Predicted nanoseconds of the Slice that takes the first channels of a value.
+    pub(super) fn time(&self, graph: &Graph, value: ValueId) -> f64 {
+        self.call + self.position * volume(graph, value)
+    }
 }
 
 /// Elements for each channel.
