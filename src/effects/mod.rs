@@ -16,6 +16,7 @@ use spaceevo_passes::{Effect, Manager, Pipeline, Registry, Target};
 use spaceevo_testkit::drawn::{Allowed, Family, families};
 use spaceevo_testkit::golden::print;
 use spaceevo_testkit::instance::{Dice, data, instance};
+use spaceevo_testkit::observer::Seeded;
 
 pub use sides::Count;
 use sides::Sides;
@@ -94,9 +95,7 @@ pub fn check(subject: Subject<'_>, cases: usize, seed: u64, runtime: Option<&dyn
     let target = bare_target()?;
     let (kind, about, effect) = match subject {
         Subject::Rule(rule) => ("rule", "", rule.effect),
-        Subject::Pass(family) => {
-            ("pass", family.about, registry.pass(family.pass).map_or(Effect::Exact, |pass| pass.info().effect))
-        }
+        Subject::Pass(family) => ("pass", family.about, strongest(family.pass, &registry)?),
     };
     let mut line = Line {
         name: subject.name().to_owned(),
@@ -152,6 +151,12 @@ pub fn check(subject: Subject<'_>, cases: usize, seed: u64, runtime: Option<&dyn
     Ok(line)
 }
 
+/// The strongest effect of the passes of a pipeline.
+fn strongest(pipeline: &str, registry: &Registry) -> Result<Effect, Diagnostic> {
+    let names = Pipeline::parse(pipeline, registry)?.passes(registry);
+    Ok(names.iter().filter_map(|name| Some(registry.pass(name)?.info().effect)).max().unwrap_or(Effect::Exact))
+}
+
 /// ONNX Runtime's target without prices, by which a pass may leave a graph alone.
 fn bare_target() -> Result<Target, Diagnostic> {
     let target = Target::named("x86-vnni");
@@ -185,11 +190,12 @@ fn by_pass(family: Family, dice: &mut Dice, registry: &Registry, target: &Target
     let before = parse(&drawn.text, "-", &NoBlobs).into_result().map_err(first)?;
     let mut after = before.clone();
     let pipeline = Pipeline::parse(family.pass, registry)?;
-    let report = Manager::new(registry, target).run(&pipeline, &mut after, None);
+    let mut seen = Seeded { samples: vec![drawn.inputs.iter().cloned().map(Datum::Tensor).collect()] };
+    let report = Manager::new(registry, target).run(&pipeline, &mut after, Some(&mut seen));
     if let Some(error) = report.errors().next() {
         return Err(error.clone());
     }
-    let changed = report.runs.first().is_some_and(|run| run.changed);
+    let changed = report.runs.iter().any(|run| run.changed);
     let written = family.pass.starts_with("lower-q");
     Ok(changed.then(|| Pair { before, after, inputs: drawn.inputs, allowed: drawn.allowed, written }))
 }

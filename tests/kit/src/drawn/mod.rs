@@ -3,7 +3,9 @@
 //! A [`Family`] draws graphs for one pass as text, so that a stranger can read them. Stored values take scales from tiny to large,
 //! zero points at both ends and between, and data that saturates. A graph that the pass leaves alone is drawn again.
 
+mod channels;
 mod floats;
+mod foreign;
 mod gates;
 mod lifted;
 mod maps;
@@ -51,7 +53,16 @@ pub enum Allowed {
 
 /// All families.
 pub fn families() -> Vec<Family> {
-    [gates::FAMILIES, maps::FAMILIES, floats::FAMILIES, lifted::FAMILIES, written::FAMILIES].concat()
+    [
+        gates::FAMILIES,
+        maps::FAMILIES,
+        floats::FAMILIES,
+        channels::FAMILIES,
+        lifted::FAMILIES,
+        foreign::FAMILIES,
+        written::FAMILIES,
+    ]
+    .concat()
 }
 
 /// Zero points at the ends and in the middle.
