@@ -77,6 +77,18 @@ BUGS = [
     ("a shuffle is sunk for some of its readers", "shuffle/place.rs", "&group.edits {", "group.edits.iter().skip(1) {"),
     ("a part of a base is taken from its start", "shuffle/place.rs", "for number in [start, end, 1]", "for number in [0, end - start, 1]"),
     ("slices of one base are taken for one", "shuffle/place.rs", "made.parts.get(&(base, start, end))", "made.parts.values().next()"),
+    ("a value that is stored in two ways gets the first type", "passes/lift_qdq.rs",
+     "quantizer != op && conversion(graph, quantizer).as_ref() != Ok(&quant)", "false"),
+    ("bytes with another scale are multiplied by the inverse", "passes/lift_qdq.rs",
+     "f64::from(other.at(0).0) / f64::from(quant.at(0).0)", "f64::from(quant.at(0).0) / f64::from(other.at(0).0)"),
+    ("bytes that are read otherwise are taken for the same", "passes/lift_qdq.rs", "same if same == quant", "same if same.zero == quant.zero"),
+    ("weights of QGemm have a scale for each row", "passes/lift_qoperator.rs", 'record.int("transB", 0) == 0', 'record.int("transB", 0) != 0'),
+    ("the bias of QGemm forgets the factor of its product", "passes/lift_qoperator.rs",
+     'if float == "Gemm" { record.float("alpha", 1.0) } else { 1.0 }', "1.0"),
+    ("a byte that pads is taken for its number", "passes/lift_qoperator.rs", ".checked_sub(one(zero)?)?", ""),
+    ("a constant summand is not scaled with its channels", "passes/equalize_layers.rs", "(n * s) as f32", "(n * (s / s)) as f32"),
+    ("a scaled layer keeps its bias", "linear.rs", "self.bias.iter_mut().zip(by)", "self.bias.iter_mut().take(0).zip(by)"),
+    ("one side of a sum keeps its factors", "quantize/scalable.rs", "if same { Ok(both) }", "if same { Ok(both[..1].to_vec()) }"),
 ]  # fmt: skip
 TESTS = ["--lib", "--test", "golden", "--test", "lower", "--test", "lift", "--test", "rules"]
 root = pathlib.Path(__file__).resolve().parent.parent
