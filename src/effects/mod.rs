@@ -10,6 +10,7 @@ use serde::Serialize;
 use spaceevo_cost::Runtime;
 use spaceevo_ir::interp::Datum;
 use spaceevo_ir::text::{NoBlobs, parse};
+use spaceevo_ir::verify::{Form, verify};
 use spaceevo_ir::{Diagnostic, Graph, Loc, Tensor};
 use spaceevo_passes::rule::{Applied, Rule, apply, shipped};
 use spaceevo_passes::{Effect, Manager, Pipeline, Registry, Target};
@@ -91,8 +92,8 @@ struct Pair {
 ///
 /// Errors: `effect-unmatched` where hardly any graph is rewritten; those of running the interpreter.
 pub fn check(subject: Subject<'_>, cases: usize, seed: u64, runtime: Option<&dyn Runtime>) -> Result<Line, Diagnostic> {
-    let registry = Registry::standard();
-    let target = bare_target()?;
+    let registry = crate::registry();
+    let target = target(subject.name() == "saturate")?;
     let (kind, about, effect) = match subject {
         Subject::Rule(rule) => ("rule", "", rule.effect),
         Subject::Pass(family) => ("pass", family.about, strongest(family.pass, &registry)?),
@@ -157,11 +158,12 @@ fn strongest(pipeline: &str, registry: &Registry) -> Result<Effect, Diagnostic> 
     Ok(names.iter().filter_map(|name| Some(registry.pass(name)?.info().effect)).max().unwrap_or(Effect::Exact))
 }
 
-/// ONNX Runtime's target without prices, by which a pass may leave a graph alone.
-fn bare_target() -> Result<Target, Diagnostic> {
+/// ONNX Runtime's target: with prices for a pass that does nothing without, else without those by which a pass may leave a graph
+/// alone.
+fn target(priced: bool) -> Result<Target, Diagnostic> {
     let target = Target::named("x86-vnni");
     let target = target.ok_or_else(|| Diagnostic::error("internal", Loc::Unknown, "x86-vnni does not ship"))?;
-    Ok(Target { prices: None, predicted: None, ..target })
+    Ok(if priced { target } else { Target { prices: None, predicted: None, ..target } })
 }
 
 fn by_rule(rule: &Rule, dice: &mut Dice) -> Option<Pair> {
@@ -196,7 +198,8 @@ fn by_pass(family: Family, dice: &mut Dice, registry: &Registry, target: &Target
         return Err(error.clone());
     }
     let changed = report.runs.iter().any(|run| run.changed);
-    let written = family.pass.starts_with("lower-q");
+    // No runtime knows types, nor spaces.
+    let written = family.pass.starts_with("lower-q") || !verify(&before, Form::Concrete).is_empty();
     Ok(changed.then(|| Pair { before, after, inputs: drawn.inputs, allowed: drawn.allowed, written }))
 }
 

@@ -1,8 +1,7 @@
 //! Channels of real numbers that are scaled between layers, or take another order.
 
-use spaceevo_ir::Tensor;
-
-use super::floats::{ROUNDING, constant, graph};
+use super::chain::{Chain, usual};
+use super::floats::{ROUNDING, constant};
 use super::{Allowed, Drawn, Family, between, nested};
 use crate::instance::Dice;
 
@@ -11,174 +10,122 @@ pub(super) const FAMILIES: &[Family] = &[
     Family { pass: "sink-channel-shuffle", about: "units", draw: units },
 ];
 
-/// A network under construction: its last value, and that value's channels and side.
-struct Net {
-    body: String,
-    last: String,
-    channels: usize,
-    size: usize,
-    count: usize,
+fn start(dice: &mut Dice) -> Chain {
+    let size = 4 + dice.below(5);
+    Chain::new(&[1, 1 + dice.below(5), size, size])
 }
 
-impl Net {
-    fn ty(&self) -> String {
-        format!("f32[1,{0},{1},{1}]", self.channels, self.size)
-    }
-
-    /// An op on the last value, with other operands in its text where `{}` is not.
-    fn then(&mut self, call: &str) -> &mut Net {
-        let made = format!("%v{}", self.count);
-        self.body += &format!("  {made} = {} : {}\n", call.replace("{}", &self.last), self.ty());
-        (self.last, self.count) = (made, self.count + 1);
-        self
-    }
-
-    fn constant(&mut self, numbers: String, dims: &[usize]) -> String {
-        let made = format!("%k{}", self.count);
-        self.body += &format!("  {made} = const {numbers} : f32{dims:?}\n");
-        self.count += 1;
-        made
-    }
-
-    /// A convolution whose filters are as loud as `loud` says, with a bias or without.
-    fn convolve(&mut self, dice: &mut Dice, filters: usize, groups: usize, loud: &[f32]) {
-        let kernel = if self.size > 3 { dice.of(&[1, 1, 3]) } else { 1 };
-        let (each, of) = (self.channels / groups, if kernel == 3 { dice.below(2) } else { 0 });
-        let dims = [filters, each, kernel, kernel];
-        let mut at = 0;
-        let weights = nested(&dims, &mut || {
-            let filter = at / dims[1..].iter().product::<usize>();
-            at += 1;
-            format!("{:?}", dice.number() * loud[filter])
-        });
-        let weights = self.constant(weights, &dims);
-        let bias = match dice.below(3) {
-            0 => String::new(),
-            _ => {
-                let mut at = 0;
-                let numbers = nested(&[filters], &mut || {
-                    at += 1;
-                    format!("{:?}", dice.number() * loud[at - 1])
-                });
-                format!(", {}", self.constant(numbers, &[filters]))
-            }
-        };
-        self.channels = filters;
-        self.size = self.size + 2 * of - kernel + 1;
-        self.then(&format!("onnx.Conv {{}}, {weights}{bias} {{group = {groups}, pads = [{of}, {of}, {of}, {of}]}}"));
-    }
-
-    /// What a factor for each channel travels through.
-    fn activate(&mut self, dice: &mut Dice) {
-        let dims = [self.channels, 1, 1];
-        match dice.below(7) {
-            0 | 1 => drop(self.then("onnx.Relu {}")),
-            2 => drop(self.then("onnx.LeakyRelu {} {alpha = 0.3}")),
-            3 => {
-                let slopes = nested(&dims, &mut || dice.of(&["0.25", "0.0", "1.5", "-0.5"]).to_owned());
-                let slopes = self.constant(slopes, &dims);
-                self.then(&format!("onnx.PRelu {{}}, {slopes}"));
-            }
-            4 => {
-                let (numbers, first) = (constant(dice, &dims), dice.below(2) == 0);
-                let summand = self.constant(numbers, &dims);
-                self.then(&if first { format!("onnx.Add {{}}, {summand}") } else { format!("onnx.Add {summand}, {{}}") });
-            }
-            5 if self.size > 2 => {
-                self.size -= 1;
-                let pool = dice.of(&["MaxPool", "AveragePool"]);
-                self.then(&format!("onnx.{pool} {{}} {{kernel_shape = [2, 2]}}"));
-            }
-            _ => {}
-        }
-    }
-}
-
+/// How loud filters are.
 fn loudness(dice: &mut Dice, filters: usize) -> Vec<f32> {
     let least = dice.of(&[1.0, 1e-1, 1e-3]);
     (0..filters).map(|_| between(dice, least, 1.01) as f32).collect()
 }
 
-fn start(dice: &mut Dice) -> (Net, [usize; 4]) {
-    let (channels, size) = (1 + dice.below(5), 4 + dice.below(5));
-    let net = Net { body: String::new(), last: "%x".into(), channels, size, count: 0 };
-    (net, [1, channels, size, size])
+/// Numbers for filters of this loudness.
+fn filters(dice: &mut Dice, dims: &[usize], loud: &[f32]) -> String {
+    let (mut at, each) = (0, dims[1..].iter().product::<usize>());
+    nested(dims, &mut || {
+        at += 1;
+        format!("{:?}", dice.number() * loud[(at - 1) / each])
+    })
 }
 
-fn finished(dice: &mut Dice, mut net: Net, shape: [usize; 4], allowed: Allowed) -> Drawn {
-    net.body += &format!("  %y = onnx.Neg {} : {}\n", net.last, net.ty());
-    let count = shape.iter().product();
-    let x = Tensor::new(shape, (0..count).map(|_| dice.number()).collect::<Vec<f32>>());
-    Drawn { text: graph(&shape, &net.body), inputs: vec![x], allowed }
+/// A convolution, with a bias or without.
+fn convolve(net: &mut Chain, dice: &mut Dice, groups: usize, loud: &[f32]) {
+    let (channels, size) = (net.shape[1], net.shape[2]);
+    let kernel = if size > 3 { dice.of(&[1, 1, 3]) } else { 1 };
+    let pad = if kernel == 3 { dice.below(2) } else { 0 };
+    let dims = [loud.len(), channels / groups, kernel, kernel];
+    let mut operands = vec!["{}".to_owned(), net.constant(&filters(dice, &dims, loud), &dims)];
+    if dice.below(3) > 0 {
+        operands.push(net.constant(&filters(dice, &dims[..1], loud), &dims[..1]));
+    }
+    let extent = size + 2 * pad - kernel + 1;
+    let call = format!("onnx.Conv {} {{group = {groups}, pads = [{pad}, {pad}, {pad}, {pad}]}}", operands.join(", "));
+    net.reshaped(&call, &[1, loud.len(), extent, extent]);
+}
+
+/// What a factor for each channel travels through.
+fn activate(net: &mut Chain, dice: &mut Dice) {
+    let dims = [net.shape[1], 1, 1];
+    match dice.below(7) {
+        0 | 1 => net.then("onnx.Relu {}"),
+        2 => net.then("onnx.LeakyRelu {} {alpha = 0.3}"),
+        3 => {
+            let slopes = nested(&dims, &mut || dice.of(&["0.25", "0.0", "1.5", "-0.5"]).to_owned());
+            let slopes = net.constant(&slopes, &dims);
+            net.then(&format!("onnx.PRelu {{}}, {slopes}"));
+        }
+        4 => {
+            let summand = net.constant(&constant(dice, &dims), &dims);
+            net.then(&dice.of(&[format!("onnx.Add {{}}, {summand}"), format!("onnx.Add {summand}, {{}}")]));
+        }
+        5 if net.shape[2] > 2 => {
+            let (pool, size) = (dice.of(&["MaxPool", "AveragePool"]), net.shape[2] - 1);
+            net.reshaped(&format!("onnx.{pool} {{}} {{kernel_shape = [2, 2]}}"), &[1, dims[0], size, size]);
+        }
+        _ => {}
+    }
 }
 
 /// Convolutions of loud and quiet channels, depthwise ones and residual sums among them.
 fn layers(dice: &mut Dice) -> Drawn {
-    let (mut net, shape) = start(dice);
-    let hidden = 2 + dice.below(6);
+    let (mut net, hidden) = (start(dice), 2 + dice.below(6));
     let loud = loudness(dice, hidden);
-    net.convolve(dice, hidden, 1, &loud);
+    convolve(&mut net, dice, 1, &loud);
     for _ in 0..1 + dice.below(3) {
-        net.activate(dice);
+        activate(&mut net, dice);
         let loud = loudness(dice, hidden);
         match dice.below(4) {
-            0 => net.convolve(dice, hidden, hidden, &loud),
+            0 => convolve(&mut net, dice, hidden, &loud),
             1 => {
-                let skip = net.last.clone();
-                let numbers = constant(dice, &[hidden, hidden, 1, 1]);
-                let weights = net.constant(numbers, &[hidden, hidden, 1, 1]);
-                net.then(&format!("onnx.Conv {{}}, {weights}")).then(&format!("onnx.Add {{}}, {skip}"));
+                let (skip, dims) = (net.last.clone(), [hidden, hidden, 1, 1]);
+                let weights = net.constant(&constant(dice, &dims), &dims);
+                net.then(&format!("onnx.Conv {{}}, {weights}"));
+                net.then(&format!("onnx.Add {{}}, {skip}"));
             }
-            _ => net.convolve(dice, hidden, 1, &loud),
+            _ => convolve(&mut net, dice, 1, &loud),
         }
     }
-    net.activate(dice);
-    let filters = 1 + dice.below(6);
-    let loud = loudness(dice, filters);
-    net.convolve(dice, filters, 1, &loud);
-    finished(dice, net, shape, Allowed::Parts(3e-5))
+    activate(&mut net, dice);
+    let count = 1 + dice.below(6);
+    let loud = loudness(dice, count);
+    convolve(&mut net, dice, 1, &loud);
+    net.finish(dice, usual, Allowed::Parts(3e-5))
 }
 
 /// Units of ShuffleNet V2: one half passes, the other goes through convolutions, and both are shuffled.
 fn units(dice: &mut Dice) -> Drawn {
-    let (mut net, shape) = start(dice);
-    let half = 2 + dice.below(4);
-    let whole = 2 * half;
-    let loud = vec![1.0; whole];
-    net.convolve(dice, whole, 1, &loud);
-    let size = net.size;
-    let part = format!("f32[1,{half},{size},{size}]");
-    net.body += &format!(
-        "  %apart = const [1, 2, {half}, {size}, {size}] : i64[5]\n  %whole = const [1, {whole}, {size}, {size}] : i64[4]\n"
-    );
+    let (mut net, half) = (start(dice), 2 + dice.below(4));
+    convolve(&mut net, dice, 1, &vec![1.0; 2 * half]);
+    let whole = net.shape.clone();
+    let size = whole[2];
+    let parted = [1, half, size, size];
+    let part = format!("f32{parted:?}");
+    let integers = |net: &mut Chain, shape: &[usize]| net.integers(&shape.iter().map(|&n| n as i64).collect::<Vec<_>>());
+    let (apart, together) = (integers(&mut net, &[1, 2, half, size, size]), integers(&mut net, &whole));
     for unit in 0..1 + dice.below(3) {
         net.body += &format!("  %p{unit}, %q{unit} = onnx.Split {} {{axis = 1}} : {part}, {part}\n", net.last);
-        let (pass, through) = if dice.below(2) == 0 { ("p", "q") } else { ("q", "p") };
-        let mut branch = Net { last: format!("%{through}{unit}"), channels: half, ..net };
+        let [pass, through] = dice.of(&[["p", "q"], ["q", "p"]]);
+        (net.last, net.shape) = (format!("%{through}{unit}"), parted.to_vec());
         for groups in [1, half] {
-            let weights = constant(dice, &[half, half / groups, 1, 1]);
-            let weights = branch.constant(weights, &[half, half / groups, 1, 1]);
-            let numbers = constant(dice, &[half]);
-            let bias = branch.constant(numbers, &[half]);
-            branch.then(&format!("onnx.Conv {{}}, {weights}, {bias} {{group = {groups}}}"));
+            let dims = [half, half / groups, 1, 1];
+            let weights = net.constant(&constant(dice, &dims), &dims);
+            let bias = net.constant(&constant(dice, &[half]), &[half]);
+            net.then(&format!("onnx.Conv {{}}, {weights}, {bias} {{group = {groups}}}"));
             if dice.below(2) == 0 {
-                branch.then("onnx.Relu {}");
+                net.then("onnx.Relu {}");
             }
         }
-        net = Net { channels: whole, ..branch };
-        let ordered = if dice.below(2) == 0 { format!("%{pass}{unit}, {{}}") } else { format!("{{}}, %{pass}{unit}") };
-        net.then(&format!("onnx.Concat {ordered} {{axis = 1}}"));
-        net.body += &format!(
-            "  %r{unit} = onnx.Reshape {}, %apart : f32[1,2,{half},{size},{size}]\n  \
-             %t{unit} = onnx.Transpose %r{unit} {{perm = [0, 2, 1, 3, 4]}} : f32[1,{half},2,{size},{size}]\n",
-            net.last
-        );
-        net.then(&format!("onnx.Reshape %t{unit}, %whole"));
+        let ordered = dice.of(&[format!("%{pass}{unit}, {{}}"), format!("{{}}, %{pass}{unit}")]);
+        net.reshaped(&format!("onnx.Concat {ordered} {{axis = 1}}"), &whole);
+        net.reshaped(&format!("onnx.Reshape {{}}, {apart}"), &[1, 2, half, size, size]);
+        net.reshaped("onnx.Transpose {} {perm = [0, 2, 1, 3, 4]}", &[1, half, 2, size, size]);
+        net.reshaped(&format!("onnx.Reshape {{}}, {together}"), &whole);
     }
     if dice.below(2) == 0 {
-        let filters = 1 + dice.below(5);
-        let loud = vec![1.0; filters];
-        net.convolve(dice, filters, 1, &loud);
+        let count = 1 + dice.below(5);
+        convolve(&mut net, dice, 1, &vec![1.0; count]);
     }
-    finished(dice, net, shape, ROUNDING)
+    net.finish(dice, usual, ROUNDING)
 }

@@ -3,12 +3,15 @@
 //! A [`Family`] draws graphs for one pass as text, so that a stranger can read them. Stored values take scales from tiny to large,
 //! zero points at both ends and between, and data that saturates. A graph that the pass leaves alone is drawn again.
 
+mod chain;
 mod channels;
 mod floats;
 mod foreign;
 mod gates;
 mod lifted;
 mod maps;
+mod networks;
+mod tidied;
 mod written;
 
 use spaceevo_ir::Tensor;
@@ -58,6 +61,8 @@ pub fn families() -> Vec<Family> {
         maps::FAMILIES,
         floats::FAMILIES,
         channels::FAMILIES,
+        tidied::FAMILIES,
+        networks::FAMILIES,
         lifted::FAMILIES,
         foreign::FAMILIES,
         written::FAMILIES,
