@@ -107,8 +107,3 @@ fn weights(dice: &mut Dice, dims: &[usize]) -> String {
         }
     })
 }
-
-/// Scales of weights, one for each filter.
-fn scales(dice: &mut Dice, filters: usize) -> String {
-    (0..filters).map(|_| format!("{:?}", between(dice, 1e-3, 1e-1) as f32)).collect::<Vec<_>>().join(", ")
-}
