@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use spaceevo_ir::{Attr, Attrs, OpId, OpName, Symbol, ValueId};
+use spaceevo_ir::{Attr, Attrs, OpId, OpName, Symbol, Tensor, ValueId};
 
 use crate::pass::Effect;
 use crate::rule::terms::{Maker, Terms, default_of, is_idle, without_defaults};
@@ -198,6 +198,8 @@ impl<T: Terms> Search<'_, T> {
                 let lane = if spread { Some(place) } else { lane };
                 all = match (value, found.get(at + place).copied().flatten()) {
                     (None, None) => all,
+                    // Some exporters write an empty tensor for a region or sizes that are not given.
+                    (None, Some(found)) if self.terms.tensor(found).is_some_and(Tensor::is_empty) => all,
                     (Some(value), Some(found)) => {
                         all.into_iter().flat_map(|one| self.value(value, found, lane, one)).take(MOST).collect()
                     }
