@@ -3,7 +3,7 @@
 use serde::Serialize;
 use spaceevo_cost::{LoadOptions, ModelSource, Runtime};
 use spaceevo_ir::interp::{self, Datum};
-use spaceevo_ir::{Diagnostic, Graph, Loc, Quant, Tensor, TensorType, Type, ValueId};
+use spaceevo_ir::{Diagnostic, Elem, Graph, Loc, Quant, Tensor, TensorType, Type, ValueId};
 use spaceevo_passes::{Manager, Pipeline, Registry, Target};
 use spaceevo_testkit::drawn::Allowed;
 
@@ -81,19 +81,26 @@ impl Sides<'_> {
 
     /// What differences are held against.
     fn scale(&self, pair: &Pair) -> Result<Vec<f64>, Diagnostic> {
-        let mut graph = pair.before.clone();
-        let body = graph.body();
-        let result = graph.region(body).results()[0];
-        let inputs: Vec<Datum> = pair.inputs.iter().cloned().map(Datum::Tensor).collect();
-        match (&pair.allowed, graph.value(result).ty().clone()) {
+        match &pair.allowed {
             // The real numbers before they are rounded, in steps.
-            (Allowed::Ties, Type::Tensor(TensorType { elem, shape, quant: Some(quant) })) => {
-                graph.set_type(result, Type::Tensor(TensorType { elem, shape, quant: None }));
+            Allowed::Ties => {
+                let sides = [&pair.before, &pair.after];
+                let found = sides.into_iter().find_map(|side| Some((side, rounded(side)?)));
+                let (side, (value, quant)) = found.ok_or_else(|| fault("nothing says how the result is stored".into()))?;
+                let mut graph = side.clone();
+                if let Type::Tensor(TensorType { elem, shape, quant: Some(_) }) = graph.value(value).ty().clone() {
+                    graph.set_type(value, Type::Tensor(TensorType { elem, shape, quant: None }));
+                }
+                graph.set_results(graph.body(), vec![value]);
+                let inputs: Vec<Datum> = pair.given_to(side)?.into_iter().map(Datum::Tensor).collect();
                 let real = numbers(&tensor(interp::run(&graph, &inputs)?)?)?;
                 Ok(real.iter().map(|&y| steps(&quant, y)).collect())
             }
             // The largest number on the way: what cancels at the end loses digits of that.
-            (Allowed::Parts(_), _) => {
+            Allowed::Parts(_) => {
+                let mut graph = pair.before.clone();
+                let body = graph.body();
+                let inputs: Vec<Datum> = pair.inputs.iter().cloned().map(Datum::Tensor).collect();
                 let made = graph.ops_in(body).flat_map(|op| graph.op(op).results().to_vec()).collect();
                 graph.set_results(body, made);
                 let on_the_way = interp::run(&graph, &inputs)?.into_iter().chain(inputs);
@@ -111,24 +118,48 @@ impl Pair {
     fn given_to(&self, graph: &Graph) -> Result<Vec<Tensor>, Diagnostic> {
         let inputs = |graph: &Graph| graph.region(graph.body()).inputs().to_vec();
         let each = inputs(&self.before).into_iter().zip(inputs(graph)).zip(&self.inputs);
-        let fit = |((from, to), tensor): ((ValueId, ValueId), &Tensor)| match self.before.value(from).ty().quant() {
-            Some(quant) if graph.value(to).ty().quant().is_none() => {
-                interp::dequantize(tensor, quant).map_err(|why| fault(why.to_string()))
-            }
-            _ => Ok(tensor.clone()),
+        let fit = |((from, to), tensor): ((ValueId, ValueId), &Tensor)| {
+            let fit = match (self.before.value(from).ty().quant(), graph.value(to).ty().quant()) {
+                (Some(quant), None) => interp::dequantize(tensor, quant),
+                (None, Some(quant)) => interp::quantize(tensor, quant),
+                _ => return Ok(tensor.clone()),
+            };
+            fit.map_err(|why| fault(why.to_string()))
         };
         each.map(fit).collect()
     }
 
-    /// The numbers of a result, in steps where the first side stores them.
+    /// The numbers of a result, in steps where either side says how they are stored.
     fn answered_by(&self, graph: &Graph, numbers: Vec<f64>) -> Vec<f64> {
-        let quant = |graph: &Graph| graph.value(graph.region(graph.body()).results()[0]).ty().quant().cloned();
-        match quant(&self.before) {
+        let ty = graph.value(result(graph)).ty();
+        let real = ty.quant().is_none() && ty.elem() == Some(Elem::F32);
+        match rounded(&self.before).or_else(|| rounded(&self.after)) {
             // No step is a negative zero.
-            Some(stored) if quant(graph).is_none() => numbers.iter().map(|&y| steps(&stored, y).round() + 0.0).collect(),
+            Some((_, stored)) if real => numbers.iter().map(|&y| steps(&stored, y).round() + 0.0).collect(),
             _ => numbers,
         }
     }
+}
+
+/// The first result.
+fn result(graph: &Graph) -> ValueId {
+    graph.region(graph.body()).results()[0]
+}
+
+/// The value that holds the numbers of the first result before they are rounded, and how they are stored then: by the type of the
+/// result, or by the QuantizeLinear that made it, a DequantizeLinear behind it or not.
+fn rounded(graph: &Graph) -> Option<(ValueId, Quant)> {
+    let made_by = |value: ValueId, name: &str| graph.def_op(value).filter(|&op| graph.op(op).name().is_onnx(name));
+    let result = result(graph);
+    if let Some(quant) = graph.value(result).ty().quant() {
+        return Some((result, Quant::clone(quant)));
+    }
+    let bytes = made_by(result, "DequantizeLinear").and_then(|op| graph.op(op).operand(0)).unwrap_or(result);
+    let conversion = graph.op(made_by(bytes, "QuantizeLinear")?);
+    let number = |index: usize| conversion.operand(index).and_then(|value| graph.const_of(value));
+    let zero = number(2).and_then(|zero| zero.to_i64()?.first().copied()).unwrap_or(0);
+    let scale = number(1)?.to_f32()?.first().copied()?;
+    Some((conversion.operand(0)?, Quant::per_tensor(graph.value(bytes).ty().elem()?, scale, zero as i32)))
 }
 
 /// A real number in steps of its type.

@@ -23,9 +23,10 @@ static INFO: PassInfo = PassInfo {
     summary: "drop ops that give back what they are given",
     doc: "Dropped are: Identity; Dropout outside of training; Cast to the type that the value has; Reshape, Flatten, Squeeze, \
           Unsqueeze, Expand, Slice and Tile that keep the shape; Transpose that keeps the order; Pad with nothing; Resize \
-          and Upsample by 1; pooling with windows of one element; Concat, Sum, Mean, Max and Min of one value; Mul and Div \
+          and Upsample by 1; MaxPool with windows of one element; Concat, Sum, Mean, Max and Min of one value; Mul and Div \
           by 1; Add of -0 and Sub of 0 (any zero for integers); Pow with 1; Clip without bounds.\n\n\
-          Add of +0 stays, because it turns -0 into +0: canonicalize-arith, which may round, drops it. An op stays, too, \
+          Add of +0 stays, because it turns -0 into +0: canonicalize-arith, which may round, drops it. So does an AveragePool of \
+          one real number, which a rule drops. An op stays, too, \
           where its result is a result of the model (or of a branch) and its operand is an input, a constant or a result \
           already: somebody has to carry the name.",
     effect: Effect::Exact,
@@ -120,7 +121,12 @@ fn idle_operand(graph: &Graph, op: OpId) -> Result<Option<ValueId>, String> {
         "Resize" | "Upsample" => resize(graph, op).map(|idle| idle.then_some(first)),
         "MaxPool" | "AveragePool" => {
             let ones = |name: &str| record.ints(name).is_none_or(|list| list.iter().all(|&n| n == 1));
-            given(record.ints("kernel_shape").is_some() && ones("kernel_shape") && ones("strides") && is_unpadded(graph, op))
+            let idle =
+                record.ints("kernel_shape").is_some() && ones("kernel_shape") && ones("strides") && is_unpadded(graph, op);
+            match record.name().is_onnx("AveragePool") && idle && before.quant().is_none() {
+                true => Err("the mean of -0 is +0, which is not exact: the rule 'average-of-one' drops it".into()),
+                false => given(idle),
+            }
         }
         "Concat" | "Sum" | "Mean" | "Max" | "Min" => given(record.operands().len() == 1),
         "Mul" | "Div" | "Add" | "Sub" | "Pow" => arithmetic(graph, op),

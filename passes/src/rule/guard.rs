@@ -21,6 +21,12 @@ pub const GUARDS: &[(&str, usize, usize, &str)] = &[
     ("extent", 3, 3, "the value has that extent along that axis; a name that stands for nothing yet stands for it then"),
     ("same-shape", 2, 2, "the values have the same shape, for certain"),
     (
+        "per-channel",
+        2,
+        2,
+        "the first value is a constant of [channels, 1, 1] numbers, for images of so many channels: the second",
+    ),
+    (
         "monotone",
         1,
         1,
@@ -119,6 +125,10 @@ impl<T: Terms> Asked<'_, T> {
             "same-shape" => {
                 let dims = |index| self.terms.ty(self.value(index)?).dims();
                 dims(0)? == dims(1)?
+            }
+            "per-channel" => {
+                let channels = self.terms.ty(self.value(1)?).dims().filter(|dims| dims.len() == 4)?[1];
+                self.terms.is_const(self.value(0)?) && self.terms.ty(self.value(0)?).dims()? == [channels, 1, 1]
             }
             "monotone" => self.elementwise()?,
             "elementwise" => self.elementwise().is_some(),

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use spaceevo_ir::{Attr, Attrs, OpId, OpName, Symbol, ValueId};
+use spaceevo_ir::{Attr, Attrs, OpId, OpName, Symbol, Tensor, ValueId};
 
 use crate::pass::Effect;
-use crate::rule::terms::{Maker, Terms, default_of, without_defaults};
+use crate::rule::terms::{Maker, Terms, default_of, is_idle, without_defaults};
 use crate::rule::{ANY, Rule, expression};
 
 /// What a value of a pattern stands for.
@@ -147,6 +147,7 @@ impl<T: Terms> Search<'_, T> {
         let mut left = without_defaults(maker.name, maker.attrs, opset);
         for (key, pattern) in wanted.attrs() {
             let found = left.remove(key).or_else(|| default_of(maker.name, key, opset));
+            let found = found.or_else(|| is_idle(key, pattern).then(|| pattern.clone()));
             if !found.is_some_and(|found| expression::unify(pattern, &found, &mut so_far.attrs)) {
                 return false;
             }
@@ -197,6 +198,8 @@ impl<T: Terms> Search<'_, T> {
                 let lane = if spread { Some(place) } else { lane };
                 all = match (value, found.get(at + place).copied().flatten()) {
                     (None, None) => all,
+                    // Some exporters write an empty tensor for a region or sizes that are not given.
+                    (None, Some(found)) if self.terms.tensor(found).is_some_and(Tensor::is_empty) => all,
                     (Some(value), Some(found)) => {
                         all.into_iter().flat_map(|one| self.value(value, found, lane, one)).take(MOST).collect()
                     }

@@ -30,7 +30,8 @@ macro_rules! files {
 }
 
 /// The rule files that ship.
-const SHIPPED: &[(&str, &str)] = files!["activation", "arithmetic", "concat", "convolution", "movement", "pool", "retrain"];
+const SHIPPED: &[(&str, &str)] =
+    files!["activation", "affine", "arithmetic", "concat", "convolution", "movement", "pool", "retrain"];
 
 /// Operators of this domain in a pattern stand for any operator of ONNX: `any.f` binds it to the name `f`.
 pub(crate) const ANY: &str = "any";

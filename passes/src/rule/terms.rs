@@ -47,9 +47,23 @@ pub struct Maker<'a, V> {
 pub fn without_defaults(name: &OpName, attrs: &Attrs, opset: u64) -> Attrs {
     let Some(schema) = schema::lookup(&name.domain, &name.op, opset) else { return attrs.clone() };
     let says = |(key, value): &(&Symbol, &Attr)| {
-        schema.attr(key).is_none_or(|spec| default(&spec.default).as_ref() != Some(*value))
+        schema.attr(key).is_none_or(|spec| match &spec.default {
+            AttrDefault::Absent => spec.required || !is_idle(key, value),
+            known => default(known).as_ref() != Some(*value),
+        })
     };
     attrs.iter().filter(says).map(|(key, value)| (key.clone(), value.clone())).collect()
+}
+
+/// What a window is where nothing is said: it moves by one place, its taps are neighbours, and nothing is padded. Schemas cannot say
+/// that, since it depends on the rank.
+pub(super) fn is_idle(key: &str, value: &Attr) -> bool {
+    let all = |number: i64| matches!(value, Attr::Ints(list) if list.iter().all(|&n| n == number));
+    match key {
+        "strides" | "dilations" => all(1),
+        "pads" => all(0),
+        _ => false,
+    }
 }
 
 /// What an attribute is where it is not given.

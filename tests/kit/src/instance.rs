@@ -308,6 +308,10 @@ impl Drawing<'_> {
                 let number: f32 = if name.is_onnx("Add") { 0.0 } else { 1.0 };
                 self.graph.add_const(body, "", Tensor::scalar(number))
             }
+            ("Add" | "Mul", _) if self.asked("per-channel", value) => {
+                let channels = *before.get(1)?;
+                self.weights(value, vec![channels, 1, 1])
+            }
             ("Add" | "Mul", _) if self.asked("constant", value) => {
                 let mut dims = before.clone();
                 (0..dims.len()).for_each(|axis| dims[axis] = if self.dice.below(2) == 0 { 1 } else { dims[axis] });

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use spaceevo_ir::{Graph, OpId, User, ValueId};
 
-use super::{Bridge, ByLayout, End, Fused, Item, Lone, Need, Problem, Sets, When};
+use super::problem::{Bridge, ByLayout, End, Fused, Item, Lone, Need, Problem, When};
+use super::sets::Sets;
 use crate::price::{self, DEQUANTIZE, LAYOUT, Pricing, QUANTIZE, TRANSPOSE};
 use crate::quantize::placement::{Kind, data_operands};
 use crate::target::Target;

@@ -1,6 +1,8 @@
 //! Convolutions and pools on stored maps.
 
-use super::{Allowed, Drawn, Family, ZEROS, between, bytes, scales, weights};
+use std::fmt;
+
+use super::{Allowed, Drawn, Family, ZEROS, between, bytes, nested, weights};
 use crate::instance::Dice;
 
 pub(super) const FAMILIES: &[Family] = &[
@@ -12,11 +14,41 @@ pub(super) const FAMILIES: &[Family] = &[
     Family { pass: "sink-channel-shuffle", about: "stored", draw: shuffle },
 ];
 
-/// A type of bytes, and the scale of a sum of `taps` products with weights that spreads over the result's type, or far beyond.
-fn types(dice: &mut Dice, taps: usize) -> (String, String) {
+/// A type of bytes.
+#[derive(Clone, Copy)]
+struct Stored {
+    scale: f32,
+    zero: i64,
+}
+
+impl fmt::Display for Stored {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "qu8({:?}, {})", self.scale, self.zero)
+    }
+}
+
+/// A type of bytes, and that of a sum of `taps` products with weights that spreads over the result's type, or far beyond.
+fn types(dice: &mut Dice, taps: usize) -> (Stored, Stored) {
     let scale = between(dice, 1e-3, 1.0);
     let to = scale * 0.01 * 60.0 * (taps as f64).sqrt() * between(dice, 0.05, 4.0);
-    (format!("qu8({:?}, {})", scale as f32, dice.of(ZEROS)), format!("qu8({:?}, {})", to as f32, dice.of(ZEROS)))
+    let mut stored = |scale: f64| Stored { scale: scale as f32, zero: dice.of(ZEROS) };
+    (stored(scale), stored(to))
+}
+
+/// Stored weights `%name` with a scale for all or for each filter, a bias `%name.b` or none, and the operands that they are.
+fn filters(dice: &mut Dice, name: &str, from: Stored, dims: [usize; 4], each: bool) -> (String, String) {
+    let count = dims[0];
+    let scales: Vec<f32> = (0..if each { count } else { 1 }).map(|_| between(dice, 1e-3, 1e-1) as f32).collect();
+    let place = |scales: Vec<f32>| if each { format!("axis 0, {scales:?}") } else { format!("{:?}", scales[0]) };
+    let stored = weights(dice, &dims);
+    let text = format!("  %{name} = const {stored} : qi8({}, 0){dims:?}\n", place(scales.clone()));
+    if dice.below(2) == 0 {
+        return (text, format!("%{name}"));
+    }
+    let mut number = || if dice.below(8) == 0 { dice.of(&[0, 40000, -40000]) } else { dice.below(8000) as i64 - 4000 };
+    let bias = nested(&[count], &mut || number().to_string());
+    let units = place(scales.iter().map(|scale| from.scale * scale).collect());
+    (format!("{text}  %{name}.b = const {bias} : qi32({units}, 0)[{count}]\n"), format!("%{name}, %{name}.b"))
 }
 
 /// Extent of a map behind a window.
@@ -71,16 +103,12 @@ fn convolution(dice: &mut Dice, channels: usize, filters: usize, groups: usize, 
     let each = channels / groups;
     let (from, to) = types(dice, each * kernel * kernel);
     let out = behind(size, kernel, pad, stride);
-    let scale = match dice.below(3) {
-        0 => format!("{:?}", between(dice, 1e-3, 1e-1) as f32),
-        _ => format!("axis 0, [{}]", scales(dice, filters)),
-    };
+    let shared = dice.below(3) == 0;
+    let (constants, operands) = self::filters(dice, "w", from, [filters, each, kernel, kernel], !shared);
     let text = format!(
-        "graph @main(%x: {from}[1,{channels},{size},{size}]) with {{opset = 17}} {{\n  \
-         %w = const {} : qi8({scale}, 0)[{filters},{each},{kernel},{kernel}]\n  \
-         %y = onnx.Conv %x, %w {{group = {groups}, pads = [{pad}, {pad}, {pad}, {pad}], strides = [{stride}, {stride}]}} : \
-         {to}[1,{filters},{out},{out}]\n  return %y\n}}\n",
-        weights(dice, &[filters, each, kernel, kernel])
+        "graph @main(%x: {from}[1,{channels},{size},{size}]) with {{opset = 17}} {{\n{constants}  \
+         %y = onnx.Conv %x, {operands} {{group = {groups}, pads = [{pad}, {pad}, {pad}, {pad}], strides = [{stride}, {stride}]}} : \
+         {to}[1,{filters},{out},{out}]\n  return %y\n}}\n"
     );
     Drawn { text, inputs: vec![bytes(dice, &[1, channels, size, size])], allowed: Allowed::Bits }
 }
@@ -98,56 +126,43 @@ pub(super) fn stem(dice: &mut Dice) -> Drawn {
 
 /// An inverted bottleneck of odd widths.
 fn width(dice: &mut Dice) -> Drawn {
-    let (channels, hidden, filters) = (4 * (1 + dice.below(4)), 17 + dice.below(40), 4 * (1 + dice.below(6)));
+    let (channels, hidden, count) = (4 * (1 + dice.below(4)), 17 + dice.below(40), 4 * (1 + dice.below(6)));
     let (kernel, size) = (dice.of(&[3, 5]), 6 + dice.below(5));
     let pad = kernel / 2;
     let ((from, middle), (_, next), (_, to)) = (types(dice, channels), types(dice, kernel * kernel), types(dice, hidden));
+    let (a, with_a) = filters(dice, "a", from, [hidden, channels, 1, 1], true);
+    let (b, with_b) = filters(dice, "b", middle, [hidden, 1, kernel, kernel], true);
+    let (c, with_c) = filters(dice, "c", next, [count, hidden, 1, 1], true);
     let text = format!(
-        "graph @main(%x: {from}[1,{channels},{size},{size}]) with {{opset = 17}} {{\n  \
-         %a = const {} : qi8(axis 0, [{}], 0)[{hidden},{channels},1,1]\n  \
-         %e = onnx.Conv %x, %a : {middle}[1,{hidden},{size},{size}]\n  \
-         %b = const {} : qi8(axis 0, [{}], 0)[{hidden},1,{kernel},{kernel}]\n  \
-         %d = onnx.Conv %e, %b {{group = {hidden}, pads = [{pad}, {pad}, {pad}, {pad}]}} : {next}[1,{hidden},{size},{size}]\n  \
-         %c = const {} : qi8(axis 0, [{}], 0)[{filters},{hidden},1,1]\n  \
-         %y = onnx.Conv %d, %c : {to}[1,{filters},{size},{size}]\n  return %y\n}}\n",
-        weights(dice, &[hidden, channels, 1, 1]),
-        scales(dice, hidden),
-        weights(dice, &[hidden, 1, kernel, kernel]),
-        scales(dice, hidden),
-        weights(dice, &[filters, hidden, 1, 1]),
-        scales(dice, filters),
+        "graph @main(%x: {from}[1,{channels},{size},{size}]) with {{opset = 17}} {{\n{a}{b}{c}  \
+         %e = onnx.Conv %x, {with_a} : {middle}[1,{hidden},{size},{size}]\n  \
+         %d = onnx.Conv %e, {with_b} {{group = {hidden}, pads = [{pad}, {pad}, {pad}, {pad}]}} : {next}[1,{hidden},{size},{size}]\n  \
+         %y = onnx.Conv %d, {with_c} : {to}[1,{count},{size},{size}]\n  return %y\n}}\n"
     );
     Drawn { text, inputs: vec![bytes(dice, &[1, channels, size, size])], allowed: Allowed::Bits }
 }
 
 /// A shuffle before a depthwise convolution, or right before the one that takes it in.
 fn shuffle(dice: &mut Dice) -> Drawn {
-    let (groups, each, filters, size) = (2 + dice.below(3), 2 + dice.below(6), 1 + dice.below(12), 3 + dice.below(6));
+    let (groups, each, count, size) = (2 + dice.below(3), 2 + dice.below(6), 1 + dice.below(12), 3 + dice.below(6));
     let channels = groups * each;
     let ((from, middle), (_, to)) = (types(dice, 9), types(dice, channels));
     let map = format!("[1,{channels},{size},{size}]");
-    let (last, depthwise) = match dice.below(2) {
-        0 => ("%u", String::new()),
-        _ => (
-            "%d",
-            format!(
-                "  %k = const {} : qi8(axis 0, [{}], 0)[{channels},1,3,3]\n  \
-                 %d = onnx.Conv %u, %k {{group = {channels}, pads = [1, 1, 1, 1]}} : {middle}{map}\n",
-                weights(dice, &[channels, 1, 3, 3]),
-                scales(dice, channels)
-            ),
-        ),
-    };
+    let (mut depthwise, mut last, mut read) = (String::new(), "%u", from);
+    if dice.below(2) == 0 {
+        let (k, with_k) = filters(dice, "k", from, [channels, 1, 3, 3], true);
+        depthwise =
+            format!("{k}  %d = onnx.Conv %u, {with_k} {{group = {channels}, pads = [1, 1, 1, 1]}} : {middle}{map}\n");
+        (last, read) = ("%d", middle);
+    }
+    let (w, with_w) = filters(dice, "w", read, [count, channels, 1, 1], true);
     let text = format!(
         "graph @main(%x: {from}{map}) with {{opset = 17}} {{\n  \
          %apart = const [1, {groups}, {each}, {size}, {size}] : i64[5]\n  %whole = const [1, {channels}, {size}, {size}] : i64[4]\n  \
          %r = onnx.Reshape %x, %apart : {from}[1,{groups},{each},{size},{size}]\n  \
          %t = onnx.Transpose %r {{perm = [0, 2, 1, 3, 4]}} : {from}[1,{each},{groups},{size},{size}]\n  \
-         %u = onnx.Reshape %t, %whole : {from}{map}\n{depthwise}  \
-         %w = const {} : qi8(axis 0, [{}], 0)[{filters},{channels},1,1]\n  \
-         %y = onnx.Conv {last}, %w : {to}[1,{filters},{size},{size}]\n  return %y\n}}\n",
-        weights(dice, &[filters, channels, 1, 1]),
-        scales(dice, filters)
+         %u = onnx.Reshape %t, %whole : {from}{map}\n{depthwise}{w}  \
+         %y = onnx.Conv {last}, {with_w} : {to}[1,{count},{size},{size}]\n  return %y\n}}\n"
     );
     Drawn { text, inputs: vec![bytes(dice, &[1, channels, size, size])], allowed: Allowed::Bits }
 }

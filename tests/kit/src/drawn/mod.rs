@@ -3,10 +3,15 @@
 //! A [`Family`] draws graphs for one pass as text, so that a stranger can read them. Stored values take scales from tiny to large,
 //! zero points at both ends and between, and data that saturates. A graph that the pass leaves alone is drawn again.
 
+mod chain;
+mod channels;
 mod floats;
+mod foreign;
 mod gates;
 mod lifted;
 mod maps;
+mod networks;
+mod tidied;
 mod written;
 
 use spaceevo_ir::Tensor;
@@ -51,7 +56,18 @@ pub enum Allowed {
 
 /// All families.
 pub fn families() -> Vec<Family> {
-    [gates::FAMILIES, maps::FAMILIES, floats::FAMILIES, lifted::FAMILIES, written::FAMILIES].concat()
+    [
+        gates::FAMILIES,
+        maps::FAMILIES,
+        floats::FAMILIES,
+        channels::FAMILIES,
+        tidied::FAMILIES,
+        networks::FAMILIES,
+        lifted::FAMILIES,
+        foreign::FAMILIES,
+        written::FAMILIES,
+    ]
+    .concat()
 }
 
 /// Zero points at the ends and in the middle.
@@ -90,9 +106,4 @@ fn weights(dice: &mut Dice, dims: &[usize]) -> String {
             (dice.below(255) as i64 - 127).to_string()
         }
     })
-}
-
-/// Scales of weights, one for each filter.
-fn scales(dice: &mut Dice, filters: usize) -> String {
-    (0..filters).map(|_| format!("{:?}", between(dice, 1e-3, 1e-1) as f32)).collect::<Vec<_>>().join(", ")
 }
