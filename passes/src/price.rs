@@ -377,7 +377,7 @@ impl Load {
             let (filters, each) = (filters as f64, width as f64);
             let kind = match () {
                 _ if groups > 1.0 && width == 1 => "depthwise",
-                _ if groups == 1.0 && width <= IMAGE_CHANNELS => STEM,
+                _ if groups == 1.0 && width <= IMAGE_CHANNELS && taps > 1.0 => STEM,
                 _ if taps == 1.0 && made == filters => PIXEL,
                 _ if taps == 1.0 => "conv1x1",
                 _ => "conv",

@@ -60,9 +60,10 @@ impl Pass for LegalizeWidth {
                 Verdict::Refused { to, op, why } => {
                     cx.declined(graph, op, format!("{from} channels and not {to}: {why}"));
                 }
-                Verdict::Dear { to, before, after } => {
+                Verdict::Dear { to, before, after, cut } => {
+                    let cut = cut.map_or(String::new(), |why| format!(" with a Slice ({why})"));
                     let times = micros(before, after);
-                    cx.declined(graph, at, format!("{from} channels and not {to}, which saves too little: {times}"));
+                    cx.declined(graph, at, format!("{from} channels and not {to}, which saves too little{cut}: {times}"));
                 }
                 Verdict::Pad { to, before, after } => {
                     if !cx.rewrite(graph, at, format!("{from} channels become {to}: {}", micros(before, after))) {

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!                                                   %a = onnx.Transpose %x {perm = [0, 2, 3, 1]} : [1,20,30,64]
-//! %y = onnx.Resize %x, , [1, 1, 2, 2]               %b = onnx.Reshape %a : [1,20,1,30,1,64]
+//! %y = onnx.Resize %x, _, [1, 1, 2, 2]               %b = onnx.Reshape %a : [1,20,1,30,1,64]
 //!        : [1,64,40,60]                       ──▶   %c = onnx.Expand %b : [1,20,2,30,2,64]
 //!                                                   %d = onnx.Reshape %c : [1,40,60,64]
 //!                                                   %y = onnx.Transpose %d {perm = [0, 3, 1, 2]} : [1,64,40,60]

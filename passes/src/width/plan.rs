@@ -31,6 +31,8 @@ pub enum Verdict {
         before: f64,
         /// Padded.
         after: f64,
+        /// Why readers would need a Slice of it, if they do.
+        cut: Option<String>,
     },
     /// The target would like `to` channels, but something is in the way.
     Refused {
@@ -100,7 +102,9 @@ pub fn plan(graph: &Graph, channels: &Channels, target: &Target) -> Vec<Verdict>
             Verdict::Pad { to: widths[at], before, after: cost(at, widths[at], &widths) }
         }
         (Some((op, why)), Some((to, ..))) if !open(at) => Verdict::Refused { to, op: *op, why: why.clone() },
-        (_, Some((to, before, after))) => Verdict::Dear { to, before, after },
+        (cut, Some((to, before, after))) => {
+            Verdict::Dear { to, before, after, cut: cut.as_ref().map(|(_, why)| why.clone()) }
+        }
     };
     channels.groups.iter().enumerate().map(verdict).collect()
 }

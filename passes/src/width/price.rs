@@ -61,11 +61,10 @@ fn dense_rate(rule: &WidthRule, rate: &Rate, input: usize, output: usize) -> f64
 
 fn depthwise_rate(rule: &WidthRule, channels: usize, taps: f64) -> f64 {
     let rate = if taps > rule.rates.depthwise_taps { &rule.rates.depthwise_large } else { &rule.rates.depthwise };
-    if !channels.is_multiple_of(rule.depthwise) {
-        return unaligned(rate, !channels.is_multiple_of(2));
-    }
+    let aligned = channels.is_multiple_of(rule.depthwise);
+    let usual = if aligned { rate.aligned } else { unaligned(rate, !channels.is_multiple_of(2)) };
     let narrow = rule.rates.narrow.iter().find(|(below, _)| channels < *below);
-    narrow.map_or(rate.aligned, |(_, most)| rate.aligned.min(*most))
+    narrow.map_or(usual, |(_, most)| usual.min(*most))
 }
 
 fn unaligned(rate: &Rate, odd: bool) -> f64 {

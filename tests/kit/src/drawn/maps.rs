@@ -11,6 +11,8 @@ pub(super) const FAMILIES: &[Family] = &[
     Family { pass: "merge-groups", about: "", draw: groups },
     Family { pass: "pad-stem", about: "", draw: stem },
     Family { pass: "legalize-width", about: "", draw: width },
+    Family { pass: "legalize-width", about: "cut", draw: cut },
+    Family { pass: "lower-resize", about: "", draw: resize },
     Family { pass: "sink-channel-shuffle", about: "stored", draw: shuffle },
 ];
 
@@ -125,6 +127,44 @@ pub(super) fn stem(dice: &mut Dice) -> Drawn {
 }
 
 /// An inverted bottleneck of odd widths.
+/// Few filters, whose channels a reader needs as they are.
+fn cut(dice: &mut Dice) -> Drawn {
+    let (channels, count, size) = (4 * (8 + dice.below(5)), 9 + dice.below(7), 24 + dice.below(9));
+    let (from, to) = types(dice, 9 * channels);
+    let (w, with_w) = filters(dice, "w", from.clone(), [count, channels, 3, 3], true);
+    let text = format!(
+        "graph @main(%x: {from}[1,{channels},{size},{size}]) with {{opset = 17}} {{\n{w}  \
+         %c = onnx.Conv %x, {with_w} {{pads = [1, 1, 1, 1]}} : {to}[1,{count},{size},{size}]\n  \
+         %y = onnx.Transpose %c {{perm = [0, 2, 3, 1]}} : {to}[1,{size},{size},{count}]\n  return %y, %c\n}}\n"
+    );
+    Drawn { text, inputs: vec![bytes(dice, &[1, channels, size, size])], allowed: Allowed::Bits }
+}
+
+fn resize(dice: &mut Dice) -> Drawn {
+    let [channels, high, wide] = [1 + dice.below(20), 1 + dice.below(12), 1 + dice.below(12)];
+    let [by_high, by_wide] = [1 + dice.below(4), 1 + dice.below(4)];
+    let twice = by_high.max(by_wide) <= 2;
+    let (mapping, nearest) = match dice.below(4) {
+        0 => ("asymmetric", "floor"),
+        1 if twice => ("asymmetric", "round_prefer_floor"),
+        2 => ("pytorch_half_pixel", "round_prefer_ceil"),
+        _ => ("half_pixel", "round_prefer_floor"),
+    };
+    let (ty, _) = types(dice, 9);
+    let (to_high, to_wide) = (high * by_high, wide * by_wide);
+    let (constant, operand) = if dice.below(2) == 0 {
+        (format!("const [1.0, 1.0, {by_high}.0, {by_wide}.0] : f32[4]"), "%size")
+    } else {
+        (format!("const [2, {channels}, {to_high}, {to_wide}] : i64[4]"), "_, %size")
+    };
+    let text = format!(
+        "graph @main(%x: {ty}[2,{channels},{high},{wide}]) with {{opset = 17}} {{\n  %size = {constant}\n  \
+         %y = onnx.Resize %x, _, {operand} {{mode = \"nearest\", coordinate_transformation_mode = \"{mapping}\", \
+         nearest_mode = \"{nearest}\"}} : {ty}[2,{channels},{to_high},{to_wide}]\n  return %y\n}}\n"
+    );
+    Drawn { text, inputs: vec![bytes(dice, &[2, channels, high, wide])], allowed: Allowed::Bits }
+}
+
 fn width(dice: &mut Dice) -> Drawn {
     let (channels, hidden, count) = (4 * (1 + dice.below(4)), 17 + dice.below(40), 4 * (1 + dice.below(6)));
     let (kernel, size) = (dice.of(&[3, 5]), 6 + dice.below(5));
