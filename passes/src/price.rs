@@ -206,8 +206,9 @@ impl Prices {
 
     /// The best price of a convolution with wider groups (`merge-groups`), or more channels (`legalize-width`).
     fn widened(&self, graph: &Graph, target: &Target, op: OpId) -> Option<f64> {
-        let Load { kind, work, width } = Load::of(graph, op)?;
-        let price = of_kind(&self.integer, &kind)?;
+        let load = Load::of(graph, op)?;
+        let (price, width) = load.price(&self.integer)?;
+        let Load { kind, work, .. } = load;
         if kind == "depthwise" {
             let multiple = target.width.as_ref()?.depthwise;
             let padded = (width as usize).next_multiple_of(multiple) as f64;
@@ -250,20 +251,9 @@ impl Prices {
         let silu = product.filter(|&p| p == op || gate_of_silu(graph, p) == Some(op)).and_then(|p| silu(table, graph, p));
         match silu.filter(|(whole, pair)| pair.is_none_or(|pair| *whole <= pair)) {
             Some((whole, _)) => Some(if product == Some(op) { whole } else { 0.0 }),
-            None => Some(of_kind(table, &load.kind)?.time(load.work, load.width)),
+            None => load.price(table).map(|(price, width)| price.time(load.work, width)),
         }
     }
-}
-
-/// The price of a kind, or of the one that it is nearest to.
-fn of_kind<'a>(table: &'a BTreeMap<String, Price>, kind: &str) -> Option<&'a Price> {
-    let near = match kind {
-        PIXEL => "conv1x1",
-        STEM => "conv",
-        GATE => "onnx.Mul",
-        _ => kind,
-    };
-    table.get(kind).or_else(|| table.get(near))
 }
 
 impl Pricing for Prices {
@@ -362,9 +352,17 @@ struct Load {
     kind: String,
     work: f64,
     width: f64,
+    /// The kind whose price counts where this one has none, and the width there.
+    near: Option<(&'static str, f64)>,
 }
 
 impl Load {
+    /// The price, and the width at which it holds.
+    fn price<'a>(&self, table: &'a BTreeMap<String, Price>) -> Option<(&'a Price, f64)> {
+        let own = table.get(&self.kind).map(|price| (price, self.width));
+        own.or_else(|| self.near.and_then(|(kind, width)| Some((table.get(kind)?, width))))
+    }
+
     fn of(graph: &Graph, op: OpId) -> Option<Load> {
         let record = graph.op(op);
         let name = record.name();
@@ -390,13 +388,18 @@ impl Load {
                 "conv1x1" => 2.0 * each * made_each / (each + made_each),
                 _ => (each * made_each).sqrt(),
             };
-            return Some(Load { kind: kind.into(), work: made * each * taps, width });
+            let near = match kind {
+                STEM => Some(("conv", (each * made_each).sqrt())),
+                PIXEL => Some(("conv1x1", width)),
+                _ => None,
+            };
+            return Some(Load { kind: kind.into(), work: made * each * taps, width, near });
         }
         if name.is_onnx("Gemm") || name.is_onnx("MatMul") {
             let [.., rows, columns] = dims(1)?[..] else { return None };
             let read = if name.is_onnx("Gemm") && record.int("transB", 0) != 0 { columns } else { rows };
             let width = (rows as f64 * columns as f64).sqrt();
-            return Some(Load { kind: "onnx.Gemm".into(), work: made * read as f64, width });
+            return Some(Load { kind: "onnx.Gemm".into(), work: made * read as f64, width, near: None });
         }
         let read = record.operand(0).and_then(|v| numbers(graph, v)).unwrap_or(0.0);
         let taps: f64 = record.ints("kernel_shape").map_or(1.0, |k| k.iter().map(|&k| k as f64).product());
@@ -407,10 +410,11 @@ impl Load {
             && channels == others
             && h * w > 1
         {
-            return Some(Load { kind: GATE.into(), work: larger, width: channels as f64 });
+            let near = Some(("onnx.Mul", larger));
+            return Some(Load { kind: GATE.into(), work: larger, width: channels as f64, near });
         }
         let work = if taps > 1.0 { made * taps } else { larger };
-        Some(Load { kind: name.to_string(), work, width: larger })
+        Some(Load { kind: name.to_string(), work, width: larger, near: None })
     }
 }
 
@@ -469,12 +473,12 @@ mod tests {
              %m = onnx.Mul %g, %e : f32[N,32,4,4]\n  return %m\n}",
         );
         let loads: Vec<_> = graph.ops_in(graph.body()).map(|op| Load::of(&graph, op).unwrap()).collect();
-        let load = |kind: &str, work, width| Load { kind: kind.into(), work, width };
-        assert_eq!(loads[0], load("conv", 512.0 * 72.0, 16.0));
-        assert_eq!(loads[1], load("depthwise", 512.0 * 9.0, 32.0));
-        assert_eq!(loads[2], load("onnx.GlobalAveragePool", 512.0, 512.0));
-        assert_eq!(loads[3], load(PIXEL, 1024.0, 32.0));
-        assert_eq!(loads[4], load(GATE, 512.0, 32.0));
+        let load = |kind: &str, work, width, near| Load { kind: kind.into(), work, width, near };
+        assert_eq!(loads[0], load("conv", 512.0 * 72.0, 16.0, None));
+        assert_eq!(loads[1], load("depthwise", 512.0 * 9.0, 32.0, None));
+        assert_eq!(loads[2], load("onnx.GlobalAveragePool", 512.0, 512.0, None));
+        assert_eq!(loads[3], load(PIXEL, 1024.0, 32.0, Some(("conv1x1", 32.0))));
+        assert_eq!(loads[4], load(GATE, 512.0, 32.0, Some(("onnx.Mul", 512.0))));
     }
 
     #[test]

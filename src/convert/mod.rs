@@ -120,7 +120,7 @@ impl Options {
         let lower = if self.form() == Writing::Qdq { "lower-qdq" } else { "lower-silu,lower-gelu,lower-qoperator" };
         let (calibration, exclusion) = (self.calibration(), self.exclusion());
         let prepare = self.prepare();
-        format!("{prepare},{calibration},quantize{exclusion},fold-clip,drop-dead,@suit-kernels,{lower},drop-dead")
+        format!("{prepare},{calibration},quantize{exclusion},fold-clip,tie-scales,drop-dead,@suit-kernels,{lower},drop-dead")
     }
 
     /// The passes before calibration.
@@ -258,8 +258,16 @@ fn split(len: usize, wanted: Option<usize>) -> (Vec<usize>, Vec<usize>) {
 }
 
 fn refuse_strong_effects(pipeline: &Pipeline, registry: &Registry, options: &Options) -> Result<(), Vec<Diagnostic>> {
-    let quantizing =
-        ["equalize-layers", "calibrate", "correct-bias", "quantize", "fold-clip", "lower-qdq", "lower-qoperator"];
+    let quantizing = [
+        "equalize-layers",
+        "calibrate",
+        "correct-bias",
+        "quantize",
+        "fold-clip",
+        "tie-scales",
+        "lower-qdq",
+        "lower-qoperator",
+    ];
     let applied = |name: &str| options.apply.iter().any(|pass| pass.split('{').next() == Some(name));
     let allowed = |name: &str| quantizing.contains(&name) || applied(name);
     let strong = pipeline.passes(registry).into_iter().filter(|name| !allowed(name)).find_map(|name| {

@@ -59,7 +59,7 @@ impl Watch for KeepQuantized {
     }
 
     fn after(&mut self, pass: &PassInfo, graph: &Graph, _outcome: Outcome, _took: Duration) {
-        if pass.name == "fold-clip" {
+        if ["fold-clip", "tie-scales"].contains(&pass.name) {
             self.quantized = Some(graph.clone());
         }
     }

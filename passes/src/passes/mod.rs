@@ -55,6 +55,7 @@ mod sink_channel_shuffle;
 mod specialize;
 mod substitute_prelu;
 mod substitute_silu;
+mod tie_scales;
 mod unfold_space;
 mod upgrade_opset;
 
@@ -112,6 +113,7 @@ pub(crate) fn all() -> Vec<Arc<dyn Pass>> {
         Arc::new(specialize::Specialize),
         Arc::new(substitute_prelu::SubstitutePrelu),
         Arc::new(substitute_silu::SubstituteSilu),
+        Arc::new(tie_scales::TieScales),
         Arc::new(unfold_space::UnfoldSpace),
         Arc::new(upgrade_opset::UpgradeOpset),
     ]
