@@ -1,8 +1,10 @@
 //! Times of whole networks on this machine, twice each, and the table that they are kept in.
 //!
-//! Networks take turns in groups, and all groups are gone through a second time: what the first time and the second differ by is
-//! what a prediction cannot be better than. In each group the reference network of predictors takes its turns, too, and times are
-//! brought to the speed that the machine had when the predictor was built.
+//! Networks take turns in groups, and all groups are gone through several times, each time in sessions of their own: where memory
+//! lies and who else uses a cache that processors share changes what a network takes by several percent, some of it for minutes.
+//! Every other pass makes one of two measurements, of which the quieter half of the rounds counts. What the two differ by is what a
+//! prediction cannot be better than. In each group the reference network of predictors takes its turns, too, and times are brought
+//! to the speed that the machine had when the predictor was built.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -14,6 +16,7 @@ use spaceevo_cost::measure::interleave::{Contestant, interleave};
 use spaceevo_cost::predictor::Predictor;
 use spaceevo_cost::predictor::collect::timed;
 use spaceevo_cost::predictor::network::reference;
+use spaceevo_cost::predictor::ran::quiet;
 use spaceevo_cost::runtime::ort::OnnxRuntime;
 use spaceevo_cost::runtime::{LoadOptions, ModelSource, Runtime};
 use spaceevo_ir::{Diagnostic, Loc};
@@ -21,13 +24,15 @@ use spaceevo_passes::Target;
 
 use crate::file::load;
 
-/// Nanoseconds by name of the model: two medians.
+/// Nanoseconds by name of the model: two measurements.
 pub type Times = BTreeMap<String, [f64; 2]>;
 
 /// Networks that take turns.
 const GROUP: usize = 8;
-/// Turns of each.
-const ROUNDS: usize = 9;
+/// Passes over all groups, for both measurements together.
+const PASSES: usize = 8;
+/// Turns of each in a pass.
+const ROUNDS: usize = 3;
 /// Length of a turn.
 const TURN: Duration = Duration::from_millis(12);
 
@@ -44,8 +49,8 @@ pub fn measure(
     let usual: Option<f64> = predictor.origin.get("reference").and_then(|text| text.parse().ok());
     let reference = reference(target, &crate::registry()).map_err(one)?;
     let runtime = OnnxRuntime::open(None).map_err(one)?;
-    let mut times = Times::new();
-    for pass in 0..2 {
+    let mut all: BTreeMap<String, [Vec<f64>; 2]> = BTreeMap::new();
+    for pass in 0..PASSES {
         for group in models.chunks(GROUP) {
             let mut contestants =
                 group.iter().map(|model| contestant(&runtime, model, shapes)).collect::<Result<Vec<_>, _>>()?;
@@ -54,13 +59,12 @@ pub fn measure(
             let beside = rounds.last().cloned().unwrap_or_default();
             for (model, rounds) in group.iter().zip(&rounds) {
                 let speed = |at: usize| usual.map_or(1.0, |usual| usual / beside[at].cpu);
-                let mut each: Vec<f64> = rounds.iter().enumerate().map(|(at, time)| time.cpu * speed(at)).collect();
-                each.sort_unstable_by(f64::total_cmp);
-                times.entry(model.display().to_string()).or_default()[pass] = each[each.len() / 2];
+                let each = rounds.iter().enumerate().map(|(at, time)| time.cpu * speed(at));
+                all.entry(model.display().to_string()).or_default()[pass % 2].extend(each);
             }
         }
     }
-    Ok(times)
+    Ok(all.into_iter().map(|(model, both)| (model, both.map(|times| quiet(&times)))).collect())
 }
 
 fn contestant(runtime: &OnnxRuntime, model: &Path, shapes: &Shapes) -> Result<Contestant, Vec<Diagnostic>> {

@@ -46,9 +46,12 @@ pub(crate) struct Arguments {
     /// Models to draw convolutions like; may be given several times
     #[arg(long, value_name = "MODEL")]
     like: Vec<PathBuf>,
-    /// Networks to draw in integers, and two thirds as many in float
+    /// Networks to draw in integers, and two thirds as many in float, if there are not enough kernels before
     #[arg(long, default_value_t = 46)]
     networks: usize,
+    /// Kernels to keep at most
+    #[arg(long, default_value_t = 5000)]
+    kernels: usize,
     /// Kernels of a family that are fitted at most, by a part of its name; the first part that a name has counts
     #[arg(long, value_name = "FAMILY=N", value_delimiter = ',', value_parser = limit, default_value = "depthwise=200,conv=1400,=120")]
     limit: Vec<(String, usize)>,
@@ -119,9 +122,26 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let runtime = find_runtime(&arguments.runtime)?;
     let registry = spaceevo::registry();
     let priors = drawn_like(arguments, &target)?;
-    let plan =
-        Plan { stored: arguments.networks, float: (2 * arguments.networks).div_ceil(3), ..Plan::usual(arguments.seed) };
-    let collector = Collector { runtime: &*runtime, target: &target, registry: &registry, priors: &priors, plan };
+    let plan = Plan {
+        stored: arguments.networks,
+        float: (2 * arguments.networks).div_ceil(3),
+        kernels: arguments.kernels,
+        ..Plan::usual(arguments.seed)
+    };
+    let limits = |family: &str| {
+        let family = family.to_lowercase();
+        let found = arguments.limit.iter().find(|(name, _)| family.contains(name.to_lowercase().as_str()));
+        found.map_or(usize::MAX, |(_, count)| *count)
+    };
+    let collector = Collector {
+        runtime: &*runtime,
+        target: &target,
+        registry: &registry,
+        priors: &priors,
+        plan,
+        hold_out: arguments.hold_out,
+        limits: &limits,
+    };
     if let Some(folder) = &arguments.export {
         let count = job::export(&collector, folder)?;
         print(&format!("{}: {count} networks; run trace.py there, and --import the folder", folder.display()));
@@ -133,11 +153,6 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
         (None, None) => here(arguments, &collector)?,
     };
     let (measured, reference) = (measured.steady().quieter(), measured.reference());
-    let limits = |family: &str| {
-        let family = family.to_lowercase();
-        let found = arguments.limit.iter().find(|(name, _)| family.contains(name.to_lowercase().as_str()));
-        found.map_or(usize::MAX, |(_, count)| *count)
-    };
     let samples = strata(measured.samples(), arguments.hold_out, &limits);
     let mut origin = Origin::new();
     for (key, value) in [

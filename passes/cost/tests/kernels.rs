@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use spaceevo_cost::kernels::detect;
 use spaceevo_cost::measure::trace::parse;
-use spaceevo_cost::predictor::collect::signature;
 use spaceevo_cost::predictor::draw::Draws;
 use spaceevo_cost::predictor::network::{Numbers, network, reference};
+use spaceevo_cost::predictor::ran::signature;
 use spaceevo_cost::runtime::ort::OnnxRuntime;
 use spaceevo_cost::runtime::{LoadOptions, ModelSource, Runtime};
 use spaceevo_passes::{Registry, Target};

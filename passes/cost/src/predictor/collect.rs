@@ -7,10 +7,9 @@
 //! Networks of the last part are drawn near kernels that the first part predicts badly: those that are held out have no say.
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::io::Write as _;
 use std::path::Path;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use spaceevo_ir::{Diagnostic, Loc};
@@ -18,13 +17,13 @@ use spaceevo_passes::{Registry, Target};
 
 use super::Origin;
 use super::draw::{Draws, Prior};
-use super::fit::{Sample, fit, held_out, median};
+use super::fit::{Limits, Sample, Strata, fit, held_out};
 use super::measurements::{Measured, Traced};
 use super::network::{self, Drawn, Numbers, network};
+use super::ran::{Times, WARM, assign, quiet, ran};
 use crate::kernels::{Kernel, detect};
 use crate::measure::clock::Work;
 use crate::measure::interleave::Contestant;
-use crate::measure::trace::{Data, Ran, parse};
 use crate::runtime::{LoadOptions, ModelSource, Runtime};
 
 /// What to measure.
@@ -40,12 +39,14 @@ pub struct Plan {
     pub rounds: usize,
     /// Runs of a trace.
     pub runs: usize,
+    /// Kernels at most: no network is begun when there are as many, and what is more is not kept.
+    pub kernels: usize,
 }
 
 impl Plan {
     /// About 4,800 kernels, in three minutes on a processor of 2023.
     pub fn usual(seed: u64) -> Plan {
-        Plan { seed, stored: 46, float: 31, rounds: 8, runs: 8 }
+        Plan { seed, stored: 46, float: 31, rounds: 8, runs: 8, kernels: 5000 }
     }
 
     /// Traces in all.
@@ -54,14 +55,10 @@ impl Plan {
     }
 }
 
-/// ONNX Runtime cuts off parts of microseconds, half of one on average.
-const CUT: f64 = 0.5;
-/// Length of a turn of the reference network.
+/// Length of a turn of the reference network, and of one that is not traced.
 const TURN: Duration = Duration::from_millis(3);
 /// Turns of a network that is not traced.
 const TURNS: usize = 6;
-/// Runs of a trace that are not counted.
-const WARM: usize = 3;
 /// Part of the networks that are drawn before errors are looked at.
 const FIRST: f64 = 0.6;
 /// Rounds of these before that.
@@ -87,6 +84,10 @@ pub struct Collector<'a> {
     pub priors: &'a [Prior],
     /// What to measure.
     pub plan: Plan,
+    /// Number of the hold-out.
+    pub hold_out: u64,
+    /// Kernels of a family that are kept at most; [`strata`](super::strata) says how.
+    pub limits: Limits<'a>,
 }
 
 impl Collector<'_> {
@@ -109,10 +110,11 @@ impl Collector<'_> {
         let done: BTreeSet<_> = measured.traced.iter().map(known).collect();
         let reference = RefCell::new(timed(self.runtime, &network::reference(self.target, self.registry)?)?);
         let mut near: Option<Vec<Prior>> = None;
+        let mut known = Known::new(self, &measured);
         let mut steps = 0;
         for (numbers, number, round) in self.schedule() {
             steps += 1;
-            if done.contains(&(numbers, number, round)) {
+            if done.contains(&(numbers, number, round)) || !known.begins((numbers, number)) {
                 continue;
             }
             if start.elapsed() >= budget {
@@ -122,7 +124,12 @@ impl Collector<'_> {
                 true => self.priors,
                 false => near.get_or_insert_with(|| self.near(&measured)),
             };
-            let traced = self.trace((numbers, number, round), priors, &reference)?;
+            let drawn = self.drawn(numbers, number, priors)?;
+            let kernels: Vec<Kernel> = detect(&drawn.graph, self.target)?.into_iter().map(|p| p.kernel).collect();
+            let (cpu, (ran, sum), reference) = self.trace(&drawn, &reference)?;
+            let (all, mut times) = (ran.values().map(Vec::len).sum(), assign(&kernels, &ran));
+            times.retain(|(kernel, _)| known.takes(kernel));
+            let traced = Traced { numbers, number, round, cpu, kernels: all, sum, reference, times };
             append.write_all(traced.to_text().as_bytes()).map_err(io)?;
             measured.traced.push(traced);
             told(steps);
@@ -181,23 +188,21 @@ impl Collector<'_> {
         self.priors.iter().copied().chain(worst.flat_map(|prior| [prior; 4])).collect()
     }
 
-    fn trace(
-        &self,
-        (numbers, number, round): (Numbers, usize, usize),
-        priors: &[Prior],
-        reference: &RefCell<Contestant>,
-    ) -> Result<Traced, Diagnostic> {
+    /// The network of a number. Errors: those of [`network`].
+    pub(super) fn drawn(&self, numbers: Numbers, number: usize, priors: &[Prior]) -> Result<Drawn, Diagnostic> {
         let stream = 2 * number as u64 + u64::from(numbers == Numbers::Stored);
-        let drawn = network(&mut Draws::new(self.plan.seed, stream), priors, numbers, self.target, self.registry)?;
+        network(&mut Draws::new(self.plan.seed, stream), priors, numbers, self.target, self.registry)
+    }
+
+    /// Nanoseconds of a run, of what ran in it, and of the reference network.
+    fn trace(&self, drawn: &Drawn, reference: &RefCell<Contestant>) -> Result<(f64, (Times, f64), f64), Diagnostic> {
         let reference = &mut reference.borrow_mut();
         let before = reference.turn(0, TURN, Work::Thread)?.cpu;
-        let (ran, sum) = self.kernels(&drawn)?;
-        let kernels = ran.values().map(Vec::len).sum();
+        let ran = self.kernels(drawn)?;
         // In every round: what a process has allocated before changes what everything takes by some percent.
-        let cpu = self.untraced(&drawn)?;
+        let cpu = self.untraced(drawn)?;
         let reference = (before + reference.turn(0, TURN, Work::Thread)?.cpu) / 2.0;
-        let times = assign(&detect(&drawn.graph, self.target)?.into_iter().map(|p| p.kernel).collect::<Vec<_>>(), &ran);
-        Ok(Traced { numbers, number, round, cpu, kernels, sum, reference, times })
+        Ok((cpu, ran, reference))
     }
 
     /// Nanoseconds of processor of a run, as quiet as those of traced kernels. The first runs do not count: memory is planned in one
@@ -219,56 +224,37 @@ impl Collector<'_> {
     }
 }
 
-/// What a trace of several runs says, the first of them left out. Errors: `profile-format`.
-pub(super) fn ran(events: &[u8]) -> Result<(Times, f64), Diagnostic> {
-    let runs = parse(events, WARM)?;
-    let mut ran = Times::new();
-    let mut sum = 0.0;
-    for kernel in &runs.kernels {
-        let nanos = (quiet(&kernel.micros) + CUT) * 1000.0;
-        sum += nanos;
-        let signature = signature(kernel);
-        ran.entry(signature).or_default().push(nanos);
-    }
-    Ok((ran, sum))
+/// Networks that were begun, and kernels that are kept.
+struct Known<'a> {
+    most: usize,
+    networks: BTreeSet<(Numbers, usize)>,
+    strata: Strata<'a>,
 }
 
-/// The mean of the lower half: what disturbs a run makes it longer, never shorter.
-fn quiet(numbers: &[f64]) -> f64 {
-    let mut sorted = numbers.to_vec();
-    sorted.sort_unstable_by(f64::total_cmp);
-    sorted.truncate(sorted.len().div_ceil(2));
-    sorted.iter().sum::<f64>() / sorted.len().max(1) as f64
-}
-
-/// The [`Kernel::signature`] of what ran.
-pub fn signature(ran: &Ran) -> (Arc<str>, u64, u64) {
-    let numbers = |data: &Data| data.dims.iter().product::<u64>();
-    // Scales and zero points have no extents; of ops without weights, the largest operand counts.
-    let mut tensors = ran.inputs.iter().filter(|d| !d.dims.is_empty()).map(numbers);
-    let multiplies = ["Conv", "Gemm", "MatMul"].iter().any(|op| ran.op.ends_with(op));
-    let read = if multiplies { tensors.next() } else { tensors.max() };
-    (Arc::from(ran.op.as_str()), read.unwrap_or(1), ran.outputs.first().map_or(1, numbers))
-}
-
-/// Nanoseconds by [`Kernel::signature`].
-pub(super) type Times = BTreeMap<(Arc<str>, u64, u64), Vec<f64>>;
-
-/// Gives kernels the times of what ran with their signature: all of them, where all kernels of a signature are one, and none
-/// where it is not clear which is which.
-pub(super) fn assign(kernels: &[Kernel], ran: &Times) -> Vec<(Kernel, f64)> {
-    let mut by: BTreeMap<_, Vec<&Kernel>> = BTreeMap::new();
-    for kernel in kernels {
-        by.entry(kernel.signature()).or_default().push(kernel);
-    }
-    let mut found = Vec::new();
-    for (signature, kernels) in by {
-        let Some(times) = ran.get(&signature) else { continue };
-        if kernels.len() == times.len() && kernels.iter().all(|&kernel| kernel == kernels[0]) {
-            found.push((kernels[0].clone(), median(times)));
+impl<'a> Known<'a> {
+    fn new(collector: &Collector<'a>, measured: &Measured) -> Known<'a> {
+        let strata = Strata::new(collector.hold_out, collector.limits);
+        let mut known = Known { most: collector.plan.kernels, networks: BTreeSet::new(), strata };
+        for traced in &measured.traced {
+            known.begins((traced.numbers, traced.number));
+            for (kernel, _) in &traced.times {
+                known.takes(kernel);
+            }
         }
+        known
     }
-    found
+
+    /// True of networks that were begun, and as long as more kernels are wanted.
+    fn begins(&mut self, network: (Numbers, usize)) -> bool {
+        if self.strata.len() < self.most {
+            self.networks.insert(network);
+        }
+        self.networks.contains(&network)
+    }
+
+    fn takes(&mut self, kernel: &Kernel) -> bool {
+        self.strata.takes(kernel, self.most)
+    }
 }
 
 /// The convolution that a kernel is, if it is square.
@@ -297,12 +283,14 @@ mod tests {
     use crate::kernels::Layout;
 
     #[test]
-    fn times_are_given_only_where_it_is_clear_whose_they_are() {
-        let small = Kernel::same("QLinearConv", Layout::Last, [1, 1], [1, 8, 7, 7]);
-        let other = Kernel { window: [3, 3], ..small.clone() };
-        let ran: Times = [(small.signature(), vec![4.0, 6.0])].into();
-        assert_eq!(assign(&[small.clone(), small.clone()], &ran), [(small.clone(), 5.0)]);
-        assert_eq!(assign(&[small.clone(), other], &ran), []);
-        assert_eq!(assign(std::slice::from_ref(&small), &ran), []);
+    fn no_network_is_begun_when_there_are_enough_kernels() {
+        let kernel = |channels: u32| Kernel::same("QLinearConv", Layout::Last, [1, 1], [1, channels, 7, 7]);
+        let network = |number: usize| (Numbers::Stored, number);
+        let strata = Strata::new(0, &|_| usize::MAX);
+        let mut known = Known { most: 3, networks: BTreeSet::new(), strata };
+        assert!(known.begins(network(0)) && [8, 8, 16].iter().all(|&channels| known.takes(&kernel(channels))));
+        assert!(known.begins(network(1)) && known.takes(&kernel(24)) && !known.takes(&kernel(32)));
+        assert!(known.begins(network(0)) && known.takes(&kernel(8)), "it was begun");
+        assert!(!known.begins(network(2)));
     }
 }

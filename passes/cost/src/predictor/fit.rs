@@ -74,15 +74,42 @@ pub type Limits<'a> = &'a dyn Fn(&str) -> usize;
 /// Of each family as many kernels as `limits` says, and a quarter as many of those that are held out: the first that were measured.
 /// What is then left out is what networks have most of and what is known best: conversions, changes of layout.
 pub fn strata(samples: Vec<Sample>, fold: u64, limits: Limits<'_>) -> Vec<Sample> {
-    let mut counts: BTreeMap<(String, bool), usize> = BTreeMap::new();
-    let mut wanted = |sample: &Sample| {
-        let (family, held) = (sample.kernel.family(), held_out(&sample.kernel, fold));
-        let most = if held { limits(&family).div_ceil(4) } else { limits(&family) };
-        let count = counts.entry((family, held)).or_default();
-        *count += 1;
-        *count <= most
-    };
-    samples.into_iter().filter(|sample| wanted(sample)).collect()
+    let mut strata = Strata::new(fold, limits);
+    samples.into_iter().filter(|sample| strata.takes(&sample.kernel, usize::MAX)).collect()
+}
+
+/// Kernels that are wanted so far: of each family no more than a limit, and a quarter of it of those that are held out.
+pub(super) struct Strata<'a> {
+    fold: u64,
+    limits: Limits<'a>,
+    counts: BTreeMap<(String, bool), usize>,
+    taken: BTreeSet<Kernel>,
+}
+
+impl<'a> Strata<'a> {
+    pub(super) fn new(fold: u64, limits: Limits<'a>) -> Self {
+        Strata { fold, limits, counts: BTreeMap::new(), taken: BTreeSet::new() }
+    }
+
+    /// Kernels taken.
+    pub(super) fn len(&self) -> usize {
+        self.taken.len()
+    }
+
+    /// True of a kernel that was taken, and of one that is now, as one of `most` in all.
+    pub(super) fn takes(&mut self, kernel: &Kernel, most: usize) -> bool {
+        if self.taken.contains(kernel) {
+            return true;
+        }
+        let (family, held) = (kernel.family(), held_out(kernel, self.fold));
+        let of_family = if held { (self.limits)(&family).div_ceil(4) } else { (self.limits)(&family) };
+        let count = self.counts.entry((family, held)).or_default();
+        if *count < of_family && self.taken.len() < most {
+            *count += 1;
+            self.taken.insert(kernel.clone());
+        }
+        self.taken.contains(kernel)
+    }
 }
 
 /// Kernels that a family has at least: a sum of counts is known from few, and better than what is known of another family.
@@ -239,6 +266,9 @@ mod tests {
         assert_eq!(name("Elu").as_deref(), Some(OTHER));
         assert_eq!(name("Gemm"), None);
         assert!(!predictor.kernel(&of("Elu")).known);
+        // One operand of a few numbers says nothing about two whole ones.
+        let sum = Kernel { others: 30 * 49, ..of("Tanh") };
+        assert_eq!(predictor.model_of(&sum).map(|(name, _)| name), Some(OTHER));
         // 22 more channels than the first, at 2 ns each.
         assert!((predictor.kernel(&of("Elu")).nanos / 544.0 - 1.0).abs() < 0.05, "{:?}", predictor.kernel(&of("Elu")));
     }

@@ -7,10 +7,10 @@ use std::path::Path;
 use spaceevo_ir::{Diagnostic, Loc};
 use spaceevo_onnx::WriteOptions;
 
-use super::collect::{Collector, assign, ran};
-use super::draw::Draws;
+use super::collect::Collector;
 use super::measurements::{Measured, Traced};
-use super::network::{Drawn, Numbers, network};
+use super::network::Numbers;
+use super::ran::{assign, ran};
 use crate::kernels::{Kernel, detect};
 
 /// Runs each model that the list names, and leaves its trace beside it.
@@ -39,12 +39,6 @@ fn word(numbers: Numbers) -> &'static str {
     if numbers == Numbers::Stored { "stored" } else { "float" }
 }
 
-fn drawn(collector: &Collector<'_>, numbers: Numbers, number: usize) -> Result<Drawn, Diagnostic> {
-    let stream = 2 * number as u64 + u64::from(numbers == Numbers::Stored);
-    let Collector { target, registry, priors, plan, .. } = collector;
-    network(&mut Draws::new(plan.seed, stream), priors, numbers, target, registry)
-}
-
 /// Writes the networks of a plan into a folder, which is made, with `list.csv` and `trace.py`. The number of networks.
 ///
 /// Errors: `file-io`, `output-exists` where there is a list already, and those of writing.
@@ -59,7 +53,11 @@ pub fn export(collector: &Collector<'_>, folder: &Path) -> Result<usize, Diagnos
     let order = collector.order();
     for &(numbers, number) in &order {
         let name = format!("{}-{number:03}.onnx", word(numbers));
-        spaceevo_onnx::write(&drawn(collector, numbers, number)?.graph, &folder.join(&name), &WriteOptions::default())?;
+        spaceevo_onnx::write(
+            &collector.drawn(numbers, number, collector.priors)?.graph,
+            &folder.join(&name),
+            &WriteOptions::default(),
+        )?;
         rows += &format!("{name},{},{number}\n", word(numbers));
     }
     std::fs::write(folder.join("trace.py"), PROGRAM).map_err(io(folder))?;
@@ -92,7 +90,7 @@ pub fn import(collector: &Collector<'_>, folder: &Path) -> Result<Measured, Diag
             continue;
         }
         let (ran, sum) = ran(&std::fs::read(&trace).map_err(io(&trace))?)?;
-        let graph = drawn(collector, numbers, number)?.graph;
+        let graph = collector.drawn(numbers, number, collector.priors)?.graph;
         let kernels: Vec<Kernel> = detect(&graph, collector.target)?.into_iter().map(|p| p.kernel).collect();
         let times = assign(&kernels, &ran);
         let kernels = ran.values().map(Vec::len).sum();

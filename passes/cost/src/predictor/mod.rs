@@ -30,6 +30,7 @@ pub mod judge;
 pub mod measurements;
 pub mod network;
 mod pricing;
+pub mod ran;
 mod width;
 
 pub use base::{Base, Row, TERMS, words};
@@ -112,6 +113,9 @@ const UNKNOWN: f64 = 0.7;
 /// Name of the model of kernels without weights whose family has none.
 pub const OTHER: &str = "other";
 
+/// What names of families of kernels with two whole operands have ([`Kernel::family`]).
+const TWO: &str = "-both";
+
 /// Nanoseconds of a kernel of which nothing at all is known.
 const NOTHING: f64 = 1000.0;
 
@@ -138,6 +142,8 @@ impl Predictor {
         let wanted = bare(&family);
         let op = format!("{}-", bare(&kernel.op));
         let alike = || self.models.iter().filter(|(name, _)| bare(name).starts_with(&op));
+        // What a small operand costs says nothing about a whole one.
+        let alike = || alike().filter(|(name, _)| name.contains(TWO) == family.contains(TWO));
         // As many parts of the name as possible: groups, layout, bytes.
         let common = |name: &str| bare(name).split('-').filter(|part| wanted.split('-').any(|other| other == *part)).count();
         let nearest = alike().max_by_key(|(name, _)| (common(name), std::cmp::Reverse(*name)));
