@@ -33,6 +33,8 @@ BUGS = [
     ("a clip goes although others read what it clips", "passes/fold_clip.rs", "graph.only_user(input) != Some(clip) || ", ""),
     ("surplus channels are cut off at the wrong end", "passes/legalize_width.rs", '[("start", 0), ("end", group.channels as i64)', '[("start", 1), ("end", group.channels as i64 + 1)'),
     ("a result keeps its surplus channels", "passes/legalize_width.rs", "readers.into_iter().for_each(|user|", "readers.into_iter().skip(1).for_each(|user|"),
+    ("what others read gets the type of a join", "passes/tie_scales.rs", "!matches!(user, User::Op(op, _) if *op == concat)", "!matches!(user, User::Op(..))"),
+    ("what only moves gets the type of a join", "passes/tie_scales.rs", "target.ops.is_movement(name) || ", ""),
     ("a resize takes its factors for each other", "passes/lower_resize.rs", "[1, 1, by_high, 1, by_wide, 1]", "[1, 1, by_wide, 1, by_high, 1]"),
     ("a resize rounds thirds up", "passes/lower_resize.rs", "&& most <= 2", "&& most <= 3"),
     ("padded weights are filled with 0 instead of the zero point", "width/extend.rs", "Some(q) => q.zero.first().copied().unwrap_or(0)", "Some(_) => 0"),

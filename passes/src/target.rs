@@ -187,8 +187,8 @@ impl WidthRule {
         if let Some(rate) = all.find(|r| !(r.is_finite() && *r > 0.0)) {
             return Some(format!("width.rates: {rate} is not positive and finite"));
         }
-        let cut = self.cut.iter().flat_map(|cut| [cut.call, cut.position]);
-        if let Some(time) = cut.filter(|t| !(t.is_finite() && *t >= 0.0)).next() {
+        let mut cut = self.cut.iter().flat_map(|cut| [cut.call, cut.position]);
+        if let Some(time) = cut.find(|t| !(t.is_finite() && *t >= 0.0)) {
             return Some(format!("width.cut: {time} is no time in nanoseconds"));
         }
         (!(0.0..1.0).contains(&self.gain)).then(|| format!("width: gain {} is no part of 1", self.gain))

@@ -65,7 +65,7 @@ impl Pass for TieScales {
                 }
                 let mut ty = graph.value(operand).ty().clone();
                 if let Type::Tensor(tensor) = &mut ty {
-                    tensor.quant = Some(to.clone().into());
+                    tensor.quant = Some(to.clone());
                 }
                 graph.set_type(operand, ty);
                 changed = true;

@@ -131,7 +131,7 @@ pub(super) fn stem(dice: &mut Dice) -> Drawn {
 fn cut(dice: &mut Dice) -> Drawn {
     let (channels, count, size) = (4 * (8 + dice.below(5)), 9 + dice.below(7), 24 + dice.below(9));
     let (from, to) = types(dice, 9 * channels);
-    let (w, with_w) = filters(dice, "w", from.clone(), [count, channels, 3, 3], true);
+    let (w, with_w) = filters(dice, "w", from, [count, channels, 3, 3], true);
     let text = format!(
         "graph @main(%x: {from}[1,{channels},{size},{size}]) with {{opset = 17}} {{\n{w}  \
          %c = onnx.Conv %x, {with_w} {{pads = [1, 1, 1, 1]}} : {to}[1,{count},{size},{size}]\n  \
