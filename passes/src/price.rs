@@ -6,14 +6,15 @@
 //!
 //! Work is products for ops with weights, taps for pools, and numbers of the larger side for all others. Width is what the
 //! speed of a kernel depends on most: channels of a depthwise convolution or a gate, the geometric mean of what a product reads
-//! and makes for other ops with weights (of a 1x1 convolution the harmonic one, of a stem that of products a number and filters),
-//! and for the rest the numbers themselves, since large maps leave the processor's caches. A table is a model of the first order: who decides by it asks for more than its
-//! `margin`.
+//! and makes for other ops with weights (of a 1x1 convolution the harmonic one, of a stem that of products a number and
+//! filters), and for the rest the numbers themselves, since large maps leave the processor's caches. A table is a model of the
+//! first order: who decides by it asks for more than its `margin`.
 //!
 //! An op that a pass writes as others once it is stored has the price of those. The kinds are `conv1x1`, `conv`, `depthwise`,
-//! `stem` (a convolution that reads at most three channels; without a price, a `conv`), `pixel` (a 1x1 convolution of a map of one number a channel; without a price, a `conv1x1`), `gate` (a product of a map and such
-//! a one; without a price, an `onnx.Mul`), `silu` (a sigmoid and its product with what it reads), [`PLAIN_POOL`], names of
-//! operators, and among the integer ones [`IMAGE`], [`QUANTIZE`], [`DEQUANTIZE`], [`LAYOUT`] and [`TRANSPOSE`].
+//! `stem` (a convolution of several taps that reads at most three channels; without a price, a `conv`), `pixel` (a 1x1
+//! convolution of a map of one number a channel; without a price, a `conv1x1`), `gate` (a product of a map and such a one;
+//! without a price, an `onnx.Mul`), `silu` (a sigmoid and its product with what it reads), [`PLAIN_POOL`], names of operators,
+//! and among the integer ones [`IMAGE`], [`QUANTIZE`], [`DEQUANTIZE`], [`LAYOUT`] and [`TRANSPOSE`].
 
 use std::collections::BTreeMap;
 
@@ -479,6 +480,32 @@ mod tests {
         assert_eq!(loads[2], load("onnx.GlobalAveragePool", 512.0, 512.0, None));
         assert_eq!(loads[3], load(PIXEL, 1024.0, 32.0, Some(("conv1x1", 32.0))));
         assert_eq!(loads[4], load(GATE, 512.0, 32.0, Some(("onnx.Mul", 512.0))));
+    }
+
+    #[test]
+    fn stems_and_pools_of_part_blocks_have_prices_of_their_own() {
+        let graph = parse(
+            "graph @main(%x: f32[1,3,8,8]) with {opset = 17} {\n  %w = const rand(1) : f32[12,3,3,3]\n  \
+             %c = onnx.Conv %x, %w {pads = [1, 1, 1, 1]} : f32[1,12,8,8]\n  \
+             %p = onnx.MaxPool %c {kernel_shape = [2, 2], strides = [2, 2]} : f32[1,12,4,4]\n  return %p\n}",
+        );
+        let ops: Vec<_> = graph.ops_in(graph.body()).collect();
+        let stem = Load::of(&graph, ops[0]).unwrap();
+        assert_eq!((&*stem.kind, stem.work, stem.width), (STEM, 768.0 * 27.0, 18.0));
+        let price = |call| Price { call, speed: Curve(vec![(1, 1.0)]) };
+        let priced = |block| Prices {
+            provenance: Provenance { runtime: "".into(), machine: "".into(), date: "".into(), method: "".into() },
+            margin: 0.05,
+            block,
+            fused: BTreeMap::new(),
+            float: [(PLAIN_POOL.to_owned(), price(9.0)), ("onnx.MaxPool".to_owned(), price(1.0))].into(),
+            integer: [(LAYOUT, 2.0), (STEM, 0.0), (IMAGE, 5.0)].map(|(kind, call)| (kind.to_owned(), price(call))).into(),
+        };
+        // 192 numbers of 4 taps; of 768 that are read, 576 more than are made.
+        assert_eq!([4, 16].map(|block| priced(block).float(&graph, ops[1])), [Some(769.0), Some(777.0 + 578.0)]);
+        let target = crate::Target::named("x86-vnni").unwrap();
+        // As it is, not with the 16 filters that legalize-width gives it; the image has 192 numbers.
+        assert_eq!(priced(16).integer(&graph, &target, ops[0]), Some(768.0 * 27.0 + 5.0 + 192.0));
     }
 
     #[test]

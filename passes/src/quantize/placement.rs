@@ -3,8 +3,8 @@
 //! The rule, in the order of the graph: ops with weights (Conv, Gemm, MatMul) run in integers wherever their form allows.
 //! Light ops (Add, Mul, Concat, pools, look-ups) do when all their operands are stored already *and* an op with weights
 //! still follows: behind the last of those, numbers stay float, where they cost little and lose nothing. Ops that move bytes
-//! tie the types of what they read and make; they move them behind the last weights, too, if what they read is rounded anyway. Where the runtime fuses an op into the integer op before it, nothing is rounded
-//! between the two.
+//! tie the types of what they read and make; they move them behind the last weights, too, if what they read is rounded anyway.
+//! Where the runtime fuses an op into the integer op before it, nothing is rounded between the two.
 //!
 //! Where the target has prices, the ops among them that are faster in float then stay there ([`cut`]). All passes that plan
 //! must come to the same plan: nothing here looks at the numbers of a graph, only at its ops, types and shapes.

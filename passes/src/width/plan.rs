@@ -3,7 +3,7 @@
 //! What an op gains depends on both its sides: a Conv of 18 to 18 channels gains nothing when only one side becomes 20. So
 //! the plan starts with every group that may be padded, and takes back what does not pay as long as something changes.
 
-use spaceevo_ir::{Graph, OpId, OpName};
+use spaceevo_ir::{Graph, ONNX, OpId, OpName};
 
 use super::groups::{Channels, Group, Touch};
 use super::price::time;
@@ -52,8 +52,9 @@ const ROUNDS: usize = 8;
 pub fn plan(graph: &Graph, channels: &Channels, target: &Target) -> Vec<Verdict> {
     let Some(rule) = &target.width else { return vec![Verdict::Fits; channels.groups.len()] };
     let wanted: Vec<Vec<usize>> = channels.groups.iter().map(|group| candidates(group, rule)).collect();
-    // A Slice moves stored numbers as they are, where the target does that.
-    let cut = rule.cut.filter(|_| target.ops.is_movement(&OpName::onnx("Slice")));
+    // A Slice moves stored numbers as they are, where the target does that; its bounds are operands from operator set 10 on.
+    let old = graph.meta.opsets.get(ONNX).is_some_and(|&version| version < 10);
+    let cut = rule.cut.filter(|_| !old && target.ops.is_movement(&OpName::onnx("Slice")));
     let open = |at: usize| channels.groups[at].refused.is_none() || cut.is_some() && channels.groups[at].can_be_cut();
     let typed =
         graph.ops_in(graph.body()).flat_map(|op| graph.op(op).results()).any(|&v| graph.value(v).ty().quant().is_some());
