@@ -19,6 +19,8 @@ pub struct Prior {
 
 /// Multiply-accumulates of one convolution at most: a longer one is as fast as a long one.
 const MACS: u64 = 900_000_000;
+/// Weights of one convolution at most: those of 512 to 1,024 channels by 3x3.
+const WEIGHTS: u64 = 4_800_000;
 /// Numbers of a map at most.
 pub(super) const MAP: u64 = 3_300_000;
 
@@ -82,7 +84,8 @@ impl Draws {
             let each = u64::from(drawn.input / drawn.groups * drawn.window * drawn.window);
             let made = out * u64::from(drawn.output);
             let most = MAP / part;
-            if made * each <= MACS / part && made <= most && maps * u64::from(drawn.input) <= most {
+            let weights = each * u64::from(drawn.output);
+            if made * each <= MACS / part && weights <= WEIGHTS && made <= most && maps * u64::from(drawn.input) <= most {
                 return drawn;
             }
         }

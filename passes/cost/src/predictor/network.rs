@@ -26,6 +26,8 @@ pub enum Numbers {
 
 /// Blocks of a network, at least and at most: what a network takes beside its kernels shows in how many it has.
 const BLOCKS: [usize; 2] = [1, 17];
+/// Weights behind which no block is begun: networks for devices have no more.
+const WEIGHTS: u64 = 20_000_000;
 /// Scale of stored numbers.
 const SCALE: f32 = 0.02;
 /// Extents of images.
@@ -72,6 +74,9 @@ pub fn network(
     writer.turn = draws.below(720);
     let mut map = writer.stem(part, draws);
     for block in 0..BLOCKS[0] + draws.below(BLOCKS[1] - BLOCKS[0] + 1) {
+        if writer.weights > WEIGHTS {
+            break;
+        }
         map = writer.block(&map, block, priors, part, draws);
         if map.size > 6 && draws.below(3) == 0 {
             let output = draws.channels(16.0, 160.0);
@@ -93,6 +98,8 @@ pub(super) struct Writer {
     pub(super) turn: usize,
     /// Scale of stored numbers that are written next.
     pub(super) scale: f32,
+    /// Weights written so far.
+    weights: u64,
     inputs: Vec<Vec<usize>>,
 }
 
@@ -114,7 +121,8 @@ impl Map {
 
 impl Writer {
     fn new(numbers: Numbers) -> Writer {
-        Writer { lines: String::new(), inputs: Vec::new(), outputs: Vec::new(), numbers, count: 0, turn: 0, scale: SCALE }
+        let (lines, inputs, outputs) = (String::new(), Vec::new(), Vec::new());
+        Writer { lines, inputs, outputs, numbers, count: 0, turn: 0, scale: SCALE, weights: 0 }
     }
 
     fn drawn(&self, target: &Target, registry: &Registry) -> Result<Drawn, Diagnostic> {
@@ -207,6 +215,7 @@ impl Writer {
     /// stays what it was.
     pub(super) fn weights(&mut self, dims: &[u32], terms: u32, axis: usize, read: f32) -> (String, String) {
         let results = dims[axis];
+        self.weights += dims.iter().map(|&extent| u64::from(extent)).product::<u64>();
         if self.numbers == Numbers::Float {
             let most = (3.0 / terms.max(1) as f32).sqrt();
             return (self.floats(&format!("{dims:?}"), -most, most), self.floats(&format!("[{results}]"), -0.1, 0.1));
@@ -277,6 +286,16 @@ mod tests {
                 assert!(convolutions > 2 * BLOCKS[0], "{convolutions}");
                 assert_eq!(drawn.inputs.len(), 1);
             }
+        }
+    }
+
+    #[test]
+    fn networks_like_the_widest_convolutions_are_drawn() {
+        let (target, registry) = (Target::named("x86-vnni").unwrap(), Registry::standard());
+        let wide = |size| Prior { size, input: 1843, output: 1820, window: 5, stride: 1, groups: 1 };
+        let priors = [1, 2, 4, 7, 14].map(wide);
+        for number in 0..12 {
+            network(&mut Draws::new(5, number), &priors, Numbers::Stored, &target, &registry).unwrap();
         }
     }
 }
