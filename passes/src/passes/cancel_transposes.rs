@@ -1,4 +1,4 @@
-//! Takes out Transposes on both sides of ops that treat each number by itself.
+//! Takes out Transposes on both sides of ops that treat each number by itself, or, as Softmax does, rows along an axis.
 //!
 //! ```text
 //! %t = onnx.Transpose %x {perm = [0, 2, 3, 1]} : f32[1,4,4,8]
@@ -10,8 +10,9 @@
 use std::collections::BTreeSet;
 
 use spaceevo_ir::verify::Form;
-use spaceevo_ir::{Def, Graph, OpId, TensorType, Type, User, ValueId};
+use spaceevo_ir::{Attr, Def, Graph, OpId, TensorType, Type, User, ValueId};
 
+use crate::analysis::opset;
 use crate::pass::{Aborted, Effect, Outcome, Pass, PassContext, PassInfo};
 use crate::rewrite;
 
@@ -20,8 +21,8 @@ pub(crate) struct CancelTransposes;
 
 static INFO: PassInfo = PassInfo {
     name: "cancel-transposes",
-    summary: "take out Transposes on both sides of elementwise ops",
-    doc: "A region of elementwise ops whose operands are Transposes of one order and single numbers, and whose results only \
+    summary: "take out Transposes on both sides of elementwise ops and Softmax",
+    doc: "A region of elementwise ops and Softmax, which gets another axis, whose operands are Transposes of one order and single numbers, and whose results only \
           Transposes of the inverse order read, does the same without any of them.\n\n\
           It declines where an op of another kind reads or makes a value of the region, where a constant has more than one \
           number, and where the model returns such a value.",
@@ -89,7 +90,13 @@ fn order(graph: &Graph, op: OpId) -> Option<Vec<i64>> {
 }
 
 fn keeps(graph: &Graph, op: OpId) -> bool {
-    ELEMENTWISE.iter().any(|name| graph.op(op).name().is_onnx(name))
+    ELEMENTWISE.iter().any(|name| graph.op(op).name().is_onnx(name)) || is_softmax(graph, op)
+}
+
+/// A Softmax of rows along one axis, which may be another one.
+fn is_softmax(graph: &Graph, op: OpId) -> bool {
+    let computed = graph.op(op).operand(0).is_some_and(|v| !graph.value(v).is_const());
+    graph.op(op).name().is_onnx("Softmax") && computed && opset(graph, op) >= 13
 }
 
 fn is_inverse(a: &[i64], b: &[i64]) -> bool {
@@ -161,6 +168,12 @@ impl Region {
                 if let Some(source) = maker.and_then(|transpose| graph.op(transpose).operand(0)) {
                     graph.set_operand(op, index, Some(source));
                 }
+            }
+            if is_softmax(graph, op) {
+                let axis = graph.op(op).int("axis", -1);
+                let axis = if axis < 0 { axis + self.order.len() as i64 } else { axis };
+                let moved = self.order.iter().position(|&from| from == axis).unwrap_or(0);
+                graph.set_attr(op, "axis", Attr::Int(moved as i64));
             }
             for result in graph.op(op).results().to_vec() {
                 let ty = graph.value(result).ty().clone();

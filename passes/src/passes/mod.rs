@@ -44,6 +44,7 @@ mod lower_qdq;
 mod lower_qoperator;
 mod lower_resize;
 mod lower_silu;
+mod lower_softmax;
 mod merge_clips;
 mod merge_duplicates;
 mod merge_groups;
@@ -102,6 +103,7 @@ pub(crate) fn all() -> Vec<Arc<dyn Pass>> {
         Arc::new(lower_qoperator::LowerQoperator),
         Arc::new(lower_resize::LowerResize),
         Arc::new(lower_silu::LowerSilu),
+        Arc::new(lower_softmax::LowerSoftmax),
         Arc::new(merge_clips::MergeClips),
         Arc::new(merge_duplicates::MergeDuplicates),
         Arc::new(merge_groups::MergeGroups),

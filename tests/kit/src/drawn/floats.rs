@@ -7,6 +7,7 @@ use crate::instance::Dice;
 
 pub(super) const FAMILIES: &[Family] = &[
     Family { pass: "lower-prelu", about: "float", draw: prelu },
+    Family { pass: "lower-softmax", about: "", draw: softmax },
     Family { pass: "lower-matmul", about: "", draw: matmul },
     Family { pass: "cancel-transposes", about: "", draw: transposes },
     Family { pass: "fold-conv-bn", about: "", draw: normalized },
@@ -55,6 +56,18 @@ fn prelu(dice: &mut Dice) -> Drawn {
     Drawn { text: graph(&shape, &body), inputs: vec![numbers(dice, &shape)], allowed: Allowed::Equal }
 }
 
+fn softmax(dice: &mut Dice) -> Drawn {
+    let rank = 2 + dice.below(3);
+    let axis = dice.below(rank);
+    let mut shape: Vec<usize> = (0..rank).map(|_| 1 + dice.below(8)).collect();
+    if dice.below(2) == 0 {
+        shape[axis] = 2;
+    }
+    let named = if dice.below(2) == 0 { axis as i64 } else { axis as i64 - rank as i64 };
+    let body = format!("  %y = onnx.Softmax %x {{axis = {named}}} : f32{shape:?}\n");
+    Drawn { text: graph(&shape, &body), inputs: vec![numbers(dice, &shape)], allowed: ROUNDING }
+}
+
 fn matmul(dice: &mut Dice) -> Drawn {
     let (rows, columns, size) = map(dice);
     let (shape, product) = ([1, rows, size, size], format!("f32[1,{size},{size},{columns}]"));
@@ -94,8 +107,9 @@ fn transposes(dice: &mut Dice) -> Drawn {
         format!("  %c = const [{number}] : f32[1]\n  %v0 = onnx.Transpose %x {{perm = {order:?}}} : f32{turned:?}\n");
     let count = 1 + dice.below(4);
     for at in 0..count {
-        let op = match dice.below(8) {
+        let op = match dice.below(9) {
             0 => format!("onnx.Mul %v{at}, %c"),
+            8 => format!("onnx.Softmax %v{at} {{axis = {}}}", dice.below(8) as i64 - 4),
             1 => format!("onnx.Add %c, %v{at}"),
             2 => format!("onnx.Mul %v{at}, %v0"),
             3 => format!("onnx.Sub %v0, %v{at}"),
