@@ -5,7 +5,7 @@
 //! ```
 //!
 //! Work is products for ops with weights, taps for pools, and numbers of the larger side for all others. Width is what the
-//! speed of a kernel depends on most: channels of a depthwise convolution or a gate, the geometric mean of what a product reads
+//! speed of a kernel depends on most: channels of a depthwise convolution, a pool or a gate, the geometric mean of what a product reads
 //! and makes for other ops with weights (of a 1x1 convolution the harmonic one, of a stem that of products a number and
 //! filters), and for the rest the numbers themselves, since large maps leave the processor's caches. A table is a model of the
 //! first order: who decides by it asks for more than its `margin`.
@@ -414,8 +414,9 @@ impl Load {
             let near = Some(("onnx.Mul", larger));
             return Some(Load { kind: GATE.into(), work: larger, width: channels as f64, near });
         }
-        let work = if taps > 1.0 { made * taps } else { larger };
-        Some(Load { kind: name.to_string(), work, width: larger, near: None })
+        let channels = record.operand(0).and_then(|v| of_map(graph, v)).map_or(larger, |[channels, ..]| channels as f64);
+        let (work, width) = if taps > 1.0 { (made * taps, channels) } else { (larger, larger) };
+        Some(Load { kind: name.to_string(), work, width, near: None })
     }
 }
 

@@ -57,7 +57,8 @@ impl Pass for LowerSoftmax {
             match Rows::of(graph, op) {
                 Err(why) => cx.declined(graph, op, why),
                 Ok(rows) => {
-                    let what = if rows.length() == 2 { "Softmax of two written as Sigmoid" } else { "Softmax written over rows" };
+                    let what =
+                        if rows.length() == 2 { "Softmax of two written as Sigmoid" } else { "Softmax written over rows" };
                     if !cx.rewrite(graph, op, what) {
                         break;
                     }
@@ -164,7 +165,8 @@ impl Rows {
         let others: Option<u64> = last[..rank - 1].iter().map(Dim::known).product();
         let flat = vec![others.map_or(Dim::Unknown, Dim::Known), self.length().into()];
         let [read, made] = [self.input, graph.op(self.op).result()].map(|value| graph.value(value).ty().clone());
-        let permuted = |read: ValueId, order: Vec<i64>| NewOp::onnx("Transpose").operand(read).attr("perm", Attr::Ints(order));
+        let permuted =
+            |read: ValueId, order: Vec<i64>| NewOp::onnx("Transpose").operand(read).attr("perm", Attr::Ints(order));
         let turned = permuted(self.input, order.iter().map(|&axis| axis as i64).collect());
         let turned = self.step(graph, "last", &read, last.clone(), turned);
         let rows = self.shaped(graph, turned, &flat);

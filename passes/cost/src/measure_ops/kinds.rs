@@ -107,9 +107,12 @@ pub(super) fn kinds() -> Vec<Kind> {
         kind(SILU, |_| "  %g.TO = onnx.Sigmoid %FROM : TYPE\n  %TO = onnx.Mul %FROM, %g.TO : TYPE".into(), true),
         kind("onnx.LeakyRelu", |_| "  %TO = onnx.LeakyRelu %FROM {alpha = 0.1} : TYPE".into(), true),
         pool("onnx.MaxPool", |c| behind_conv(c) + &window("MaxPool", "c.TO")),
-        Kind { widths: &[PARTIAL], ..pool(PARTIAL_POOL, |c| behind_conv(c) + &window("MaxPool", "c.TO")) },
+        Kind { widths: &[12, 24], ..pool(PARTIAL_POOL, |c| behind_conv(c) + &window("MaxPool", "c.TO")) },
         // The sum brings the input's numbers in again: on maps that are smooth by now, branches would be foreseen.
-        pool(PLAIN_POOL, |_| "  %s.TO = onnx.Add %FROM, %x : TYPE\n".to_owned() + &window("MaxPool", "s.TO")),
+        Kind {
+            widths: &[32, 64],
+            ..pool(PLAIN_POOL, |_| "  %s.TO = onnx.Add %FROM, %x : TYPE\n".to_owned() + &window("MaxPool", "s.TO"))
+        },
         pool("onnx.AveragePool", |c| behind_conv(c) + &window("AveragePool", "c.TO")),
         // As in networks, behind a depthwise convolution.
         Kind {
@@ -178,9 +181,7 @@ pub(super) const BORDER: &str = "border";
 pub(super) const CHANNELS: usize = 64;
 /// Numbers of an image for each that the kind [`IMAGE`] makes of it.
 pub(super) const IMAGE_NUMBERS: usize = 3 * 8 * 8 / NARROW;
-/// Channels that are no whole blocks of any layout.
-pub(super) const PARTIAL: usize = 12;
-/// A max pool of so many, in float.
+/// A max pool of channels that are no whole blocks of any layout, in float.
 pub(super) const PARTIAL_POOL: &str = "partial pool";
 /// Channels of what is multiplied with a gate.
 pub(super) const GATED: usize = 96;
@@ -194,8 +195,6 @@ pub(super) const FUSED: [(&str, &str); 5] = [
 ];
 /// Channels of convolutions that are only there for the layout that they ask for.
 pub(super) const NARROW: usize = 16;
-/// Channels of those whose maps are pooled.
-pub(super) const POOLED: usize = 32;
 
 /// Kinds that are measured behind a convolution, whose layout they take over; its price is taken off.
 pub(super) const POOLS: [&str; 2] = ["onnx.MaxPool", "onnx.AveragePool"];
@@ -203,8 +202,8 @@ pub(super) const POOLS: [&str; 2] = ["onnx.MaxPool", "onnx.AveragePool"];
 fn pool(name: &'static str, line: fn(usize) -> String) -> Kind {
     Kind {
         name,
-        widths: &[POOLED],
-        maps: &[14, 42, 112],
+        widths: &[16, 32, 64, 128, 256],
+        maps: &[14, 42],
         line,
         image: Image::None,
         work: |_| 1,

@@ -2,9 +2,7 @@
 
 use spaceevo_passes::price::{Curve, DEQUANTIZE, GATE, IMAGE, LAYOUT, PLAIN_POOL, Price, Prices, QUANTIZE, STEM, TRANSPOSE};
 
-use super::kinds::{
-    BORDER, CHANNELS, FUSED, GATED, IMAGE_NUMBERS, ISLAND, NARROW, PARTIAL, PARTIAL_POOL, POOLED, POOLED_GATE, POOLS, taps,
-};
+use super::kinds::{BORDER, CHANNELS, FUSED, GATED, IMAGE_NUMBERS, ISLAND, NARROW, PARTIAL_POOL, POOLED_GATE, POOLS, taps};
 use super::round;
 
 /// Takes known prices off what could only be measured together.
@@ -12,7 +10,7 @@ pub(super) fn settle(prices: &mut Prices) {
     for table in [&mut prices.float, &mut prices.integer] {
         for pool in POOLS {
             let (Some(whole), Some(conv)) = (table.get(pool), table.get("conv1x1")) else { continue };
-            let rest = less(whole, &[&per_number(conv, POOLED, POOLED, taps(pool))], 1.0);
+            let rest = less(whole, &[&before_pool(whole, conv, taps(pool))], 1.0);
             table.insert(pool.to_owned(), rest);
         }
         if let (Some(gate), Some(pool), Some(conv)) = (table.get(GATE), table.get(POOLED_GATE), table.get("depthwise")) {
@@ -36,7 +34,7 @@ pub(super) fn settle(prices: &mut Prices) {
         }
     }
     if let (Some(whole), Some(conv)) = (float.remove(PARTIAL_POOL), float.get("conv1x1")) {
-        let pool = less(&whole, &[&per_number(conv, PARTIAL, PARTIAL, taps(PARTIAL_POOL))], 1.0);
+        let pool = less(&whole, &[&before_pool(&whole, conv, taps(PARTIAL_POOL))], 1.0);
         float.insert(PLAIN_POOL.to_owned(), pool);
     }
     if let (Some(island), Some(alone)) = (integer.remove(ISLAND), float.remove(ISLAND)) {
@@ -72,6 +70,11 @@ pub(super) fn settle(prices: &mut Prices) {
 fn per_number(conv: &Price, channels: usize, products: usize, parts: usize) -> Price {
     let speed = Curve::try_from(vec![(1, conv.speed.at(channels as f64) * parts as f64 / products as f64)]);
     Price { call: conv.call, speed: speed.unwrap_or_else(|_| conv.speed.clone()) }
+}
+
+/// The price of the 1x1 convolution before a pool, at the pool's channels, with a tap of the pool as the unit of work.
+fn before_pool(pool: &Price, conv: &Price, taps: usize) -> Price {
+    Price { call: conv.call, speed: pool.speed.map(|channels, _| conv.speed.at(channels) * taps as f64 / channels) }
 }
 
 /// The price of a call of a kernel that has nothing to do.
