@@ -1,0 +1,98 @@
+//! Joins of stored numbers: the type of a Concat's result whose bytes are those of its operands, one after the other.
+//!
+//! ```text
+//! qu8(0.02, 3)[1,2,9], qu8(0.05, 7)[1,1,9]  along axis 1:  qu8(axis 1, [0.02, 0.02, 0.05], [3, 3, 7])[1,3,9]
+//! ```
+//!
+//! The pass `sink-dequantize` gives this type, the writers of quantized graphs write such a Concat as one of bytes, and `lift-qdq`
+//! reads it as one of numbers.
+
+use spaceevo_ir::{Elem, Graph, NewOp, OpId, OpName, Quant, TensorType};
+
+use crate::quantize::reader::{conversion, is_dequantize, is_quantize};
+use crate::quantize::writer::stem;
+use crate::rewrite;
+
+/// The axis of a Concat counted from the front; `None` where it is missing or its rank is unknown.
+pub(crate) fn axis(graph: &Graph, concat: OpId) -> Option<usize> {
+    let rank = graph.value(graph.op(concat).result()).ty().rank()?;
+    let axis = graph.op(concat).attrs().get("axis").and_then(spaceevo_ir::Attr::as_int)?;
+    let axis = if axis < 0 { axis.checked_add(i64::try_from(rank).ok()?)? } else { axis };
+    usize::try_from(axis).ok().filter(|&axis| axis < rank)
+}
+
+/// The type of a Concat's bytes, where its operands are stored so; a sentence where no type says it.
+pub(crate) fn joined(graph: &Graph, concat: OpId, operands: &[Quant]) -> Result<Quant, &'static str> {
+    let (first, rest) = operands.split_first().ok_or("it has no operands")?;
+    if operands.iter().any(|q| q.axis.is_some()) {
+        return Err("an operand has several scales");
+    }
+    if rest.iter().any(|q| q.store != first.store) {
+        return Err("its operands are stored in different integer types");
+    }
+    if rest.iter().all(|q| q == first) {
+        return Ok(first.clone());
+    }
+    let axis = axis(graph, concat).ok_or("its axis or its rank is not known")?;
+    let (mut scale, mut zero) = (Vec::new(), Vec::new());
+    for (value, q) in graph.op(concat).operands().iter().flatten().zip(operands) {
+        let extent = graph.value(*value).ty().tensor().and_then(|ty| ty.dim(axis));
+        let extent = extent.ok_or("the extent of an operand along the axis is not known")?;
+        scale.extend(std::iter::repeat_n(q.at(0).0, extent));
+        zero.extend(std::iter::repeat_n(q.at(0).1, extent));
+    }
+    if zero.iter().all(|z| *z == zero[0]) {
+        zero.truncate(1);
+    }
+    Ok(Quant { store: first.store, axis: Some(axis), scale, zero })
+}
+
+/// True for a Concat to the type `made`, which has several scales, of operands that are stored so: their bytes are its bytes.
+pub(crate) fn joins_bytes(graph: &Graph, op: OpId, operands: &[Quant], made: &Quant) -> bool {
+    graph.op(op).name().is_onnx("Concat")
+        && made.axis.is_some()
+        && made.store.bits() == 8
+        && joined(graph, op, operands).as_ref() == Ok(made)
+}
+
+/// A Concat of bytes that one DequantizeLinear reads as they were quantized.
+pub(crate) struct Joined {
+    concat: OpId,
+    quantizers: Vec<OpId>,
+    dequantizer: OpId,
+}
+
+impl Joined {
+    /// The join whose bytes `op` reads, if `op` is a DequantizeLinear, and the only reader.
+    pub(crate) fn read_by(graph: &Graph, op: OpId) -> Option<Joined> {
+        let bytes =
+            graph.op(op).operand(0).filter(|&bytes| is_dequantize(graph.op(op).name()) && graph.use_count(bytes) == 1)?;
+        let concat = graph.def_named(bytes, "Concat")?;
+        let quantizer = |value: &Option<_>| graph.def_op((*value)?).filter(|&maker| is_quantize(graph.op(maker).name()));
+        let quantizers: Vec<OpId> = graph.op(concat).operands().iter().map(quantizer).collect::<Option<_>>()?;
+        let types: Vec<Quant> = quantizers.iter().map(|&op| conversion(graph, op).ok()).collect::<Option<_>>()?;
+        let (made, read) = (joined(graph, concat, &types).ok()?, conversion(graph, op).ok()?);
+        (made == read).then_some(Joined { concat, quantizers, dequantizer: op })
+    }
+
+    /// Joins numbers in place of bytes: each operand gets a DequantizeLinear of its own.
+    pub(crate) fn separate(self, graph: &mut Graph, by: &str) {
+        for (index, quantizer) in self.quantizers.into_iter().enumerate() {
+            let record = graph.op(quantizer);
+            let (domain, mut operands, real) = (record.name().domain.clone(), record.operands().to_vec(), record.operand(0));
+            let Some(real) = real else { continue };
+            operands[0] = Some(record.result());
+            let (name, ty) = (format!("{}_dequantized", stem(graph, real)), graph.value(real).ty().clone());
+            let new = NewOp::new(OpName::new(&domain, "DequantizeLinear")).operands(operands);
+            let copy = rewrite::insert_before(graph, self.concat, by, name, ty, new);
+            graph.set_operand(self.concat, index, Some(copy));
+        }
+        let (bytes, real) = (graph.op(self.concat).result(), graph.op(self.dequantizer).result());
+        let (shape, name) =
+            (graph.value(real).ty().tensor().and_then(|t| t.shape.clone()), graph.value(real).name().clone());
+        graph.set_type(bytes, TensorType { elem: Elem::F32, shape, quant: None });
+        graph.replace_all_uses(real, bytes);
+        rewrite::erase_unread(graph, self.dequantizer);
+        graph.set_name(bytes, name);
+    }
+}
