@@ -33,7 +33,7 @@ static INFO: PassInfo = PassInfo {
           where its scale is the product of those of input and weights; a constant that is quantized in the file is stored \
           as integers. A DequantizeLinear of the same numbers with another scale becomes a Mul that changes nothing but the \
           scale. A join of bytes that one DequantizeLinear reads as they were quantized, with scales along the axis, becomes a \
-          join of numbers.\n\n\
+          join to a type with these scales, or of floats where an operand gets no type.\n\n\
           No number changes but in one way: a Conv, Gemm or MatMul between quantized types adds up whole numbers exactly \
           and multiplies once by the product of scales, where the file added up floats. 'lower-qdq' writes the pairs back, \
           and the network is the one that came. 'lower-qoperator' writes what the types say: a stored number may move by \
@@ -55,13 +55,14 @@ impl Pass for LiftQdq {
     }
 
     fn run(&self, graph: &mut Graph, cx: &mut PassContext<'_>) -> Result<Outcome, Aborted> {
-        let mut changed = false;
+        let (mut changed, mut joins) = (false, Vec::new());
         for op in graph.ops_in(graph.body()).collect::<Vec<_>>() {
             if let Some(joined) = Joined::read_by(graph, op) {
                 if !cx.rewrite(graph, op, "a join of numbers, not of bytes") {
                     return Ok(Outcome::from(changed));
                 }
                 joined.separate(graph, INFO.name);
+                joins.push(joined);
                 changed = true;
             }
         }
@@ -84,6 +85,7 @@ impl Pass for LiftQdq {
                 }
             }
         }
+        joins.into_iter().for_each(|joined| joined.store(graph));
         Ok(Outcome::from(changed))
     }
 }

@@ -5,12 +5,15 @@
 //! ```
 //!
 //! The pass `sink-dequantize` gives this type, the writers of quantized graphs write such a Concat as one of bytes, and `lift-qdq`
-//! reads it as one of numbers.
+//! reads that back.
 
-use spaceevo_ir::{Elem, Graph, NewOp, OpId, OpName, Quant, TensorType};
+use std::sync::Arc;
 
+use spaceevo_ir::{Elem, Graph, NewOp, OpId, OpName, Quant, TensorType, Type};
+
+use crate::quantize::placement::unfit;
 use crate::quantize::reader::{conversion, is_dequantize, is_quantize};
-use crate::quantize::writer::stem;
+use crate::quantize::writer::{quant, stem};
 use crate::rewrite;
 
 /// The axis of a Concat counted from the front; `None` where it is missing or its rank is unknown.
@@ -60,6 +63,7 @@ pub(crate) struct Joined {
     concat: OpId,
     quantizers: Vec<OpId>,
     dequantizer: OpId,
+    quant: Quant,
 }
 
 impl Joined {
@@ -72,27 +76,43 @@ impl Joined {
         let quantizers: Vec<OpId> = graph.op(concat).operands().iter().map(quantizer).collect::<Option<_>>()?;
         let types: Vec<Quant> = quantizers.iter().map(|&op| conversion(graph, op).ok()).collect::<Option<_>>()?;
         let (made, read) = (joined(graph, concat, &types).ok()?, conversion(graph, op).ok()?);
-        (made == read).then_some(Joined { concat, quantizers, dequantizer: op })
+        (made == read).then_some(Joined { concat, quantizers, dequantizer: op, quant: read })
     }
 
     /// Joins numbers in place of bytes: each operand gets a DequantizeLinear of its own.
-    pub(crate) fn separate(self, graph: &mut Graph, by: &str) {
-        for (index, quantizer) in self.quantizers.into_iter().enumerate() {
+    pub(crate) fn separate(&self, graph: &mut Graph, by: &str) {
+        for (index, &quantizer) in self.quantizers.iter().enumerate() {
             let record = graph.op(quantizer);
             let (domain, mut operands, real) = (record.name().domain.clone(), record.operands().to_vec(), record.operand(0));
             let Some(real) = real else { continue };
             operands[0] = Some(record.result());
-            let (name, ty) = (format!("{}_dequantized", stem(graph, real)), graph.value(real).ty().clone());
+            let (own, ty) = (stem(graph, real), graph.value(real).ty().clone());
+            // A writer may have given the bytes, and not the numbers before them, the name that readers know.
+            let bytes = stem(graph, record.result());
+            let known = bytes.strip_suffix("_quantized").filter(|known| **known != own);
+            let name = known.map_or_else(|| format!("{own}_dequantized"), str::to_owned);
             let new = NewOp::new(OpName::new(&domain, "DequantizeLinear")).operands(operands);
             let copy = rewrite::insert_before(graph, self.concat, by, name, ty, new);
             graph.set_operand(self.concat, index, Some(copy));
         }
         let (bytes, real) = (graph.op(self.concat).result(), graph.op(self.dequantizer).result());
-        let (shape, name) =
-            (graph.value(real).ty().tensor().and_then(|t| t.shape.clone()), graph.value(real).name().clone());
+        let shape = graph.value(real).ty().tensor().and_then(|t| t.shape.clone());
+        let name = stem(graph, bytes).strip_suffix("_quantized").map_or_else(|| stem(graph, real), str::to_owned);
         graph.set_type(bytes, TensorType { elem: Elem::F32, shape, quant: None });
         graph.replace_all_uses(real, bytes);
         rewrite::erase_unread(graph, self.dequantizer);
         graph.set_name(bytes, name);
+    }
+
+    /// Gives the result its type, once all operands have theirs.
+    pub(crate) fn store(self, graph: &mut Graph) {
+        let types = graph.op(self.concat).operands().iter().flatten().map(|&v| quant(graph, v)).collect::<Option<Vec<_>>>();
+        let result = graph.op(self.concat).result();
+        if types.is_some_and(|types| joined(graph, self.concat, &types).as_ref() == Ok(&self.quant))
+            && unfit(graph, self.concat).is_none()
+            && let Type::Tensor(ty) = graph.value(result).ty().clone()
+        {
+            graph.set_type(result, TensorType { quant: Some(Arc::new(self.quant)), ..ty });
+        }
     }
 }
