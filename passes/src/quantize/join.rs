@@ -97,11 +97,11 @@ impl Joined {
         }
         let (bytes, real) = (graph.op(self.concat).result(), graph.op(self.dequantizer).result());
         let shape = graph.value(real).ty().tensor().and_then(|t| t.shape.clone());
-        let name = stem(graph, bytes).strip_suffix("_quantized").map_or_else(|| stem(graph, real), str::to_owned);
+        let name = stem(graph, real);
         graph.set_type(bytes, TensorType { elem: Elem::F32, shape, quant: None });
         graph.replace_all_uses(real, bytes);
         rewrite::erase_unread(graph, self.dequantizer);
-        graph.set_name(bytes, name);
+        graph.set_name(bytes, name.strip_suffix("_dequantized").unwrap_or(&name));
     }
 
     /// Gives the result its type, once all operands have theirs.
