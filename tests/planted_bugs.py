@@ -37,7 +37,7 @@ BUGS = [
     ("what only moves gets the type of a join", "passes/tie_scales.rs", "target.ops.is_movement(name) || ", ""),
     ("joined bytes have the zero point of the first ones", "quantize/join.rs", "repeat_n(q.at(0).1, extent)", "repeat_n(operands[0].at(0).1, extent)"),
     ("numbers are joined as bytes although they are read before", "passes/sink_dequantize.rs", "op == concat || ", "true || op == concat || "),
-    ("joined bytes are converted in the wrong order", "passes/sink_dequantize.rs", "skip(at + 1)", "skip(axis + 1)"),
+    ("joined bytes are converted in the wrong order", "passes/sink_dequantize.rs", "made.get(at + 1..)", "made.get(axis + 1..)"),
     ("bytes are joined to a type that is not theirs", "passes/lower_qoperator.rs", "types.is_some_and(|types| joins_bytes(graph, op, &types, made))", "types.is_some() && made.axis.is_some()"),
     ("bytes are joined to another type in pairs", "passes/lower_qdq.rs", "joins_bytes(graph, concat, &types, made).then_some(bytes)", "(types.len() > 1).then_some(bytes)"),
     ("joined bytes that are read otherwise are taken for the same", "quantize/join.rs", "(made == read).then_some", "(made.store == read.store).then_some"),

@@ -123,7 +123,7 @@ fn enough_in_a_row(graph: &Graph, value: ValueId, axis: usize, run: usize) -> Re
         false => Ok(()),
     };
     let extents = dims(value).ok_or("its extents are not known")?;
-    fits(extents[axis + 1..].iter().product(), String::new())?;
+    fits(product(&extents[axis + 1..]), String::new())?;
     let (mut seen, mut next) = (HashSet::from([value]), vec![value]);
     while let Some(value) = next.pop() {
         for user in graph.value(value).users() {
@@ -133,7 +133,10 @@ fn enough_in_a_row(graph: &Graph, value: ValueId, axis: usize, run: usize) -> Re
                 let backwards: Vec<i64> = (0..made.len() as i64).rev().collect();
                 let order = graph.op(op).ints("perm").unwrap_or(&backwards);
                 let at = order.iter().position(|&from| from == axis as i64).unwrap_or(made.len());
-                fits(made.iter().skip(at + 1).product(), format!(" behind {}", graph.label(graph.op(op).result())))?;
+                fits(
+                    product(made.get(at + 1..).unwrap_or_default()),
+                    format!(" behind {}", graph.label(graph.op(op).result())),
+                )?;
             } else if !graph.op(op).name().is_onnx("Reshape") {
                 // Ops that keep axes let a Transpose through.
                 let kept = |made: &&ValueId| graph.value(**made).ty().rank() == Some(extents.len());
@@ -142,6 +145,10 @@ fn enough_in_a_row(graph: &Graph, value: ValueId, axis: usize, run: usize) -> Re
         }
     }
     Ok(())
+}
+
+fn product(extents: &[usize]) -> usize {
+    extents.iter().fold(1, |product, &extent| product.saturating_mul(extent))
 }
 
 /// True for the Concat itself, and for what reads an operand without converting it.

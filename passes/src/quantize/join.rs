@@ -9,12 +9,15 @@
 
 use std::sync::Arc;
 
-use spaceevo_ir::{Elem, Graph, NewOp, OpId, OpName, Quant, TensorType, Type};
+use spaceevo_ir::{Elem, Graph, NewOp, OpId, OpName, Quant, TensorType, Type, ValueId};
 
 use crate::quantize::placement::unfit;
 use crate::quantize::reader::{conversion, is_dequantize, is_quantize};
 use crate::quantize::writer::{quant, stem};
 use crate::rewrite;
+
+/// Most scales of a type: extents of a file may be any numbers.
+const MOST: usize = 1 << 20;
 
 /// The axis of a Concat counted from the front; `None` where it is missing or its rank is unknown.
 pub(crate) fn axis(graph: &Graph, concat: OpId) -> Option<usize> {
@@ -37,10 +40,14 @@ pub(crate) fn joined(graph: &Graph, concat: OpId, operands: &[Quant]) -> Result<
         return Ok(first.clone());
     }
     let axis = axis(graph, concat).ok_or("its axis or its rank is not known")?;
+    let extent = |value: &ValueId| graph.value(*value).ty().tensor().and_then(|ty| ty.dim(axis));
+    let extents: Option<Vec<usize>> = graph.op(concat).operands().iter().flatten().map(extent).collect();
+    let extents = extents.ok_or("the extent of an operand along the axis is not known")?;
+    if extents.iter().try_fold(0usize, |sum, &extent| sum.checked_add(extent)).is_none_or(|sum| sum > MOST) {
+        return Err("it has too many indices along the axis for a scale each");
+    }
     let (mut scale, mut zero) = (Vec::new(), Vec::new());
-    for (value, q) in graph.op(concat).operands().iter().flatten().zip(operands) {
-        let extent = graph.value(*value).ty().tensor().and_then(|ty| ty.dim(axis));
-        let extent = extent.ok_or("the extent of an operand along the axis is not known")?;
+    for (q, extent) in operands.iter().zip(extents) {
         scale.extend(std::iter::repeat_n(q.at(0).0, extent));
         zero.extend(std::iter::repeat_n(q.at(0).1, extent));
     }
@@ -114,5 +121,37 @@ impl Joined {
         {
             graph.set_type(result, TensorType { quant: Some(Arc::new(self.quant)), ..ty });
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use spaceevo_ir::text::{NoBlobs, parse};
+    use spaceevo_ir::{Elem, Quant};
+
+    use super::joined;
+
+    /// The type of a join of two operands with rows of 4.
+    fn join(extents: [u64; 2], types: [Quant; 2]) -> Result<Quant, &'static str> {
+        let [a, b] = extents;
+        let text = format!(
+            "graph @main(%a: f32[{a},4], %b: f32[{b},4]) with {{opset = 17}} {{\n  \
+             %y = onnx.Concat %a, %b {{axis = -2}} : f32[?,4]\n  return %y\n}}\n"
+        );
+        let graph = parse(&text, "-", &NoBlobs).into_result().unwrap();
+        joined(&graph, graph.all_ops()[0], &types)
+    }
+
+    #[test]
+    fn a_type_has_what_operands_have() {
+        let (a, b) = (Quant::per_tensor(Elem::U8, 0.5, 3), Quant::per_tensor(Elem::U8, 0.25, 7));
+        let both = Quant { store: Elem::U8, axis: Some(0), scale: vec![0.5, 0.25, 0.25], zero: vec![3, 7, 7] };
+        assert_eq!(join([1, 2], [a.clone(), b.clone()]), Ok(both.clone()));
+        assert_eq!(join([1, 2], [a.clone(), a.clone()]), Ok(a.clone()));
+        assert!(join([1, 3], [a.clone(), both]).is_err());
+        assert!(join([1, 2], [a.clone(), Quant { store: Elem::I8, ..b.clone() }]).is_err());
+        // Extents that a file may state, and no memory holds.
+        assert!(join([1 << 40, 1], [a.clone(), b.clone()]).is_err());
+        assert!(join([u64::MAX, u64::MAX], [a, b]).is_err());
     }
 }
