@@ -225,6 +225,10 @@ pub struct OpRules {
     /// Integer ops whose weights must be per tensor.
     #[serde(default)]
     pub per_tensor_weights: Vec<String>,
+    /// Least count of neighbouring numbers with one scale for which stored numbers with a scale for each index of an axis become
+    /// real ones as fast as with one scale for all. Without it, what is no constant has one scale.
+    #[serde(default)]
+    pub per_axis_run: Option<usize>,
     /// What is worth knowing about an operator that is left in float, by name.
     #[serde(default)]
     pub remarks: BTreeMap<String, String>,

@@ -117,7 +117,10 @@ impl Options {
     /// The pipeline that `convert` runs, as text that `spaceevo-opt run` takes.
     pub fn pipeline(&self) -> String {
         // Gelu and QuickGelu are operators of ONNX Runtime alone: not for the portable form.
-        let lower = if self.form() == Writing::Qdq { "lower-qdq" } else { "lower-silu,lower-gelu,lower-qoperator" };
+        let lower = match self.form() {
+            Writing::Qdq => "sink-dequantize,lower-qdq",
+            Writing::Qoperator => "lower-silu,lower-gelu,sink-dequantize,lower-qoperator",
+        };
         let (calibration, exclusion) = (self.calibration(), self.exclusion());
         let prepare = self.prepare();
         format!("{prepare},{calibration},quantize{exclusion},fold-clip,tie-scales,drop-dead,@suit-kernels,{lower},drop-dead")

@@ -16,6 +16,7 @@ use spaceevo_ir::verify::{Form, bias_scale_fault};
 use spaceevo_ir::{Def, Elem, Graph, NewOp, OpId, Quant, Type, User, ValueId, interp};
 
 use crate::pass::{Aborted, Effect, Outcome, Pass, PassContext, PassInfo};
+use crate::quantize::join::Joined;
 use crate::quantize::reader::{conversion, is_dequantize, is_quantize};
 use crate::quantize::rescale::one_step;
 use crate::rewrite::{erase_unread, erase_unread_value, replace};
@@ -31,7 +32,8 @@ static INFO: PassInfo = PassInfo {
           equal pairs will do. A DequantizeLinear of a constant becomes the type of the constant, one of a 32-bit bias \
           where its scale is the product of those of input and weights; a constant that is quantized in the file is stored \
           as integers. A DequantizeLinear of the same numbers with another scale becomes a Mul that changes nothing but the \
-          scale.\n\n\
+          scale. A join of bytes that one DequantizeLinear reads as they were quantized, with scales along the axis, becomes a \
+          join to a type with these scales, or of floats where an operand gets no type.\n\n\
           No number changes but in one way: a Conv, Gemm or MatMul between quantized types adds up whole numbers exactly \
           and multiplies once by the product of scales, where the file added up floats. 'lower-qdq' writes the pairs back, \
           and the network is the one that came. 'lower-qoperator' writes what the types say: a stored number may move by \
@@ -53,7 +55,17 @@ impl Pass for LiftQdq {
     }
 
     fn run(&self, graph: &mut Graph, cx: &mut PassContext<'_>) -> Result<Outcome, Aborted> {
-        let mut changed = false;
+        let (mut changed, mut joins) = (false, Vec::new());
+        for op in graph.ops_in(graph.body()).collect::<Vec<_>>() {
+            if let Some(joined) = Joined::read_by(graph, op) {
+                if !cx.rewrite(graph, op, "a join of numbers, not of bytes") {
+                    return Ok(Outcome::from(changed));
+                }
+                joined.separate(graph, INFO.name);
+                joins.push(joined);
+                changed = true;
+            }
+        }
         for step in [activation, weights, bias] {
             for op in graph.ops_in(graph.body()).collect::<Vec<_>>() {
                 if !graph.is_live(op) {
@@ -73,6 +85,7 @@ impl Pass for LiftQdq {
                 }
             }
         }
+        joins.into_iter().for_each(|joined| joined.store(graph));
         Ok(Outcome::from(changed))
     }
 }

@@ -17,6 +17,8 @@
 //! %p = onnx.Pad %x, %pads : qu8(0.02, 3)[..]    ──▶    %p.q = onnx.Pad %x.q, %pads, %z : u8[..]
 //!                                                      %p = onnx.DequantizeLinear %p.q, %s, %z : f32[..]
 //! ```
+//!
+//! So does a Concat whose result has the scale of each operand join bytes: no kernel of floats knows its type.
 
 use std::collections::HashMap;
 
@@ -24,6 +26,7 @@ use spaceevo_ir::verify::Form;
 use spaceevo_ir::{Def, Elem, Graph, OpId, Place, Quant, User, ValueId};
 
 use crate::pass::{Aborted, Effect, Outcome, Pass, PassContext, PassInfo};
+use crate::quantize::join::joins_bytes;
 use crate::quantize::placement::unfit;
 use crate::quantize::reader::conversion;
 use crate::quantize::rescale::rescaled;
@@ -86,14 +89,8 @@ impl Pass for LowerQdq {
                 Def::Op(op, _) => Place::After(op),
                 _ => start,
             };
-            let padded = match def {
-                Def::Op(op, _) => bytes_to_pad(graph, op, &q),
-                _ => None,
-            };
-            let float = if let (Some(bytes), Def::Op(op, _)) = (padded, def) {
-                let zero = writer.zero(graph, &q, &name);
-                exchange_operand(graph, op, 0, Some(bytes));
-                exchange_operand(graph, op, 2, Some(zero));
+            let on_bytes = matches!(def, Def::Op(op, _) if runs_on_bytes(graph, &mut writer, op, &q, &name));
+            let float = if on_bytes {
                 set_plain(graph, value, q.store);
                 let float = writer.dequantize(graph, first, value, &q, (&name, name.clone()));
                 graph.set_name(value, format!("{name}_quantized"));
@@ -134,6 +131,21 @@ fn is_factor(graph: &Graph, rescales: &HashMap<OpId, ValueId>, value: ValueId) -
     graph.value(value).is_const() && !users.is_empty() && users.iter().all(reads)
 }
 
+/// Lets a Pad or a Concat to a type `made` read bytes in place of their float twins, if it can; true if it does.
+fn runs_on_bytes(graph: &mut Graph, writer: &mut Writer, op: OpId, made: &Quant, name: &str) -> bool {
+    if let Some(bytes) = bytes_to_pad(graph, op, made) {
+        let zero = writer.zero(graph, made, name);
+        exchange_operand(graph, op, 0, Some(bytes));
+        exchange_operand(graph, op, 2, Some(zero));
+        return true;
+    }
+    let joined = bytes_to_join(graph, op, made);
+    for (index, &bytes) in joined.iter().flatten().enumerate() {
+        exchange_operand(graph, op, index, Some(bytes));
+    }
+    joined.is_some()
+}
+
 /// The bytes that a Pad to a type `made` can read in place of their float twin.
 fn bytes_to_pad(graph: &Graph, pad: OpId, made: &Quant) -> Option<ValueId> {
     let record = graph.op(pad);
@@ -145,6 +157,17 @@ fn bytes_to_pad(graph: &Graph, pad: OpId, made: &Quant) -> Option<ValueId> {
     // What it reads has been written already: `unfit` lets no default of an input and no subgraph through.
     let twin = graph.def_named(record.operand(0).filter(|_| fits)?, "DequantizeLinear")?;
     (conversion(graph, twin).as_ref() == Ok(made)).then(|| graph.op(twin).operand(0)).flatten()
+}
+
+/// The bytes that a Concat to a type `made` of several scales can join in place of their float twins.
+fn bytes_to_join(graph: &Graph, concat: OpId, made: &Quant) -> Option<Vec<ValueId>> {
+    let of = |value: &Option<ValueId>| {
+        let twin = graph.def_named((*value)?, "DequantizeLinear")?;
+        Some((conversion(graph, twin).ok()?, graph.op(twin).operand(0)?))
+    };
+    made.axis.filter(|_| unfit(graph, concat).is_none())?;
+    let (types, bytes): (Vec<Quant>, Vec<ValueId>) = graph.op(concat).operands().iter().map(of).collect::<Option<_>>()?;
+    joins_bytes(graph, concat, &types, made).then_some(bytes)
 }
 
 /// The stored values of the body: inputs, constants in the order in which ops read them first, results of ops.

@@ -6,7 +6,7 @@
 //!                                                      %z = onnx.Tanh %y.f : f32[..]
 //! ```
 //!
-//! Ops that move bytes run on them as they are, and a Mul that only changes the scale of bytes is written as nothing: its
+//! Ops that move bytes run on them as they are, so does a Concat whose result has the scale of each operand, and a Mul that only changes the scale of bytes is written as nothing: its
 //! readers take the same bytes with another scale; between integer and float ops stand conversions, one per tensor and
 //! direction. Inputs and results of the model stay float.
 
@@ -17,6 +17,7 @@ use spaceevo_ir::{Attr, Attrs, Elem, Graph, MICROSOFT, NewOp, OpId, OpName, Plac
 
 use crate::analysis::constant_side;
 use crate::pass::{Aborted, Effect, Outcome, Pass, PassContext, PassInfo};
+use crate::quantize::join::joins_bytes;
 use crate::quantize::placement::{has_weights, unfit};
 use crate::quantize::rescale::rescaled;
 use crate::quantize::writer::{Writer, front, quant, set_plain, stem};
@@ -81,6 +82,12 @@ fn moves_bytes(graph: &Graph, cx: &PassContext<'_>, op: OpId, first: &Quant) -> 
         && first.store.bits() == 8
         && unfit(graph, op).is_none()
         && record.results().iter().all(|&v| quant(graph, v).as_ref() == Some(first))
+}
+
+/// True for a Concat of bytes to a type with several scales.
+fn joins(graph: &Graph, op: OpId, made: &Quant) -> bool {
+    let types: Option<Vec<Quant>> = graph.op(op).operands().iter().flatten().map(|&v| quant(graph, v)).collect();
+    unfit(graph, op).is_none() && types.is_some_and(|types| joins_bytes(graph, op, &types, made))
 }
 
 /// True for types that the integer operators take: activations of one 8-bit type, per tensor; weights of that type or
@@ -164,6 +171,13 @@ impl Lowering {
                 exchange_operand(graph, op, 2, Some(zero));
             }
             results.into_iter().for_each(|value| _ = self.types.insert(value, q.clone()));
+            return;
+        }
+        if let Some(q) = made.as_ref().filter(|q| joins(graph, op, q)) {
+            self.types.insert(results[0], q.clone());
+            for value in operands.into_iter().flatten() {
+                quant(graph, value).into_iter().for_each(|q| _ = self.types.insert(value, q));
+            }
             return;
         }
         if rescaled(graph, op).is_some() {

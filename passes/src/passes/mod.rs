@@ -53,6 +53,7 @@ mod pad_stem;
 mod quantize;
 mod shrink_kernels;
 mod sink_channel_shuffle;
+mod sink_dequantize;
 mod specialize;
 mod substitute_prelu;
 mod substitute_silu;
@@ -112,6 +113,7 @@ pub(crate) fn all() -> Vec<Arc<dyn Pass>> {
         Arc::new(quantize::Quantize),
         Arc::new(shrink_kernels::ShrinkKernels),
         Arc::new(sink_channel_shuffle::SinkChannelShuffle),
+        Arc::new(sink_dequantize::SinkDequantize),
         Arc::new(specialize::Specialize),
         Arc::new(substitute_prelu::SubstitutePrelu),
         Arc::new(substitute_silu::SubstituteSilu),

@@ -3,6 +3,7 @@
 pub mod balance;
 pub mod cut;
 pub(crate) mod gate;
+pub(crate) mod join;
 pub(crate) mod lowering;
 pub mod moments;
 pub mod placement;

@@ -8,6 +8,7 @@ mod channels;
 mod floats;
 mod foreign;
 mod gates;
+mod joins;
 mod lifted;
 mod maps;
 mod networks;
@@ -59,6 +60,7 @@ pub fn families() -> Vec<Family> {
     [
         gates::FAMILIES,
         maps::FAMILIES,
+        joins::FAMILIES,
         floats::FAMILIES,
         channels::FAMILIES,
         tidied::FAMILIES,

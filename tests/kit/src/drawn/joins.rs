@@ -1,0 +1,61 @@
+//! Joins of stored values, whose result is float or has the scale of each operand.
+
+use spaceevo_ir::{Elem, Tensor};
+
+use super::{Allowed, Drawn, Family, ZEROS, between, bytes};
+use crate::instance::Dice;
+
+pub(super) const FAMILIES: &[Family] = &[
+    Family { pass: "sink-dequantize", about: "", draw: float },
+    Family { pass: "sink-dequantize,lower-qdq,lift-qdq", about: "", draw: float },
+    Family { pass: "lower-qoperator", about: "joins", draw: stored },
+    Family { pass: "lower-qdq", about: "joins", draw: stored },
+];
+
+fn float(dice: &mut Dice) -> Drawn {
+    join(dice, false)
+}
+
+fn stored(dice: &mut Dice) -> Drawn {
+    join(dice, true)
+}
+
+/// A scale and a zero point, at an end of what they can be or between.
+fn kind(dice: &mut Dice, elem: &str) -> (f32, i64) {
+    let scale = if dice.below(4) == 0 { dice.of(&[1e-45, 1e-40, 3e38, 1.0]) } else { between(dice, 1e-6, 1e3) };
+    (scale as f32, dice.of(ZEROS) - if elem == "i8" { 128 } else { 0 })
+}
+
+/// One to four operands of any extents along an axis, with rows as long as the target wants them or not, of one type or of several.
+fn join(dice: &mut Dice, typed: bool) -> Drawn {
+    let elem = dice.of(&["u8", "u8", "i8"]);
+    let axis = dice.below(3);
+    let mut shape: Vec<usize> = (0..axis + 1).map(|_| 1 + dice.below(3)).collect();
+    shape.extend(dice.of(&[&[32][..], &[4, 9], &[8, 2, 4], &[64], &[31], &[]]));
+    let one = kind(dice, elem);
+    let alike = dice.below(6) == 0;
+    let (mut inputs, mut given, mut names) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut scales, mut zeros) = (Vec::new(), Vec::new());
+    for at in 0..1 + dice.below(4) {
+        let dims: Vec<usize> =
+            shape.iter().enumerate().map(|(i, &n)| if i == axis { 1 + dice.below(5) } else { n }).collect();
+        let (scale, zero) = if alike { one } else { kind(dice, elem) };
+        given.push(format!("%x{at}: q{elem}({scale:?}, {zero}){dims:?}"));
+        names.push(format!("%x{at}"));
+        scales.extend(vec![scale; dims[axis]]);
+        zeros.extend(vec![zero; dims[axis]]);
+        let drawn = bytes(dice, &dims);
+        let signed = Tensor::from_bytes(Elem::I8, dims, drawn.bytes());
+        inputs.push(signed.filter(|_| elem == "i8").unwrap_or(drawn));
+    }
+    shape[axis] = scales.len();
+    let ty = if typed { format!("q{elem}(axis {axis}, {scales:?}, {zeros:?})") } else { "f32".to_owned() };
+    let counted = if dice.below(2) == 0 { axis as i64 } else { axis as i64 - shape.len() as i64 };
+    let text = format!(
+        "graph @main({}) with {{opset = 17}} {{\n  %j = onnx.Concat {} {{axis = {counted}}} : {ty}{shape:?}\n  \
+         %y = onnx.Neg %j : f32{shape:?}\n  return %y\n}}\n",
+        given.join(", "),
+        names.join(", ")
+    );
+    Drawn { text, inputs, allowed: Allowed::Bits }
+}
