@@ -5,6 +5,7 @@ pub mod cut;
 pub(crate) mod gate;
 pub(crate) mod lowering;
 pub mod moments;
+pub(crate) mod one_scale;
 pub mod placement;
 pub(crate) mod reader;
 pub(crate) mod rescale;
