@@ -130,7 +130,7 @@ pub struct WidthRule {
     pub cut: Option<Cut>,
 }
 
-/// Time of a Slice along the channels, in nanoseconds.
+/// Time of a Slice along the channels, in nanoseconds; a Split takes the positions of each of its parts, but one call.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq)]
 #[serde(deny_unknown_fields)]
 pub struct Cut {

@@ -1,7 +1,7 @@
 //! The main job: a float model and samples go in, a verified INT8 model comes out.
 //!
 //! ```text
-//! read ─▶ @simplify ─▶ saturate ─▶ calibrate ─▶ quantize ─▶ @suit-kernels ─▶ lower
+//! read ─▶ @simplify ─▶ saturate ─▶ calibrate ─▶ quantize ─▶ merge-siblings ─▶ @suit-kernels ─▶ lower
 //!      ─▶ write beside the output ─▶ verify on held-out samples ─▶ move
 //! ```
 
@@ -117,13 +117,16 @@ impl Options {
     /// The pipeline that `convert` runs, as text that `spaceevo-opt run` takes.
     pub fn pipeline(&self) -> String {
         // Gelu and QuickGelu are operators of ONNX Runtime alone: not for the portable form.
-        let lower = match self.form() {
-            Writing::Qdq => "sink-dequantize,lower-qdq",
-            Writing::Qoperator => "lower-silu,lower-gelu,sink-dequantize,lower-qoperator",
+        // Types with scales for each channel of a map are integer operators' alone, too: around conversions a runtime fuses none.
+        let (merge, lower) = match self.form() {
+            Writing::Qdq => ("", "sink-dequantize,lower-qdq"),
+            Writing::Qoperator => ("merge-siblings,", "lower-silu,lower-gelu,sink-dequantize,lower-qoperator"),
         };
         let (calibration, exclusion) = (self.calibration(), self.exclusion());
         let prepare = self.prepare();
-        format!("{prepare},{calibration},quantize{exclusion},fold-clip,tie-scales,drop-dead,@suit-kernels,{lower},drop-dead")
+        format!(
+            "{prepare},{calibration},quantize{exclusion},fold-clip,tie-scales,drop-dead,{merge}@suit-kernels,{lower},drop-dead"
+        )
     }
 
     /// The passes before calibration.

@@ -113,7 +113,12 @@ impl<'a> Product<'a> {
         let bias = quant(2);
         let channels = w.scale.len();
         let fits = |list: usize| list == 1 || list == channels;
-        let exact = x.axis.is_none()
+        // Scales of the result must lie along the same axis.
+        let made = call.graph.value(result).ty().quant();
+        let along =
+            made.is_none_or(|q| q.axis.is_none_or(|own| own == axis && (channels == 1 || channels == q.scale.len())));
+        let exact = along
+            && x.axis.is_none()
             && x.scale.len() == 1
             && w.axis.map_or(channels == 1, |axis| axis == weight_axis)
             && bias.is_none_or(|b| fits(b.scale.len()) && b.zero == [0])
@@ -139,17 +144,17 @@ impl<'a> Product<'a> {
         let sums = kernel(&whole)?.into_iter().next().ok_or("it made no result")?;
         let sums = sums.tensor().ok_or("it made no tensor")?;
         let ty = call.graph.value(self.result).ty();
-        let (out, zero) = ty.quant().map_or((1.0, 0), |q| q.at(0));
+        let out = |channel: usize| ty.quant().map_or(1.0, |q| q.at(channel).0);
+        let count = self.w.scale.len().max(ty.quant().map_or(1, |q| q.scale.len()));
         // `(x_scale * w_scale) / y_scale` in single precision, then one multiplication.
-        let scale: Vec<f32> = (0..self.w.scale.len()).map(|i| self.x.at(0).0 * self.w.at(i).0 / out).collect();
+        let scale: Vec<f32> = (0..count).map(|i| self.x.at(0).0 * self.w.at(i).0 / out(i)).collect();
         let real = Quant { store: Elem::I32, axis: (scale.len() > 1).then_some(self.axis), scale, zero: vec![0] };
         let channel = channels(sums.dims(), &real)?;
         let numbers = sums.to_f64().ok_or("its sums are no numbers")?;
         let scaled: Vec<f32> = numbers.iter().enumerate().map(|(i, &sum)| sum as f32 * real.at(channel(i)).0).collect();
         let scaled = Tensor::new(sums.dims(), scaled);
         Ok(vec![match ty.quant() {
-            Some(q) if q.axis.is_none() => quantize(&scaled, &Quant::per_tensor(q.store, 1.0, zero))?.into(),
-            Some(_) => return Err("the result of a product is quantized per channel".into()),
+            Some(q) => quantize(&scaled, &Quant { scale: vec![1.0; q.scale.len()], ..Quant::clone(q) })?.into(),
             None => scaled.into(),
         }])
     }

@@ -252,3 +252,18 @@ fn quantized_convolutions_are_those_of_onnx_runtime() {
     let expected = vec![97u8, 66, 110, 155, 105, 91, 122, 94, 61, 35, 93, 124];
     assert_eq!(result[0], Tensor::new([1, 3, 2, 2], expected).into());
 }
+
+/// Each channel of a product may be stored in a type of its own.
+#[test]
+fn quantized_convolutions_store_each_channel_in_its_type() {
+    let made = Quant { store: Elem::U8, axis: Some(1), scale: vec![1.0, 2.0], zero: vec![5, 7] };
+    let graph = one_op(
+        NewOp::onnx("Conv"),
+        quantized(&[1, 1, 1, 2], Quant::per_tensor(Elem::U8, 1.0, 0)),
+        vec![(Tensor::new([2, 1, 1, 1], vec![2i8, 3]), quantized(&[2, 1, 1, 1], Quant::per_tensor(Elem::I8, 1.0, 0)))],
+        quantized(&[1, 2, 1, 2], made),
+    );
+    let result = run(&graph, &[Tensor::new([1, 1, 1, 2], vec![10u8, 20]).into()]).unwrap();
+    // 2 x + 5, and 3 x / 2 + 7.
+    assert_eq!(result[0], Tensor::new([1, 2, 1, 2], vec![25u8, 45, 22, 37]).into());
+}

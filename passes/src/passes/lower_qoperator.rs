@@ -6,7 +6,8 @@
 //!                                                      %z = onnx.Tanh %y.f : f32[..]
 //! ```
 //!
-//! Ops that move bytes run on them as they are, so does a Concat whose result has the scale of each operand, and a Mul that only changes the scale of bytes is written as nothing: its
+//! Ops that move bytes run on them as they are, so does a Concat whose result has the scale of each operand, a Conv whose result has
+//! a scale for each channel has them in its weights, and a Mul that only changes the scale of bytes is written as nothing: its
 //! readers take the same bytes with another scale; between integer and float ops stand conversions, one per tensor and
 //! direction. Inputs and results of the model stay float.
 
@@ -18,6 +19,7 @@ use spaceevo_ir::{Attr, Attrs, Elem, Graph, MICROSOFT, NewOp, OpId, OpName, Plac
 use crate::analysis::constant_side;
 use crate::pass::{Aborted, Effect, Outcome, Pass, PassContext, PassInfo};
 use crate::quantize::join::joins_bytes;
+use crate::quantize::one_scale::in_one_scale;
 use crate::quantize::placement::{has_weights, unfit};
 use crate::quantize::rescale::rescaled;
 use crate::quantize::writer::{Writer, front, quant, set_plain, stem};
@@ -78,10 +80,28 @@ impl Pass for LowerQoperator {
 fn moves_bytes(graph: &Graph, cx: &PassContext<'_>, op: OpId, first: &Quant) -> bool {
     let record = graph.op(op);
     cx.target.ops.is_movement(record.name())
-        && first.axis.is_none()
         && first.store.bits() == 8
         && unfit(graph, op).is_none()
-        && record.results().iter().all(|&v| quant(graph, v).as_ref() == Some(first))
+        && match first.axis {
+            None => record.results().iter().all(|&v| quant(graph, v).as_ref() == Some(first)),
+            Some(axis) => record.name().is_onnx("Split") && splits_types(graph, op, first, axis),
+        }
+}
+
+/// True for a Split whose parts have the types of their channels.
+fn splits_types(graph: &Graph, op: OpId, whole: &Quant, axis: usize) -> bool {
+    let record = graph.op(op);
+    let rank = record.operand(0).and_then(|v| graph.value(v).ty().rank()).unwrap_or(0) as i64;
+    let along = record.int("axis", 0);
+    let mut channel = 0;
+    let mut same = |value: ValueId| {
+        let count = graph.value(value).ty().tensor().and_then(|ty| ty.dim(axis))?;
+        let part = quant(graph, value).filter(|q| q.store == whole.store && q.axis.is_none())?;
+        let fits = (channel..channel + count).all(|c| c < whole.scale.len() && whole.at(c) == part.at(0));
+        channel += count;
+        Some(fits)
+    };
+    (if along < 0 { along + rank } else { along }) == axis as i64 && record.results().iter().all(|&v| same(v) == Some(true))
 }
 
 /// True for a Concat of bytes to a type with several scales.
@@ -219,16 +239,18 @@ impl Lowering {
         cx: &PassContext<'_>,
         op: OpId,
     ) -> Option<(OpName, Attrs, Vec<Option<ValueId>>)> {
-        let record = graph.op(op);
-        if !cx.target.ops.is_integer(record.name()) || &*record.name().domain != spaceevo_ir::ONNX {
+        let name = graph.op(op).name();
+        if !cx.target.ops.is_integer(name) || &*name.domain != spaceevo_ir::ONNX {
             return None;
         }
+        let one = in_one_scale(graph, op);
+        let record = graph.op(op);
         let name = record.name().op.to_string();
         let mut attrs = record.attrs().clone();
         let present: Vec<ValueId> = record.operands().iter().copied().flatten().collect();
         let quants: Vec<Quant> = present.iter().map(|&v| quant(graph, v)).collect::<Option<_>>()?;
         let result = record.result();
-        let made = quant(graph, result);
+        let made = one.or_else(|| quant(graph, result));
         if unfit(graph, op).is_some() || !has_kernel(graph, op, &quants, made.as_ref()) {
             return None;
         }

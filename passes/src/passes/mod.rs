@@ -49,6 +49,7 @@ mod merge_clips;
 mod merge_duplicates;
 mod merge_groups;
 mod merge_reshapes;
+mod merge_siblings;
 mod pad_stem;
 mod quantize;
 mod shrink_kernels;
@@ -109,6 +110,7 @@ pub(crate) fn all() -> Vec<Arc<dyn Pass>> {
         Arc::new(merge_duplicates::MergeDuplicates),
         Arc::new(merge_groups::MergeGroups),
         Arc::new(merge_reshapes::MergeReshapes),
+        Arc::new(merge_siblings::MergeSiblings),
         Arc::new(pad_stem::PadStem),
         Arc::new(quantize::Quantize),
         Arc::new(shrink_kernels::ShrinkKernels),

@@ -6,6 +6,7 @@ pub(crate) mod gate;
 pub(crate) mod join;
 pub(crate) mod lowering;
 pub mod moments;
+pub(crate) mod one_scale;
 pub mod placement;
 pub(crate) mod reader;
 pub(crate) mod rescale;

@@ -39,7 +39,7 @@ pub fn time(graph: &Graph, op: OpId, (input, output): (usize, usize), target: &T
 
 impl Cut {
     /// Predicted nanoseconds of the Slice that takes the first channels of a value.
-    pub(super) fn time(&self, graph: &Graph, value: ValueId) -> f64 {
+    pub fn time(&self, graph: &Graph, value: ValueId) -> f64 {
         self.call + self.position * volume(graph, value)
     }
 }

@@ -7,6 +7,7 @@ use crate::instance::Dice;
 
 pub(super) const FAMILIES: &[Family] = &[
     Family { pass: "equalize-layers", about: "", draw: layers },
+    Family { pass: "merge-siblings", about: "heads", draw: heads },
     Family { pass: "sink-channel-shuffle", about: "units", draw: units },
 ];
 
@@ -92,6 +93,26 @@ fn layers(dice: &mut Dice) -> Drawn {
     let loud = loudness(dice, count);
     convolve(&mut net, dice, 1, &loud);
     net.finish(dice, usual, Allowed::Parts(3e-5))
+}
+
+/// Heads of few filters with a depthwise convolution each.
+fn heads(dice: &mut Dice) -> Drawn {
+    let mut net = start(dice);
+    let (map, whole, count) = (net.last.clone(), net.shape.clone(), 2 + dice.below(3));
+    let (mut parts, mut all) = (Vec::new(), 0);
+    for _ in 0..count {
+        (net.last, net.shape) = (map.clone(), whole.clone());
+        let (filters, size) = (1 + dice.below(4), whole[2]);
+        let [first, second] = [[filters, whole[1], 1, 1], [filters, 1, 3, 3]].map(|dims| (constant(dice, &dims), dims));
+        let first = net.constant(&first.0, &first.1);
+        net.reshaped(&format!("onnx.Conv {{}}, {first}"), &[1, filters, size, size]);
+        let second = net.constant(&second.0, &second.1);
+        net.then(&format!("onnx.Conv {{}}, {second} {{group = {filters}, pads = [1, 1, 1, 1]}}"));
+        parts.push(net.last.clone());
+        all += filters;
+    }
+    net.reshaped(&format!("onnx.Concat {} {{axis = 1}}", parts.join(", ")), &[1, all, whole[2], whole[3]]);
+    net.finish(dice, usual, ROUNDING)
 }
 
 /// Units of ShuffleNet V2: one half passes, the other goes through convolutions, and both are shuffled.

@@ -9,6 +9,7 @@ pub(super) const FAMILIES: &[Family] = &[
     Family { pass: "lower-avg-pool", about: "padding counts", draw: pool },
     Family { pass: "lower-avg-pool", about: "borders", draw: border },
     Family { pass: "merge-groups", about: "", draw: groups },
+    Family { pass: "merge-siblings", about: "stored", draw: siblings },
     Family { pass: "pad-stem", about: "", draw: stem },
     Family { pass: "legalize-width", about: "", draw: width },
     Family { pass: "legalize-width", about: "cut", draw: cut },
@@ -138,6 +139,29 @@ fn cut(dice: &mut Dice) -> Drawn {
          %y = onnx.Transpose %c {{perm = [0, 2, 3, 1]}} : {to}[1,{size},{size},{count}]\n  return %y, %c\n}}\n"
     );
     Drawn { text, inputs: vec![bytes(dice, &[1, channels, size, size])], allowed: Allowed::Bits }
+}
+
+/// Convolutions of few filters that read the same map, of which one is the result. A zero point that others do not share is a bias
+/// in whole numbers.
+fn siblings(dice: &mut Dice) -> Drawn {
+    let (channels, kernel, size) = (8 * (4 + dice.below(9)), dice.of(&[1, 3]), 3 + dice.below(6));
+    let (from, first) = types(dice, channels * kernel * kernel);
+    let (count, shared) = (3 + dice.below(3), dice.below(2) == 0);
+    let (made, out) = (dice.below(count), size + 1 - kernel);
+    let (mut body, mut filters_made) = (String::new(), 0);
+    for head in 0..count {
+        let filters = 1 + dice.below(3);
+        let name = format!("w{head}");
+        let (constants, operands) = self::filters(dice, &name, from, [filters, channels, kernel, kernel], true);
+        let scale = first.scale * between(dice, 0.3, 10.0) as f32;
+        let to = Stored { scale, zero: if shared { first.zero } else { dice.of(ZEROS) } };
+        body += &format!("{constants}  %h{head} = onnx.Conv %x, {operands} : {to}[1,{filters},{out},{out}]\n");
+        filters_made = if head == made { filters } else { filters_made };
+    }
+    let text =
+        format!("graph @main(%x: {from}[1,{channels},{size},{size}]) with {{opset = 17}} {{\n{body}  return %h{made}\n}}\n");
+    let allowed = if shared { Allowed::Ties } else { Allowed::Steps(vec![1.0; filters_made * out * out]) };
+    Drawn { text, inputs: vec![bytes(dice, &[1, channels, size, size])], allowed }
 }
 
 fn resize(dice: &mut Dice) -> Drawn {
