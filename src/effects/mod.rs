@@ -93,7 +93,7 @@ struct Pair {
 /// Errors: `effect-unmatched` where hardly any graph is rewritten; those of running the interpreter.
 pub fn check(subject: Subject<'_>, cases: usize, seed: u64, runtime: Option<&dyn Runtime>) -> Result<Line, Diagnostic> {
     let registry = crate::registry();
-    let target = target(subject.name() == "saturate")?;
+    let target = target(PRICED.contains(&subject.name()))?;
     let (kind, about, effect) = match subject {
         Subject::Rule(rule) => ("rule", "", rule.effect),
         Subject::Pass(family) => ("pass", family.about, strongest(family.pass, &registry)?),
@@ -157,6 +157,9 @@ fn strongest(pipeline: &str, registry: &Registry) -> Result<Effect, Diagnostic> 
     let names = Pipeline::parse(pipeline, registry)?.passes(registry);
     Ok(names.iter().filter_map(|name| Some(registry.pass(name)?.info().effect)).max().unwrap_or(Effect::Exact))
 }
+
+/// Passes that do nothing without prices.
+const PRICED: [&str; 2] = ["saturate", "split-anchors"];
 
 /// ONNX Runtime's target: with prices for a pass that does nothing without, else without those by which a pass may leave a graph
 /// alone.

@@ -56,6 +56,7 @@ mod shrink_kernels;
 mod sink_channel_shuffle;
 mod sink_dequantize;
 mod specialize;
+mod split_anchors;
 mod substitute_prelu;
 mod substitute_silu;
 mod tie_scales;
@@ -117,6 +118,7 @@ pub(crate) fn all() -> Vec<Arc<dyn Pass>> {
         Arc::new(sink_channel_shuffle::SinkChannelShuffle),
         Arc::new(sink_dequantize::SinkDequantize),
         Arc::new(specialize::Specialize),
+        Arc::new(split_anchors::SplitAnchors),
         Arc::new(substitute_prelu::SubstitutePrelu),
         Arc::new(substitute_silu::SubstituteSilu),
         Arc::new(tie_scales::TieScales),

@@ -1,4 +1,4 @@
-//! Joins of stored values, whose result is float or has the scale of each operand.
+//! Joins of stored values, whose result is float or has the scale of each operand, and rows that are joined.
 
 use spaceevo_ir::{Elem, Tensor};
 
@@ -10,6 +10,7 @@ pub(super) const FAMILIES: &[Family] = &[
     Family { pass: "sink-dequantize,lower-qdq,lift-qdq", about: "", draw: float },
     Family { pass: "lower-qoperator", about: "joins", draw: stored },
     Family { pass: "lower-qdq", about: "joins", draw: stored },
+    Family { pass: "split-anchors", about: "", draw: anchors },
 ];
 
 fn float(dice: &mut Dice) -> Drawn {
@@ -58,4 +59,48 @@ fn join(dice: &mut Dice, typed: bool) -> Drawn {
         names.join(", ")
     );
     Drawn { text, inputs, allowed: Allowed::Bits }
+}
+
+/// A head of two or three anchors with long rows, and what is joined with it or not.
+fn anchors(dice: &mut Dice) -> Drawn {
+    let (anchors, each) = (2 + dice.below(2), 120 + dice.below(80));
+    let (high, wide) = (8 + dice.below(8), 8 + dice.below(8));
+    let (channels, pixels) = (anchors * each, high * wide);
+    let surplus = dice.below(2) * dice.below(9);
+    let (scale, zero) = kind(dice, "u8");
+    let ty = |dims: &[usize]| format!("qu8({scale:?}, {zero}){dims:?}");
+    let list = |dims: &[usize]| format!("const {dims:?} : i64[{}]", dims.len());
+    let shape = [1, channels + surplus, high, wide];
+    let mut body = String::new();
+    if surplus > 0 {
+        body += &format!(
+            "  %from = const [0] : i64[1]\n  %to = const [{channels}] : i64[1]\n  %along = const [1] : i64[1]\n  \
+             %c = onnx.Slice %x, %from, %to, %along : {}\n",
+            ty(&[1, channels, high, wide])
+        );
+    }
+    let apart = dice.below(2) == 0;
+    let area = if apart { vec![high, wide] } else { vec![pixels] };
+    let split = [&[1, anchors, each][..], &area].concat();
+    let turned = [&[1, anchors][..], &area, &[each]].concat();
+    let perm = if apart { "[0, 1, 3, 4, 2]" } else { "[0, 1, 3, 2]" };
+    body += &format!(
+        "  %s = {}\n  %r = onnx.Reshape %{}, %s : {}\n  %t = onnx.Transpose %r {{perm = {perm}}} : {}\n",
+        list(&split),
+        if surplus > 0 { "c" } else { "x" },
+        ty(&split),
+        ty(&turned)
+    );
+    let flat = [1, anchors * pixels, each];
+    let rows = format!("  %f = {}\n  %g = onnx.Reshape %t, %f : {}\n", list(&flat), ty(&flat));
+    let end = match dice.below(3) {
+        0 => format!("  %y = onnx.Neg %t : f32{turned:?}"),
+        1 => format!("{rows}  %y = onnx.Neg %g : f32{flat:?}"),
+        _ => {
+            let twice = [1, anchors * pixels + 1, each];
+            format!("{rows}  %o = const splat(0.5) : f32[1,1,{each}]\n  %y = onnx.Concat %o, %g {{axis = 1}} : f32{twice:?}")
+        }
+    };
+    let text = format!("graph @main(%x: {}) with {{opset = 17}} {{\n{body}{end}\n  return %y\n}}\n", ty(&shape));
+    Drawn { text, inputs: vec![bytes(dice, &shape)], allowed: Allowed::Bits }
 }
