@@ -276,6 +276,23 @@ fn a_pipeline_with_samples_computes_what_convert_computes() {
     assert!(code(&job) == 0 && out(&job).contains("not verified"), "{}{}", out(&job), err(&job));
     let bytes = |path: &str| std::fs::read(path).unwrap_or_else(|e| panic!("{path}: {e}"));
     assert!(bytes(&converted) == bytes(&unverified), "verification changes the file");
+
+    let skipping = |skipped: &str| {
+        let rest = ["--form", "qdq", "--no-verify", "--json", "--force", "--skip", skipped];
+        run(&[&["convert", &model, "-o", &unverified][..], &rest, &samples].concat())
+    };
+    let job = skipping("saturate,merge-groups");
+    assert_eq!(code(&job), 0, "{}", err(&job));
+    let report: serde_json::Value = serde_json::from_slice(&job.stdout).expect("JSON");
+    let pipeline = report["pipeline"].as_str().expect("text");
+    assert!(
+        pipeline.contains("pad-stem") && !pipeline.contains("saturate") && !pipeline.contains("merge-groups"),
+        "{pipeline}"
+    );
+    for (skipped, why) in [("quantize", "cannot be left out"), ("merge-group", "has no pass 'merge-group'")] {
+        let job = skipping(skipped);
+        assert!(code(&job) == 1 && err(&job).contains(why), "{}", err(&job));
+    }
 }
 
 /// Samples for an input of shape 1x2x1x1, as NumPy stores them.

@@ -96,6 +96,7 @@ pub const CODES: &[(&str, &str)] = &[
     ("block-log", "The log of pricing blocks was changed or damaged, or its prices are of another target, page or version."),
     ("certificate", "A certificate is malformed, is about other tables, or does not prove what it claims."),
     ("const-type", "The numbers of a constant are not of the element type or shape that its type says."),
+    ("convert-skip", "A pass was to be left out that the pipeline does not have, or cannot do without."),
     ("diff-outputs", "The outputs of two models cannot be compared: their number or their shapes differ."),
     ("effect-broken", "A rule or a pass changes numbers more than its effect says."),
     ("effect-not-allowed", "A pass may change the numbers more than --allow permits."),

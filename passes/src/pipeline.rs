@@ -95,6 +95,31 @@ impl Pipeline {
         }
         names
     }
+
+    /// The same without these passes; named pipelines that have one of them are written out.
+    pub fn without(&self, skipped: &[String], registry: &Registry) -> Pipeline {
+        let mut steps = Vec::new();
+        for step in &self.steps {
+            match step {
+                Step::Pass { name, .. } if skipped.contains(name) => {}
+                Step::Pass { .. } => steps.push(step.clone()),
+                Step::Fixpoint { max, body } => {
+                    let body = body.without(skipped, registry);
+                    if !body.steps.is_empty() {
+                        steps.push(Step::Fixpoint { max: *max, body });
+                    }
+                }
+                Step::Named(name) => {
+                    let body = registry.pipeline(name).and_then(|t| Pipeline::parse(t, registry).ok());
+                    match body.filter(|body| body.passes(registry).iter().any(|pass| skipped.contains(pass))) {
+                        Some(body) => steps.extend(body.without(skipped, registry).steps),
+                        None => steps.push(step.clone()),
+                    }
+                }
+            }
+        }
+        Pipeline { steps }
+    }
 }
 
 struct Parser<'a> {

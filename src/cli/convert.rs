@@ -62,6 +62,9 @@ pub(crate) struct Arguments {
     /// Substitution to make before, of those that 'advise' lists; may be given several times
     #[arg(long, value_name = "PASS")]
     apply: Vec<String>,
+    /// Pass of the pipeline to leave out, to see what it gains; may be given several times
+    #[arg(long, value_name = "PASS", value_delimiter = ',')]
+    skip: Vec<String>,
     /// Do not compare both files after writing (saves time where that is done elsewhere)
     #[arg(long, conflicts_with_all = ["min_agreement", "min_sqnr", "evaluate"])]
     no_verify: bool,
@@ -103,6 +106,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
         keep_float: arguments.keep_float,
         allow: Effect::from_word(&arguments.allow).unwrap_or(Effect::Rounding),
         apply: arguments.apply.clone(),
+        skip: arguments.skip.clone(),
         samples: arguments.calibration.samples,
         threads: arguments.calibration.threads,
         verify: !arguments.no_verify,

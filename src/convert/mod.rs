@@ -73,6 +73,8 @@ pub struct Options {
     pub allow: Effect,
     /// Passes that run before calibration, whatever their effect.
     pub apply: Vec<String>,
+    /// Passes to leave out.
+    pub skip: Vec<String>,
     /// Samples to calibrate on; `None`: all that are not held out.
     pub samples: Option<usize>,
     /// Threads; 0: one per processor.
@@ -87,6 +89,9 @@ pub struct Options {
     pub force: bool,
 }
 
+/// Passes that make a quantized model.
+const NEEDED: [&str; 5] = ["infer-shapes", "calibrate", "quantize", "lower-qoperator", "lower-qdq"];
+
 impl Options {
     /// Defaults for a target.
     pub fn new(target: Target) -> Self {
@@ -100,6 +105,7 @@ impl Options {
             keep_float: 0,
             allow: Effect::Rounding,
             apply: Vec::new(),
+            skip: Vec::new(),
             samples: None,
             threads: 0,
             verify: true,
@@ -127,6 +133,24 @@ impl Options {
         format!(
             "{prepare},{calibration},quantize{exclusion},fold-clip,tie-scales,drop-dead,{merge}@suit-kernels,{lower},drop-dead"
         )
+    }
+
+    /// The pipeline without the passes to leave out.
+    ///
+    /// Errors: `convert-skip`, of passes that are none of the pipeline's or without which no quantized model would be written.
+    fn chosen(&self, registry: &Registry) -> Result<Pipeline, Diagnostic> {
+        let pipeline = Pipeline::parse(&self.pipeline(), registry)?;
+        let names = pipeline.passes(registry);
+        for name in &self.skip {
+            let wrong = |why: String| Diagnostic::error("convert-skip", Loc::Unknown, why);
+            if NEEDED.contains(&name.as_str()) {
+                return Err(wrong(format!("'{name}' cannot be left out: there would be no quantized model")));
+            }
+            if !names.contains(name) {
+                return Err(wrong(format!("the pipeline has no pass '{name}'")).note(format!("it has {}", names.join(", "))));
+            }
+        }
+        Ok(pipeline.without(&self.skip, registry))
     }
 
     /// The passes before calibration.
@@ -219,8 +243,8 @@ pub fn convert(job: &Job<'_>, options: &Options, progress: &(dyn Progress + Sync
 
     report.samples = calibrating.len();
     let mut observer = RuntimeObserver::new(job.runtime, job.samples, calibrating, options.threads, progress).remembering();
-    let text = options.pipeline();
-    let pipeline = Pipeline::parse(&text, job.registry).map_err(one)?;
+    let pipeline = options.chosen(job.registry).map_err(one)?;
+    report.pipeline = pipeline.to_string();
     refuse_strong_effects(&pipeline, job.registry, options)?;
     let mut keep = verify::KeepQuantized::default();
     let mut manager = Manager::new(job.registry, &options.target);
@@ -231,7 +255,7 @@ pub fn convert(job: &Job<'_>, options: &Options, progress: &(dyn Progress + Sync
     if !run.ok() {
         return Err(run.log.diagnostics);
     }
-    note_provenance(&mut graph, options, job);
+    note_provenance(&mut graph, options, job, &report.pipeline);
 
     spaceevo_onnx::write(&graph, &staged.path(), &Default::default())
         .map_err(|d| vec![d.note(format!("nothing was left behind for {}", job.output.display()))])?;
@@ -294,11 +318,11 @@ fn refuse_strong_effects(pipeline: &Pipeline, registry: &Registry, options: &Opt
 }
 
 /// Says in the file how it came about.
-fn note_provenance(graph: &mut Graph, options: &Options, job: &Job<'_>) {
+fn note_provenance(graph: &mut Graph, options: &Options, job: &Job<'_>, pipeline: &str) {
     let props = &mut graph.meta.props;
     props.insert("spaceevo.version".into(), env!("CARGO_PKG_VERSION").into());
     props.insert("spaceevo.target".into(), options.target.name.clone());
-    props.insert("spaceevo.pipeline".into(), options.pipeline());
+    props.insert("spaceevo.pipeline".into(), pipeline.into());
     props.insert("spaceevo.calibration".into(), job.origin.clone());
     graph.meta.producer = "spaceevo".into();
     graph.meta.producer_version = env!("CARGO_PKG_VERSION").into();
