@@ -33,17 +33,23 @@ fn build(name: &Path, more: &[&str]) -> Option<Output> {
 fn a_predictor_is_built_resumed_read_and_refused() {
     let folder = tempfile::tempdir().expect("a folder");
     let name = folder.path().join("here");
+    let models = ["--models", "testdata/models/shapes-resnet.onnx"];
     // No time at all: nothing is measured, and it can be gone on with.
-    let Some(nothing) = build(&name, &["--budget", "0s"]) else { return };
+    let Some(nothing) = build(&name, &[&models[..], &["--budget", "0s"]].concat()) else { return };
     assert_eq!(json(&nothing)["done"], false);
-    let built = json(&build(&name, &["--budget", "5min", "--force"]).expect("a runtime"));
+    let long = [&models[..], &["--budget", "5min", "--force"]].concat();
+    let built = json(&build(&name, &long).expect("a runtime"));
     assert_eq!(built["done"], true);
     assert!(built["kernels"].as_u64() > Some(200), "{}", built["kernels"]);
+    // The model comes behind the four networks in float that are drawn.
+    let measured = std::fs::read_to_string(name.with_extension("measurements")).expect("measurements");
+    let traced = |number: usize| measured.matches(&format!("network float {number} round ")).count();
+    assert!(traced(4) == traced(0) && traced(4) > 0 && traced(5) == 0, "{} {}", traced(4), traced(5));
     let file = name.with_extension("predictor");
     let text = std::fs::read_to_string(&file).expect("the predictor");
-    let again = build(&name, &["--budget", "5min"]).expect("a runtime");
+    let again = build(&name, &long[..4]).expect("a runtime");
     assert_eq!(again.status.code(), Some(1), "nothing is overwritten");
-    json(&build(&name, &["--budget", "5min", "--force"]).expect("a runtime"));
+    json(&build(&name, &long).expect("a runtime"));
     assert!(text == std::fs::read_to_string(&file).expect("the predictor"), "the same data has the same bytes");
     let page = std::fs::read_to_string(name.with_extension("html")).expect("the page");
     assert!(page.contains("<svg") && page.contains("QLinearConv-last") && !page.contains("<script"));
@@ -61,6 +67,17 @@ fn a_predictor_is_built_resumed_read_and_refused() {
     let line = 1 + damaged.lines().position(|l| l.starts_with("sum 1")).expect("a line");
     assert_eq!(refused.status.code(), Some(1));
     assert!(err(&refused).contains(&format!("line {line}:")), "{}", err(&refused));
+}
+
+#[test]
+fn a_model_with_open_extents_is_not_measured() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let model = folder.path().join("open.seir");
+    let text = "graph @main(%x: f32[1,3,H,8]) with {opset = 17} {\n  %y = onnx.Relu %x : f32[1,3,H,8]\n  return %y\n}\n";
+    std::fs::write(&model, text).expect("written");
+    let Some(built) = build(&folder.path().join("open"), &["--models", &model.display().to_string()]) else { return };
+    assert_eq!(built.status.code(), Some(1));
+    assert!(err(&built).contains("measure-shape") && err(&built).contains("%x"), "{}", err(&built));
 }
 
 #[test]

@@ -16,11 +16,14 @@
 //! without a price, an `onnx.Mul`), `silu` (a sigmoid and its product with what it reads), [`PLAIN_POOL`], names of operators,
 //! and among the integer ones [`IMAGE`], [`QUANTIZE`], [`DEQUANTIZE`], [`LAYOUT`] and [`TRANSPOSE`].
 
+mod load;
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use spaceevo_ir::{Dim, Graph, OpId, ValueId};
 
+use self::load::Load;
 use crate::passes::lower_avg_pool::Window;
 use crate::target::{Provenance, Target};
 
@@ -46,9 +49,6 @@ pub const STEM: &str = "stem";
 pub const IMAGE: &str = "image";
 /// The kind of a product of a map and one number a channel, whose speed depends on how many channels lie side by side.
 pub const GATE: &str = "gate";
-
-/// Channels of an image in colours.
-const IMAGE_CHANNELS: usize = 3;
 
 /// More than any network has: a file may claim what it likes, and every divisor is tried.
 pub(crate) const MOST_GROUPS: i64 = 1 << 16;
@@ -345,89 +345,6 @@ pub fn gate_of_silu(graph: &Graph, product: OpId) -> Option<OpId> {
         (graph.op(sigmoid).operand(0) == Some(x) && graph.use_count(gate) == 1).then_some(sigmoid)
     };
     if record.name().is_onnx("Mul") { gate(*a, *b).or_else(|| gate(*b, *a)) } else { None }
-}
-
-/// What a kernel is asked to do.
-#[derive(PartialEq, Debug)]
-struct Load {
-    kind: String,
-    work: f64,
-    width: f64,
-    /// The kind whose price counts where this one has none, and the width there.
-    near: Option<(&'static str, f64)>,
-}
-
-impl Load {
-    /// The price, and the width at which it holds.
-    fn price<'a>(&self, table: &'a BTreeMap<String, Price>) -> Option<(&'a Price, f64)> {
-        let own = table.get(&self.kind).map(|price| (price, self.width));
-        own.or_else(|| self.near.and_then(|(kind, width)| Some((table.get(kind)?, width))))
-    }
-
-    fn of(graph: &Graph, op: OpId) -> Option<Load> {
-        let record = graph.op(op);
-        let name = record.name();
-        let made = numbers(graph, *record.results().first()?)?;
-        let dims = |index: usize| graph.value(record.operand(index)?).ty().dims();
-        if name.is_onnx("Conv") {
-            let [filters, width, ref kernel @ ..] = dims(1)?[..] else { return None };
-            let taps: f64 = kernel.iter().map(|&k| k as f64).product();
-            let groups = record.int("group", 1).max(1) as f64;
-            let (filters, each) = (filters as f64, width as f64);
-            let kind = match () {
-                _ if groups > 1.0 && width == 1 => "depthwise",
-                _ if groups == 1.0 && width <= IMAGE_CHANNELS && taps > 1.0 => STEM,
-                _ if taps == 1.0 && made == filters => PIXEL,
-                _ if taps == 1.0 => "conv1x1",
-                _ => "conv",
-            };
-            let made_each = filters / groups;
-            let width = match kind {
-                "depthwise" => filters,
-                // The narrower side counts more: 16 to 96 channels run at 0.6 of the speed of 40 to 40.
-                STEM => (each * taps * filters).sqrt(),
-                "conv1x1" => 2.0 * each * made_each / (each + made_each),
-                _ => (each * made_each).sqrt(),
-            };
-            let near = match kind {
-                STEM => Some(("conv", (each * made_each).sqrt())),
-                PIXEL => Some(("conv1x1", width)),
-                _ => None,
-            };
-            return Some(Load { kind: kind.into(), work: made * each * taps, width, near });
-        }
-        if name.is_onnx("Gemm") || name.is_onnx("MatMul") {
-            let [.., rows, columns] = dims(1)?[..] else { return None };
-            let read = if name.is_onnx("Gemm") && record.int("transB", 0) != 0 { columns } else { rows };
-            let width = (rows as f64 * columns as f64).sqrt();
-            return Some(Load { kind: "onnx.Gemm".into(), work: made * read as f64, width, near: None });
-        }
-        let read = record.operand(0).and_then(|v| numbers(graph, v)).unwrap_or(0.0);
-        let taps: f64 = record.ints("kernel_shape").map_or(1.0, |k| k.iter().map(|&k| k as f64).product());
-        let larger = made.max(read);
-        let sides = [0, 1].map(|index| record.operand(index).and_then(|v| of_map(graph, v)));
-        if let [Some([channels, h, w]), Some([others, 1, 1])] | [Some([others, 1, 1]), Some([channels, h, w])] = sides
-            && name.is_onnx("Mul")
-            && channels == others
-            && h * w > 1
-        {
-            let near = Some(("onnx.Mul", larger));
-            return Some(Load { kind: GATE.into(), work: larger, width: channels as f64, near });
-        }
-        let channels = record.operand(0).and_then(|v| of_map(graph, v)).map_or(larger, |[channels, ..]| channels as f64);
-        let (work, width) = if taps > 1.0 { (made * taps, channels) } else { (larger, larger) };
-        Some(Load { kind: name.to_string(), work, width, near: None })
-    }
-}
-
-impl Load {
-    /// In a layout of blocks: of less than a block, a 1x1 convolution reads one channel after the other (8 to 32 channels run at a
-    /// third of the speed of 16 to 32).
-    fn in_blocks(self, graph: &Graph, op: OpId, block: usize) -> Load {
-        let read = graph.op(op).operand(0).and_then(|v| of_map(graph, v)).map_or(block, |[channels, ..]| channels);
-        let narrow = self.kind == "conv1x1" && read < block;
-        Load { width: if narrow { (self.width * read as f64).sqrt() } else { self.width }, ..self }
-    }
 }
 
 /// Channels, height and width of a map.

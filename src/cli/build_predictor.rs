@@ -8,7 +8,7 @@ use serde::Serialize;
 use spaceevo::convert::Progress;
 use spaceevo::cost::kernels::detect;
 use spaceevo::cost::machine::Machine;
-use spaceevo::cost::predictor::collect::{Collector, Plan, priors_of};
+use spaceevo::cost::predictor::collect::{Collector, Plan, given, priors_of};
 use spaceevo::cost::predictor::draw::{Prior, priors};
 use spaceevo::cost::predictor::measurements::Measured;
 use spaceevo::cost::predictor::{Held, Origin, Predictor, curves, fit, job, strata, width};
@@ -24,7 +24,8 @@ use super::{Failure, print, say};
 
 /// Build a latency predictor for this machine: measure kernels in drawn networks, fit, and say how well it predicts others.
 #[derive(Args)]
-#[command(after_help = "Example:\n  spaceevo-opt build-predictor --name here --budget 10min\n\n\
+#[command(after_help = "Example:\n  spaceevo-opt build-predictor --name here --budget 10min\n  \
+                  spaceevo-opt build-predictor --name here --models mine/*.int8.onnx mine/*.fp32.onnx\n\n\
                   Writes here.predictor and here.html, and appends to here.measurements, from which the command goes on \
                   where it stopped. A fifth of all kernels is held out by what they are, and never steers what is drawn.")]
 pub(crate) struct Arguments {
@@ -46,6 +47,10 @@ pub(crate) struct Arguments {
     /// Models to draw convolutions like; may be given several times
     #[arg(long, value_name = "MODEL")]
     like: Vec<PathBuf>,
+    /// Models to measure as they are, before drawn networks: some like those that it shall predict, as 'convert' writes them or in
+    /// float; may be given several times
+    #[arg(long, value_name = "MODEL", num_args = 1..)]
+    models: Vec<PathBuf>,
     /// Networks to draw in integers, and two thirds as many in float, if there are not enough kernels before
     #[arg(long, default_value_t = 46)]
     networks: usize,
@@ -122,6 +127,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let runtime = find_runtime(&arguments.runtime)?;
     let registry = spaceevo::registry();
     let priors = drawn_like(arguments, &target)?;
+    let read = |model: &PathBuf| Ok(given(load(model)?.graph)?);
+    let models = arguments.models.iter().map(read).collect::<Result<Vec<_>, Failure>>()?;
     let plan = Plan {
         stored: arguments.networks,
         float: (2 * arguments.networks).div_ceil(3),
@@ -138,6 +145,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
         target: &target,
         registry: &registry,
         priors: &priors,
+        given: &models,
         plan,
         hold_out: arguments.hold_out,
         limits: &limits,
@@ -214,7 +222,7 @@ fn write_target(file: &Path, arguments: &Arguments, predictor: &Predictor, targe
 /// Measures on this machine until the budget is over.
 fn here(arguments: &Arguments, collector: &Collector<'_>) -> Result<(Measured, bool), Failure> {
     let bar = Bar::new(false);
-    bar.stage("measure", collector.plan.steps());
+    bar.stage("measure", collector.steps());
     let seen = std::cell::Cell::new(0);
     let told = |steps: usize| bar.advance(steps - seen.replace(steps));
     let file = arguments.name.with_extension("measurements");

@@ -4,7 +4,8 @@
 //! round of a few networks. Beside each of them runs the reference network: what it takes says how fast the machine was at that
 //! time, and times are brought to the speed that it has mostly ([`Measured::steady`]).
 //!
-//! Networks of the last part are drawn near kernels that the first part predicts badly: those that are held out have no say.
+//! Networks that are given are traced as they are, before drawn ones. Networks of the last part are drawn near kernels that the
+//! first part predicts badly: those that are held out have no say.
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -12,7 +13,7 @@ use std::io::Write as _;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use spaceevo_ir::{Diagnostic, Loc};
+use spaceevo_ir::{Diagnostic, Dim, Elem, Graph, Loc};
 use spaceevo_passes::{Registry, Target};
 
 use super::Origin;
@@ -48,11 +49,6 @@ impl Plan {
     pub fn usual(seed: u64) -> Plan {
         Plan { seed, stored: 46, float: 31, rounds: 8, runs: 8, kernels: 5000 }
     }
-
-    /// Traces in all.
-    pub fn steps(&self) -> usize {
-        self.rounds * (self.stored + self.float)
-    }
 }
 
 /// Length of a turn of the reference network, and of one that is not traced.
@@ -82,6 +78,8 @@ pub struct Collector<'a> {
     pub registry: &'a Registry,
     /// What to draw convolutions like.
     pub priors: &'a [Prior],
+    /// Networks to measure as they are, before drawn ones.
+    pub given: &'a [(Numbers, Drawn)],
     /// What to measure.
     pub plan: Plan,
     /// Number of the hold-out.
@@ -137,7 +135,13 @@ impl Collector<'_> {
         Ok((measured, true))
     }
 
-    /// Networks of both kinds in turns, those of the first part before the others.
+    /// Traces in all.
+    pub fn steps(&self) -> usize {
+        self.plan.rounds * (self.plan.stored + self.plan.float + self.given.len())
+    }
+
+    /// Networks that are given, by their numbers behind those of drawn ones; then networks of both kinds in turns, those of the first
+    /// part before the others.
     pub(super) fn order(&self) -> Vec<(Numbers, usize)> {
         let kinds = [(Numbers::Stored, self.plan.stored), (Numbers::Float, self.plan.float)];
         let mut all: Vec<(f64, Numbers, usize)> = Vec::new();
@@ -145,7 +149,16 @@ impl Collector<'_> {
             all.extend((0..count).map(|number| (number as f64 / count as f64, numbers, number)));
         }
         all.sort_by(|a, b| a.partial_cmp(b).unwrap_or(std::cmp::Ordering::Equal));
-        all.into_iter().map(|(_, numbers, number)| (numbers, number)).collect()
+        let given = [Numbers::Stored, Numbers::Float].into_iter().flat_map(|numbers| {
+            let count = self.given.iter().filter(|(kind, _)| *kind == numbers).count();
+            (0..count).map(move |at| (numbers, self.drawn_of(numbers) + at))
+        });
+        given.chain(all.into_iter().map(|(_, numbers, number)| (numbers, number))).collect()
+    }
+
+    /// Networks of a kind that are drawn.
+    fn drawn_of(&self, numbers: Numbers) -> usize {
+        if numbers == Numbers::Stored { self.plan.stored } else { self.plan.float }
     }
 
     /// The first networks in some rounds, so that the errors by which others are drawn are no noise; then the others as often, and
@@ -164,8 +177,8 @@ impl Collector<'_> {
     }
 
     fn is_first(&self, numbers: Numbers, number: usize) -> bool {
-        let count = if numbers == Numbers::Stored { self.plan.stored } else { self.plan.float };
-        (number as f64) < FIRST * count as f64
+        let count = self.drawn_of(numbers);
+        number >= count || (number as f64) < FIRST * count as f64
     }
 
     /// Convolutions that are predicted badly by a model of other kernels than them, among those of the first networks' early
@@ -190,6 +203,11 @@ impl Collector<'_> {
 
     /// The network of a number. Errors: those of [`network`].
     pub(super) fn drawn(&self, numbers: Numbers, number: usize, priors: &[Prior]) -> Result<Drawn, Diagnostic> {
+        if let Some(at) = number.checked_sub(self.drawn_of(numbers)) {
+            let given = self.given.iter().filter(|(kind, _)| *kind == numbers).nth(at);
+            let unknown = || Diagnostic::error("measurements-file", Loc::Unknown, format!("there is no network {number}"));
+            return given.map(|(_, drawn)| drawn.clone()).ok_or_else(unknown);
+        }
         let stream = 2 * number as u64 + u64::from(numbers == Numbers::Stored);
         network(&mut Draws::new(self.plan.seed, stream), priors, numbers, self.target, self.registry)
     }
@@ -222,6 +240,27 @@ impl Collector<'_> {
         let runs = WARM + self.plan.runs;
         ran(&self.runtime.trace(ModelSource::Graph(&drawn.graph), &options, &drawn.inputs, runs)?.events)
     }
+}
+
+/// A network to measure as it is, with numbers of its own for the inputs.
+///
+/// Errors: `measure-shape` where an input has open extents behind its batch, or is of other numbers than float32.
+pub fn given(graph: Graph) -> Result<(Numbers, Drawn), Diagnostic> {
+    let open = |label: String| {
+        Diagnostic::error("measure-shape", Loc::Unknown, format!("{label} is no float32 tensor of known extents"))
+            .note("give it extents with 'freeze-inputs', or leave the model out")
+    };
+    let mut inputs = Vec::new();
+    for &input in graph.region(graph.body()).inputs() {
+        let ty = graph.value(input).ty();
+        let shape = ty.tensor().and_then(|ty| ty.shape.as_ref()).filter(|_| ty.elem() == Some(Elem::F32));
+        // A batch is one.
+        let extent = |(axis, dim): (usize, &Dim)| dim.known().map(|n| n as usize).or((axis == 0).then_some(1));
+        let dims: Option<Vec<usize>> = shape.and_then(|shape| shape.iter().enumerate().map(extent).collect());
+        inputs.push(network::filled(&dims.ok_or_else(|| open(graph.label(input)))?));
+    }
+    let stored = graph.ops_in(graph.body()).any(|op| graph.op(op).name().op.contains("Linear"));
+    Ok((if stored { Numbers::Stored } else { Numbers::Float }, Drawn { graph, inputs }))
 }
 
 /// Networks that were begun, and kernels that are kept.

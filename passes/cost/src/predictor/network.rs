@@ -87,6 +87,13 @@ pub fn network(
     writer.drawn(target, registry)
 }
 
+/// Numbers between -1 and 1, no two alike: multiples of the golden ratio fill an interval evenly.
+pub(super) fn filled(dims: &[usize]) -> Tensor {
+    let count: usize = dims.iter().product();
+    let number = |at: usize| ((at as f32 * 0.618_034).fract() - 0.5) * 2.0;
+    Tensor::new(dims, (0..count).map(number).collect::<Vec<f32>>())
+}
+
 /// Writes a network as text.
 pub(super) struct Writer {
     pub(super) lines: String,
@@ -142,13 +149,7 @@ impl Writer {
                 return Err(problem.clone());
             }
         }
-        let tensor = |dims: &Vec<usize>| {
-            let count: usize = dims.iter().product();
-            // No two alike; multiples of the golden ratio fill an interval evenly.
-            let number = |at: usize| ((at as f32 * 0.618_034).fract() - 0.5) * 2.0;
-            Tensor::new(dims.clone(), (0..count).map(number).collect::<Vec<f32>>())
-        };
-        Ok(Drawn { inputs: self.inputs.iter().map(tensor).collect(), graph })
+        Ok(Drawn { inputs: self.inputs.iter().map(|dims| filled(dims)).collect(), graph })
     }
 
     pub(super) fn elem(&self) -> String {
