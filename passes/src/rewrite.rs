@@ -1,7 +1,7 @@
 //! How passes edit: what is new takes the place, name, type, range and history of what it replaces, and what nobody reads
 //! any more goes with it.
 
-use spaceevo_ir::{Def, Graph, Loc, NewOp, OpId, Place, Symbol, Tensor, Type, ValueId};
+use spaceevo_ir::{Def, Dim, Graph, Loc, NewOp, OpId, Place, Symbol, Tensor, TensorType, Type, ValueId};
 
 use crate::analysis::model_ops;
 use crate::pass::{Outcome, PassContext};
@@ -65,6 +65,31 @@ pub fn insert_before(graph: &mut Graph, op: OpId, by: &str, name: impl Into<Symb
     let new = made(graph, new, by, op, &[]).result(name, ty);
     let id = graph.insert(Place::Before(op), new);
     graph.op(id).result()
+}
+
+/// An op before `op`, whose result has the batch and the stored type of the result of `op`, and these other extents.
+pub fn insert_map(graph: &mut Graph, op: OpId, by: &str, word: &str, extents: &[usize], new: NewOp) -> ValueId {
+    let result = graph.op(op).result();
+    let name = format!("{}.{word}", graph.value(result).name());
+    let Some(ty) = graph.value(result).ty().tensor().cloned() else { return result };
+    let batch = ty.shape.as_ref().and_then(|shape| shape.first()).cloned().unwrap_or(Dim::Unknown);
+    let shape = [batch].into_iter().chain(extents.iter().map(|&extent| Dim::Known(extent as u64))).collect();
+    insert_before(graph, op, by, name, Type::Tensor(TensorType { shape: Some(shape), ..ty }), new)
+}
+
+/// An op of two operands, `read` and a shape, which is a constant.
+pub fn shaped(graph: &mut Graph, op: OpId, name: &str, read: ValueId, shape: &[i64]) -> NewOp {
+    let shape = constant(graph, op, "shape", Tensor::new([shape.len()], shape.to_vec()));
+    NewOp::onnx(name).operand(read).operand(shape)
+}
+
+/// A Slice from one index of an axis up to another one.
+pub fn slice(graph: &mut Graph, op: OpId, read: ValueId, axis: i64, [start, end]: [usize; 2]) -> NewOp {
+    let mut slice = NewOp::onnx("Slice").operand(read);
+    for (word, number) in [("start", start as i64), ("end", end as i64), ("axis", axis)] {
+        slice = slice.operand(constant(graph, op, word, Tensor::new([1], vec![number])));
+    }
+    slice
 }
 
 /// Lets the readers of the first result of `op` read `value`, and erases `op` with what only it needed.

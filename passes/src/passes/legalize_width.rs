@@ -9,7 +9,7 @@
 //! `width/groups.rs` says which values change together, `width/plan.rs` which of them pay, `width/price.rs` what with.
 
 use spaceevo_ir::verify::Form;
-use spaceevo_ir::{Attr, Dim, Graph, NewOp, OpId, Place, Symbol, Tensor, Type, User, ValueId};
+use spaceevo_ir::{Attr, Dim, Graph, OpId, Place, Symbol, Tensor, Type, User, ValueId};
 
 use crate::pass::{Aborted, Effect, Outcome, Pass, PassContext, PassInfo};
 use crate::rewrite;
@@ -110,10 +110,7 @@ fn cut(graph: &mut Graph, group: &Group, value: ValueId) {
     let outside = |user: &User| !matches!(user, User::Op(op, _) if inside.binary_search(op).is_ok());
     let readers: Vec<User> = graph.value(value).users().iter().copied().filter(outside).collect();
     let (name, ty, range) = (graph.value(value).name().clone(), graph.value(value).ty().clone(), graph.value(value).range());
-    let mut slice = NewOp::onnx("Slice").operand(value);
-    for (name, number) in [("start", 0), ("end", group.channels as i64), ("axis", 1)] {
-        slice = slice.operand(rewrite::constant(graph, maker, name, Tensor::new([1], vec![number])));
-    }
+    let slice = rewrite::slice(graph, maker, value, 1, [0, group.channels]);
     let loc = graph.op(maker).loc().clone();
     // Callers know a result by its name.
     let (whole, part): (Symbol, Symbol) = if graph.is_returned(value) {

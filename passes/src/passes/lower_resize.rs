@@ -11,7 +11,7 @@
 //! Where convolutions keep channels last, the runtime cancels both Transposes against its own.
 
 use spaceevo_ir::verify::Form;
-use spaceevo_ir::{Attr, Dim, Graph, NewOp, OpId, Tensor, TensorType, Type, ValueId};
+use spaceevo_ir::{Attr, Graph, NewOp, OpId, Tensor, ValueId};
 
 use crate::pass::{Aborted, Effect, Outcome, Pass, PassContext, PassInfo};
 use crate::quantize::lowering;
@@ -66,22 +66,13 @@ impl Pass for LowerResize {
     }
 }
 
-/// An op before `op`, whose result has the batch and the stored type of the operand of `op`, and these other extents.
 fn step(graph: &mut Graph, op: OpId, word: &str, extents: &[usize], new: NewOp) -> ValueId {
-    let result = graph.op(op).result();
-    let name = format!("{}.{word}", graph.value(result).name());
-    let Some(ty) = graph.value(result).ty().tensor().cloned() else { return result };
-    let batch = ty.shape.as_ref().and_then(|shape| shape.first()).cloned().unwrap_or(Dim::Unknown);
-    let shape = [batch].into_iter().chain(extents.iter().map(|&n| Dim::Known(n as u64))).collect();
-    let ty = Type::Tensor(TensorType { shape: Some(shape), ..ty });
-    rewrite::insert_before(graph, op, INFO.name, name, ty, new)
+    rewrite::insert_map(graph, op, INFO.name, word, extents, new)
 }
 
-/// An op that is told a shape.
 fn shaped(graph: &mut Graph, op: OpId, name: &str, read: ValueId, shape: &[usize]) -> NewOp {
-    let shape = Tensor::new([shape.len()], shape.iter().map(|&n| n as i64).collect::<Vec<_>>());
-    let shape = rewrite::constant(graph, op, "shape", shape);
-    NewOp::onnx(name).operand(read).operand(shape)
+    let shape: Vec<i64> = shape.iter().map(|&n| n as i64).collect();
+    rewrite::shaped(graph, op, name, read, &shape)
 }
 
 /// Channels, height and width of what a Resize reads, and by how much it multiplies the last two; or why it is no Expand.

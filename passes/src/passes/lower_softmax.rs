@@ -181,8 +181,7 @@ impl Rows {
     /// A Reshape; an open extent is what the others leave.
     fn shaped(&self, graph: &mut Graph, read: ValueId, dims: &[Dim]) -> NewOp {
         let extents: Vec<i64> = dims.iter().map(|dim| dim.known().map_or(-1, |extent| extent as i64)).collect();
-        let extents = rewrite::constant(graph, self.op, "shape", Tensor::new([extents.len()], extents));
-        NewOp::onnx("Reshape").operand(read).operand(extents)
+        rewrite::shaped(graph, self.op, "Reshape", read, &extents)
     }
 
     /// An op on the way.

@@ -20,6 +20,7 @@ use spaceevo_ir::{
 
 use crate::analysis::opset;
 use crate::pass::{Aborted, Effect, Outcome, Pass, PassContext, PassInfo};
+use crate::quantize::join::along;
 use crate::quantize::one_scale::one_scale;
 use crate::rewrite::erase_unread;
 use crate::target::{Cut, Target, WidthRule};
@@ -321,16 +322,8 @@ fn joined(graph: &Graph, values: &[ValueId], axis: usize) -> Option<Quant> {
     if first.axis.is_none() && values.iter().all(|v| quant(v) == Some(first)) {
         return Some(first.clone());
     }
-    let mut all = Quant { axis: Some(axis), scale: Vec::new(), zero: Vec::new(), ..first.clone() };
-    for value in values {
-        let (own, count) = (quant(value)?, graph.value(*value).ty().tensor()?.dim(axis)?);
-        all.scale.extend((0..count).map(|channel| own.at(channel).0));
-        all.zero.extend((0..count).map(|channel| own.at(channel).1));
-    }
-    if all.zero.iter().all(|&zero| zero == all.zero[0]) {
-        all.zero.truncate(1);
-    }
-    Some(all)
+    let part = |value: &ValueId| Some((quant(value)?, graph.value(*value).ty().tensor()?.dim(axis)?));
+    Some(along(axis, values.iter().map(part).collect::<Option<Vec<_>>>()?.into_iter()))
 }
 
 /// One constant with the rows of all of these; `None` of none.

@@ -10,7 +10,7 @@
 //! slice is copied at once. What is joined along that axis anyway is joined once.
 
 use spaceevo_ir::verify::Form;
-use spaceevo_ir::{Attr, Dim, Graph, NewOp, OpId, Tensor, TensorType, Type, ValueId};
+use spaceevo_ir::{Attr, Graph, NewOp, OpId, ValueId};
 
 use crate::analysis::{ints, opset};
 use crate::pass::{Aborted, Effect, Outcome, Pass, PassContext, PassInfo};
@@ -133,28 +133,22 @@ impl Head {
     fn write(&self, graph: &mut Graph) {
         let op = self.last;
         let result = graph.op(op).result();
-        let name = graph.value(result).name().clone();
         let [channels, high, wide] = self.extents;
         let last = NewOp::onnx("Transpose").operand(self.map).attr("perm", Attr::Ints(vec![0, 2, 3, 1]));
-        let last = step(graph, op, format!("{name}.last"), &[high, wide, channels], last);
+        let last = rewrite::insert_map(graph, op, INFO.name, "last", &[high, wide, channels], last);
         let rows: Vec<usize> = match self.joined {
             true => vec![high * wide, self.each],
             false => [&[1][..], &self.pixels, &[self.each]].concat(),
         };
-        let list = |graph: &mut Graph, word: &str, numbers: Vec<i64>| {
-            rewrite::constant(graph, op, word, Tensor::new([numbers.len()], numbers))
-        };
+        let shape: Vec<i64> = [0].into_iter().chain(rows.iter().map(|&extent| extent as i64)).collect();
         let mut parts = Vec::with_capacity(self.anchors);
         for anchor in 0..self.anchors {
-            let bounds = [anchor * self.each, (anchor + 1) * self.each].map(|channel| channel as i64);
-            let mut slice = NewOp::onnx("Slice").operand(last);
-            for (word, number) in [("start", bounds[0]), ("end", bounds[1]), ("axis", 3)] {
-                slice = slice.operand(list(graph, word, vec![number]));
-            }
-            let slice = step(graph, op, format!("{name}.anchor{anchor}"), &[high, wide, self.each], slice);
-            let shape = [0].into_iter().chain(rows.iter().map(|&extent| extent as i64)).collect();
-            let shaped = NewOp::onnx("Reshape").operand(slice).operand(list(graph, "shape", shape));
-            parts.push(step(graph, op, format!("{name}.rows{anchor}"), &rows, shaped));
+            let bounds = [anchor * self.each, (anchor + 1) * self.each];
+            let slice = rewrite::slice(graph, op, last, 3, bounds);
+            let word = format!("anchor{anchor}");
+            let slice = rewrite::insert_map(graph, op, INFO.name, &word, &[high, wide, self.each], slice);
+            let shaped = rewrite::shaped(graph, op, "Reshape", slice, &shape);
+            parts.push(rewrite::insert_map(graph, op, INFO.name, &format!("rows{anchor}"), &rows, shaped));
         }
         let join = NewOp::onnx("Concat").operands(parts.iter().map(|&part| Some(part))).attr("axis", Attr::Int(1));
         let outer = graph.only_user(result).filter(|&outer| {
@@ -193,13 +187,4 @@ fn whole(graph: &Graph, value: ValueId, channels: usize) -> ValueId {
         (first && alike && graph.op(slice).operand(4).is_none()).then_some(source)
     });
     source.filter(|&source| inner(graph, source).is_some_and(|extents| extents.len() == 3)).unwrap_or(value)
-}
-
-/// An op before `op`, whose result has its batch and stored type, and these other extents.
-fn step(graph: &mut Graph, op: OpId, name: String, extents: &[usize], new: NewOp) -> ValueId {
-    let result = graph.op(op).result();
-    let Some(ty) = graph.value(result).ty().tensor().cloned() else { return result };
-    let batch = ty.shape.as_ref().and_then(|shape| shape.first()).cloned().unwrap_or(Dim::Unknown);
-    let shape = [batch].into_iter().chain(extents.iter().map(|&extent| Dim::Known(extent as u64))).collect();
-    rewrite::insert_before(graph, op, INFO.name, name, Type::Tensor(TensorType { shape: Some(shape), ..ty }), new)
 }

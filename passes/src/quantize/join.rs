@@ -46,15 +46,21 @@ pub(crate) fn joined(graph: &Graph, concat: OpId, operands: &[Quant]) -> Result<
     if extents.iter().try_fold(0usize, |sum, &extent| sum.checked_add(extent)).is_none_or(|sum| sum > MOST) {
         return Err("it has too many indices along the axis for a scale each");
     }
-    let (mut scale, mut zero) = (Vec::new(), Vec::new());
-    for (q, extent) in operands.iter().zip(extents) {
-        scale.extend(std::iter::repeat_n(q.at(0).0, extent));
-        zero.extend(std::iter::repeat_n(q.at(0).1, extent));
+    Ok(along(axis, operands.iter().zip(extents)))
+}
+
+/// The type of parts that lie behind each other along `axis`, with so many indices each; they are stored in one integer type.
+pub(crate) fn along<'a>(axis: usize, parts: impl Iterator<Item = (&'a Quant, usize)>) -> Quant {
+    let mut all = Quant { store: Elem::U8, axis: Some(axis), scale: Vec::new(), zero: Vec::new() };
+    for (part, count) in parts {
+        all.store = part.store;
+        all.scale.extend((0..count).map(|index| part.at(index).0));
+        all.zero.extend((0..count).map(|index| part.at(index).1));
     }
-    if zero.iter().all(|z| *z == zero[0]) {
-        zero.truncate(1);
+    if all.zero.iter().all(|&zero| zero == all.zero[0]) {
+        all.zero.truncate(1);
     }
-    Ok(Quant { store: first.store, axis: Some(axis), scale, zero })
+    all
 }
 
 /// True for a Concat to the type `made`, which has several scales, of operands that are stored so: their bytes are its bytes.

@@ -259,7 +259,7 @@ pub fn given(graph: Graph) -> Result<(Numbers, Drawn), Diagnostic> {
         let dims: Option<Vec<usize>> = shape.and_then(|shape| shape.iter().enumerate().map(extent).collect());
         inputs.push(network::filled(&dims.ok_or_else(|| open(graph.label(input)))?));
     }
-    let stored = graph.ops_in(graph.body()).any(|op| graph.op(op).name().op.contains("Linear"));
+    let stored = graph.ops_in(graph.body()).any(|op| &*graph.op(op).name().op == "QuantizeLinear");
     Ok((if stored { Numbers::Stored } else { Numbers::Float }, Drawn { graph, inputs }))
 }
 
