@@ -248,7 +248,8 @@ fn a_failing_run_leaves_a_reproducer_that_fails_again() {
 }
 
 /// `-p PIPELINE` of what 'convert' does, by hand.
-const QUANTIZE: &str = "@simplify,calibrate,correct-bias,quantize,fold-clip,@suit-kernels,lower-qdq,drop-dead";
+const QUANTIZE: &str =
+    "@simplify,fold-hard-sigmoid,calibrate,correct-bias,quantize,fold-clip,@suit-kernels,lower-qdq,drop-dead";
 
 /// Ops and constants of a model file, without its metadata.
 fn content(path: &str) -> String {

@@ -275,6 +275,13 @@ impl Absorption {
         let new = self.linear.rebuilt(graph, self.at, self.input, &self.folded, bias_name);
         new.map(|new| rewrite::replace(graph, self.at, by, &[self.also], new)).is_some()
     }
+
+    /// Puts the linear op with the map before the later one of the two, which stays, and gives its result this name.
+    pub fn insert(self, graph: &mut Graph, by: &str, name: impl Into<Symbol>, bias_name: Symbol) -> Option<ValueId> {
+        let new = self.linear.rebuilt(graph, self.at, self.input, &self.folded, bias_name)?;
+        let ty = graph.value(graph.op(self.at).result()).ty().clone();
+        Some(rewrite::insert_before(graph, self.at, by, name, ty, new))
+    }
 }
 
 /// Checks that two ops stand in one region, with nothing quantized between and at them.

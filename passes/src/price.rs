@@ -14,7 +14,7 @@
 //! `stem` (a convolution of several taps that reads at most three channels; without a price, a `conv`), `pixel` (a 1x1
 //! convolution of a map of one number a channel; without a price, a `conv1x1`), `gate` (a product of a map and such a one;
 //! without a price, an `onnx.Mul`), `silu` (a sigmoid and its product with what it reads), [`PLAIN_POOL`], names of operators,
-//! and among the integer ones [`IMAGE`], [`QUANTIZE`], [`DEQUANTIZE`], [`LAYOUT`] and [`TRANSPOSE`].
+//! and among the integer ones [`IMAGE`], [`QUANTIZE`], [`DEQUANTIZE`], [`LAYOUT`], [`PIXEL_LAYOUT`] and [`TRANSPOSE`].
 
 mod load;
 
@@ -34,6 +34,8 @@ pub const DEQUANTIZE: &str = "onnx.DequantizeLinear";
 /// What a conversion costs more when a convolution is at its float end: a tensor changes its layout, from that of integer
 /// convolutions to the plain one and on to that of float ones.
 pub const LAYOUT: &str = "layout";
+/// [`LAYOUT`] of a map of one number a channel: no number moves, but ops are called that would move them. Without a price, nothing.
+pub const PIXEL_LAYOUT: &str = "pixel-layout";
 /// What it takes to bring stored numbers from the layout of integer convolutions to the plain one, or back; work is numbers.
 pub const TRANSPOSE: &str = "transpose";
 /// A max pool in the plain layout; work is taps. In float it is one of a map whose channels are no whole blocks
@@ -285,6 +287,13 @@ impl Pricing for Prices {
 
     fn conversion(&self, graph: &Graph, value: ValueId, kind: &str) -> Option<f64> {
         let moved = numbers(graph, value)?;
+        let is_pixel = of_map(graph, value).is_some_and(|[_, high, wide]| high * wide == 1);
+        let kind = match kind {
+            TRANSPOSE if is_pixel => return Some(0.0),
+            LAYOUT if is_pixel && !self.integer.contains_key(PIXEL_LAYOUT) => return Some(0.0),
+            LAYOUT if is_pixel => PIXEL_LAYOUT,
+            _ => kind,
+        };
         Some(self.integer.get(kind)?.time(moved, moved))
     }
 
@@ -424,6 +433,29 @@ mod tests {
         let target = crate::Target::named("x86-vnni").unwrap();
         // As it is, not with the 16 filters that legalize-width gives it; the image has 192 numbers.
         assert_eq!(priced(16).integer(&graph, &target, ops[0]), Some(768.0 * 27.0 + 5.0 + 192.0));
+    }
+
+    #[test]
+    fn a_map_of_one_number_a_channel_has_its_own_price_of_layouts() {
+        let graph = parse("graph @main(%x: f32[1,8,1,1], %y: f32[1,8,2,1]) with {opset = 17} {\n  return %x, %y\n}");
+        let [pixel, map] = graph.region(graph.body()).inputs()[..] else { panic!() };
+        let price = |call| Price { call, speed: Curve(vec![(1, 1.0)]) };
+        let mut prices = Prices {
+            provenance: Provenance { runtime: "".into(), machine: "".into(), date: "".into(), method: "".into() },
+            margin: 0.05,
+            block: 1,
+            fused: BTreeMap::new(),
+            float: BTreeMap::new(),
+            integer: [(LAYOUT, 100.0), (TRANSPOSE, 50.0), (QUANTIZE, 7.0)]
+                .map(|(kind, call)| (kind.into(), price(call)))
+                .into(),
+        };
+        let times =
+            |prices: &Prices, value| [LAYOUT, TRANSPOSE, QUANTIZE].map(|kind| prices.conversion(&graph, value, kind));
+        assert_eq!(times(&prices, map), [Some(116.0), Some(66.0), Some(23.0)]);
+        assert_eq!(times(&prices, pixel), [Some(0.0), Some(0.0), Some(15.0)]);
+        prices.integer.insert(PIXEL_LAYOUT.into(), price(30.0));
+        assert_eq!(times(&prices, pixel), [Some(38.0), Some(0.0), Some(15.0)]);
     }
 
     #[test]

@@ -229,6 +229,10 @@ pub struct OpRules {
     /// real ones as fast as with one scale for all. Without it, what is no constant has one scale.
     #[serde(default)]
     pub per_axis_run: Option<usize>,
+    /// Least count of positions of a stored map for which a product with one number a channel is faster with that number repeated
+    /// along a row. Without it, none is.
+    #[serde(default)]
+    pub tiled_gate: Option<usize>,
     /// What is worth knowing about an operator that is left in float, by name.
     #[serde(default)]
     pub remarks: BTreeMap<String, String>,

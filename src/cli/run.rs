@@ -24,7 +24,7 @@ use super::{Failure, print, say, show};
 #[command(after_help = "Examples:
   spaceevo-opt run model.onnx -p @simplify -o simple.onnx
   spaceevo-opt run model.onnx -p 'fold-conv-bn,drop-dead' --emit diff --explain
-  spaceevo-opt run model.onnx -p @simplify,calibrate,correct-bias,quantize,fold-clip,@suit-kernels,lower-qdq,drop-dead \\
+  spaceevo-opt run model.onnx -p @simplify,fold-hard-sigmoid,calibrate,correct-bias,quantize,fold-clip,@suit-kernels,lower-qdq,drop-dead \\
       --calibrate pictures/ --preprocess model.toml -o model.int8.onnx
   spaceevo-opt run case.seir -p 'fixpoint(drop-identity,drop-dead)' --print-ir-after-change")]
 pub(crate) struct Arguments {

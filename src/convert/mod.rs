@@ -125,8 +125,8 @@ impl Options {
         // Gelu and QuickGelu are operators of ONNX Runtime alone: not for the portable form.
         // Types with scales for each channel of a map are integer operators' alone, too: around conversions a runtime fuses none.
         let (merge, lower) = match self.form() {
-            Writing::Qdq => ("", "sink-dequantize,lower-qdq"),
-            Writing::Qoperator => ("merge-siblings,", "lower-silu,lower-gelu,sink-dequantize,lower-qoperator"),
+            Writing::Qdq => ("", "hoist-sigmoid,sink-dequantize,lower-qdq"),
+            Writing::Qoperator => ("merge-siblings,", "lower-silu,lower-gelu,hoist-sigmoid,sink-dequantize,lower-qoperator"),
         };
         let (calibration, exclusion) = (self.calibration(), self.exclusion());
         let prepare = self.prepare();
@@ -183,7 +183,7 @@ impl Options {
 /// What happens before calibration.
 pub const PREPARE: &str = "freeze-inputs,infer-shapes,upgrade-opset{to=17},@simplify,lower-matmul,cancel-transposes,\
      merge-reshapes,drop-identity,fold-conv-affine,sink-channel-shuffle{gather=true},infer-shapes,\
-     saturate,fold-constants,drop-dead";
+     saturate,fold-hard-sigmoid,fold-constants,drop-dead";
 
 /// Told what is going on, so that a person can see it.
 pub trait Progress {

@@ -159,7 +159,7 @@ fn strongest(pipeline: &str, registry: &Registry) -> Result<Effect, Diagnostic> 
 }
 
 /// Passes that do nothing without prices.
-const PRICED: [&str; 2] = ["saturate", "split-anchors"];
+const PRICED: [&str; 3] = ["saturate", "split-anchors", "hoist-sigmoid"];
 
 /// ONNX Runtime's target: with prices for a pass that does nothing without, else without those by which a pass may leave a graph
 /// alone.

@@ -18,9 +18,11 @@ mod fold_clip;
 mod fold_constants;
 mod fold_conv_affine;
 mod fold_conv_bn;
+mod fold_hard_sigmoid;
 mod fold_pad;
 mod freeze_inputs;
 mod fuse_gemm;
+mod hoist_sigmoid;
 mod infer_shapes;
 mod legalize_width;
 mod lift_channel_shuffle;
@@ -60,6 +62,7 @@ mod split_anchors;
 mod substitute_prelu;
 mod substitute_silu;
 mod tie_scales;
+mod tile_gates;
 mod unfold_space;
 mod upgrade_opset;
 
@@ -80,9 +83,11 @@ pub(crate) fn all() -> Vec<Arc<dyn Pass>> {
         Arc::new(fold_constants::FoldConstants),
         Arc::new(fold_conv_affine::FoldConvAffine),
         Arc::new(fold_conv_bn::FoldConvBn),
+        Arc::new(fold_hard_sigmoid::FoldHardSigmoid),
         Arc::new(fold_pad::FoldPad),
         Arc::new(freeze_inputs::FreezeInputs),
         Arc::new(fuse_gemm::FuseGemm),
+        Arc::new(hoist_sigmoid::HoistSigmoid),
         Arc::new(infer_shapes::InferShapes),
         Arc::new(legalize_width::LegalizeWidth),
         Arc::new(lift_channel_shuffle::LiftChannelShuffle),
@@ -122,6 +127,7 @@ pub(crate) fn all() -> Vec<Arc<dyn Pass>> {
         Arc::new(substitute_prelu::SubstitutePrelu),
         Arc::new(substitute_silu::SubstituteSilu),
         Arc::new(tie_scales::TieScales),
+        Arc::new(tile_gates::TileGates),
         Arc::new(unfold_space::UnfoldSpace),
         Arc::new(upgrade_opset::UpgradeOpset),
     ]

@@ -23,9 +23,10 @@ static INFO: PassInfo = PassInfo {
     summary: "store what only a Concat reads in the type of its result",
     doc: "An operand of a Concat of stored tensors takes over the type of the result, if the Concat alone reads it: the op that \
           makes it rounds to the scale that its numbers get in the end, and cuts off what is beyond the range of the result. A clip that was folded into the type of the result \
-          clips there, too. From the last Concat to the first, so that a Concat of Concats has one type.\n\n\
-          It declines for operands with other readers, for those stored in another integer type, and where an op makes the \
-          operand whose result has the type of what it reads, or one that the pass that the target leaves it to asks for.",
+          clips there, too. What ops that move numbers make of such a result is an operand likewise. From the last Concat to the \
+          first, so that a Concat of Concats has one type.\n\n\
+          It declines for operands with other readers, for those stored in another integer type, behind clips, and where an op \
+          makes the operand whose result has the type that the pass that the target leaves it to asks for.",
     effect: Effect::Approximate,
     accepts: Form::Any,
     leaves: Form::Any,
@@ -53,8 +54,8 @@ impl Pass for TieScales {
                 } else {
                     Err("it is stored in another integer type")
                 };
-                let maker = match fits {
-                    Ok(maker) => maker,
+                let (maker, way) = match fits {
+                    Ok(found) => found,
                     Err(why) => {
                         cx.declined(graph, concat, format!("{}: {why}", graph.label(operand)));
                         continue;
@@ -63,11 +64,13 @@ impl Pass for TieScales {
                 if !cx.rewrite(graph, maker, "stored in the type of the Concat that reads it") {
                     return Ok(Outcome::from(changed));
                 }
-                let mut ty = graph.value(operand).ty().clone();
-                if let Type::Tensor(tensor) = &mut ty {
-                    tensor.quant = Some(to.clone());
+                for value in way {
+                    let mut ty = graph.value(value).ty().clone();
+                    if let Type::Tensor(tensor) = &mut ty {
+                        tensor.quant = Some(to.clone());
+                    }
+                    graph.set_type(value, ty);
                 }
-                graph.set_type(operand, ty);
                 changed = true;
             }
         }
@@ -75,21 +78,37 @@ impl Pass for TieScales {
     }
 }
 
-/// The op that makes an operand, whose type may be another; or why not.
-fn fits(graph: &Graph, target: &Target, concat: OpId, operand: ValueId) -> Result<OpId, &'static str> {
-    if graph.value(operand).users().iter().any(|user| !matches!(user, User::Op(op, _) if *op == concat)) {
-        return Err("it has other readers");
+/// The op that makes an operand, whose type may be another, with its result and what ops that move numbers make of that; or why
+/// not.
+fn fits(graph: &Graph, target: &Target, concat: OpId, operand: ValueId) -> Result<(OpId, Vec<ValueId>), &'static str> {
+    let (mut reader, mut way) = (concat, vec![operand]);
+    loop {
+        let value = way[way.len() - 1];
+        if graph.value(value).users().iter().any(|user| !matches!(user, User::Op(op, _) if *op == reader)) {
+            return Err(if value == operand { "it has other readers" } else { "what is moved there has other readers" });
+        }
+        let maker = graph.def_op(value).ok_or("no op makes it")?;
+        let record = graph.op(maker);
+        if !record.regions().is_empty() || record.results().len() > 1 {
+            return Err("its op makes more than it");
+        }
+        if target.ops.is_movement(record.name()) {
+            let stored = |v: &ValueId| graph.value(*v).ty().quant().is_some();
+            let mut read = record.operands().iter().flatten().copied().filter(stored);
+            let (Some(moved), None) = (read.next(), read.next()) else { return Err("it is moved together with others") };
+            if graph.value(moved).ty().quant() != graph.value(operand).ty().quant() {
+                return Err("what is moved there is stored in another type");
+            }
+            way.push(moved);
+            reader = maker;
+            continue;
+        }
+        if target.ops.is_saturating(record.name()) {
+            return Err("its op leaves numbers as they are stored");
+        }
+        if target.ops.lowered.contains_key(&record.name().to_string()) {
+            return Err("another pass chooses the type of what its op makes");
+        }
+        return Ok((maker, way));
     }
-    let maker = graph.def_op(operand).ok_or("no op makes it")?;
-    let name = graph.op(maker).name();
-    if !graph.op(maker).regions().is_empty() || graph.op(maker).results().len() > 1 {
-        return Err("its op makes more than it");
-    }
-    if target.ops.is_movement(name) || target.ops.is_saturating(name) {
-        return Err("its op leaves numbers as they are stored");
-    }
-    if target.ops.lowered.contains_key(&name.to_string()) {
-        return Err("another pass chooses the type of what its op makes");
-    }
-    Ok(maker)
 }

@@ -1,6 +1,6 @@
 //! The kinds of kernels that are measured, and for each the simplest op of it, as a line of a chain.
 
-use spaceevo_passes::price::{GATE, IMAGE, PIXEL, PLAIN_POOL, SILU, STEM, TRANSPOSE};
+use spaceevo_passes::price::{GATE, IMAGE, PIXEL, PIXEL_LAYOUT, PLAIN_POOL, SILU, STEM, TRANSPOSE};
 
 /// The image that an op reads beside the number of the chain: three channels, and this many times the extents of the map.
 #[derive(Clone, Copy)]
@@ -148,20 +148,8 @@ pub(super) fn kinds() -> Vec<Kind> {
         // Stored on both sides: what is cheap in float stands between two conversions.
         kind(ISLAND, |_| "  %TO = onnx.Neg %FROM : TYPE".into(), true),
         // Narrow, so that the convolutions themselves take little of the time.
-        Kind {
-            widths: &[NARROW],
-            maps: &[14, 56, 112],
-            ..kind(
-                BORDER,
-                // Two, since the runtime takes one alone for a quantized one whose weights were forgotten.
-                |c| {
-                    let weights = format!("  %f.TO = const rand(SEED) : f32[{c},{c},1,1]\n");
-                    let first = "  %d.TO = onnx.Conv %c.TO, %f.TO : f32[DIMS]\n";
-                    behind_conv(c) + &weights + first + "  %TO = onnx.Conv %d.TO, %f.TO : TYPE"
-                },
-                true,
-            )
-        },
+        Kind { widths: &[NARROW], maps: &[14, 56, 112], ..kind(BORDER, border, true) },
+        Kind { widths: &[16, 64, 256], maps: &[1], ..kind(PIXEL_LAYOUT, border, true) },
         // The input is in the plain layout, so the sum is, and each convolution's map is transposed to it and back.
         Kind {
             widths: &[NARROW],
@@ -175,7 +163,7 @@ pub(super) fn kinds() -> Vec<Kind> {
 pub(super) const POOLED_GATE: &str = "onnx.GlobalAveragePool";
 /// An op of no other use that has no integer kernel: what it takes more in integers is two conversions.
 pub(super) const ISLAND: &str = "onnx.Neg";
-/// An integer convolution and two float ones: what is left when they and two conversions are taken off are changes of layout.
+/// Convolutions of both types: what is left when they and two conversions are taken off are changes of layout.
 pub(super) const BORDER: &str = "border";
 /// Channels where time does not depend on them.
 pub(super) const CHANNELS: usize = 64;
@@ -241,6 +229,13 @@ fn behind_depthwise(channels: usize) -> String {
 /// A convolution that makes `%c.TO`.
 fn behind_conv(channels: usize) -> String {
     weighted("Conv", &format!("[{channels},{channels},1,1]"), "").replace("%TO", "%c.TO") + "\n"
+}
+
+/// An integer convolution and two float ones: the runtime takes one alone for a quantized one whose weights were forgotten.
+fn border(channels: usize) -> String {
+    let weights = format!("  %f.TO = const rand(SEED) : f32[{channels},{channels},1,1]\n");
+    let first = "  %d.TO = onnx.Conv %c.TO, %f.TO : f32[DIMS]\n";
+    behind_conv(channels) + &weights + first + "  %TO = onnx.Conv %d.TO, %f.TO : TYPE"
 }
 
 /// A pool of what is named.

@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use spaceevo_ir::text::{self, NoBlobs};
 use spaceevo_ir::{Diagnostic, Loc, OpName, Tensor};
-use spaceevo_passes::price::{Curve, IMAGE, PLAIN_POOL, Price, Prices, TRANSPOSE, five_percent};
+use spaceevo_passes::price::{Curve, IMAGE, PIXEL_LAYOUT, PLAIN_POOL, Price, Prices, TRANSPOSE, five_percent};
 use spaceevo_passes::target::Provenance;
 use spaceevo_passes::{Manager, Pipeline, Registry, Target};
 
@@ -70,7 +70,7 @@ pub fn measure_ops(
     let bench = Bench { runtime, target: &free, registry: Registry::standard(), effort };
     let kinds = kinds();
     let wanted = |kind: &Kind| {
-        let float = ![BORDER, IMAGE, TRANSPOSE, PLAIN_POOL].contains(&kind.name);
+        let float = ![BORDER, IMAGE, PIXEL_LAYOUT, TRANSPOSE, PLAIN_POOL].contains(&kind.name);
         let integer = kind.integer && kind.name != PARTIAL_POOL && runs(target, kind.name);
         [float.then_some(Numbers::Float), integer.then_some(Numbers::Integer)].into_iter().flatten().collect::<Vec<_>>()
     };

@@ -1,6 +1,8 @@
 //! Takes prices that are known off those of what could only be measured together.
 
-use spaceevo_passes::price::{Curve, DEQUANTIZE, GATE, IMAGE, LAYOUT, PLAIN_POOL, Price, Prices, QUANTIZE, STEM, TRANSPOSE};
+use spaceevo_passes::price::{
+    Curve, DEQUANTIZE, GATE, IMAGE, LAYOUT, PIXEL, PIXEL_LAYOUT, PLAIN_POOL, Price, Prices, QUANTIZE, STEM, TRANSPOSE,
+};
 
 use super::kinds::{BORDER, CHANNELS, FUSED, GATED, IMAGE_NUMBERS, ISLAND, NARROW, PARTIAL_POOL, POOLED_GATE, POOLS, taps};
 use super::round;
@@ -53,6 +55,18 @@ pub(super) fn settle(prices: &mut Prices) {
         let (conv, stored) = (per_number(conv, NARROW, NARROW, 1), per_number(stored, NARROW, NARROW, 1));
         let known = [&conv, &conv, &stored, quantize, dequantize];
         integer.insert(LAYOUT.to_owned(), less(&border, &known, 2.0));
+    }
+    if let (Some(border), Some(conv), Some(stored)) = (integer.get(PIXEL_LAYOUT), float.get(PIXEL), integer.get(PIXEL))
+        && let (Some(quantize), Some(dequantize)) = (integer.get(QUANTIZE), integer.get(DEQUANTIZE))
+    {
+        // Of a number; each is made of as many products as there are channels.
+        let known = |channels: f64| {
+            let products = 2.0 / conv.speed.at(channels) + 1.0 / stored.speed.at(channels);
+            channels * products + (quantize.call + dequantize.call) / channels
+        };
+        let rest = |channels: f64, speed: f64| (1.0 / speed - known(channels)).max(0.05 / speed) / 2.0;
+        let speed = border.speed.map(|channels, speed| round(1.0 / rest(channels, speed)));
+        integer.insert(PIXEL_LAYOUT.to_owned(), Price { speed, call: 0.0 });
     }
     if let (Some(whole), Some(conv), Some(sum)) = (integer.get(TRANSPOSE), integer.get("conv1x1"), integer.get("onnx.Add")) {
         let alone = less(whole, &[&per_number(conv, NARROW, NARROW, 1), sum], 2.0);

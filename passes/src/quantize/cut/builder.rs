@@ -192,8 +192,7 @@ impl Builder<'_> {
         let graph = self.graph;
         let maker = graph.def_op(value);
         // Float convolutions have a layout of their own, and all other float ops the plain one.
-        let ty = graph.value(value).ty().tensor();
-        let blocked = ty.is_some_and(|t| t.rank() == Some(4) && [2, 3].iter().any(|&axis| t.dim(axis) != Some(1)));
+        let blocked = graph.value(value).ty().rank() == Some(4);
         let placed = |op: OpId| End { item: item.get(&op).copied(), blocked };
         let float = End { item: None, blocked: false };
         let mut readers: Vec<End> = (graph.value(value).users().iter())

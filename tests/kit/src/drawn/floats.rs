@@ -13,6 +13,7 @@ pub(super) const FAMILIES: &[Family] = &[
     Family { pass: "fold-conv-bn", about: "", draw: normalized },
     Family { pass: "lower-batch-norm", about: "", draw: normalization },
     Family { pass: "fold-conv-affine", about: "", draw: affine },
+    Family { pass: "fold-hard-sigmoid", about: "", draw: line },
     Family { pass: "fold-pad", about: "", draw: padded },
     Family { pass: "merge-clips", about: "", draw: clips },
     Family { pass: "lift-hard-swish", about: "", draw: hard_swish },
@@ -167,6 +168,21 @@ fn affine(dice: &mut Dice) -> Drawn {
         constant(dice, &[filters, 1, 1])
     );
     Drawn { text: graph(&shape, &body), inputs: vec![numbers(dice, &shape)], allowed: ROUNDING }
+}
+
+/// A hard sigmoid behind a convolution; 1 more, so that the largest number is no small one.
+fn line(dice: &mut Dice) -> Drawn {
+    let (shape, body, [filters, out]) = convolution(dice, true);
+    let (alpha, beta) =
+        dice.of(&[("0.2", "0.5"), ("0.16666667", "0.5"), ("0.01", "-0.1"), ("1.0", "0.0"), ("-0.25", "0.75")]);
+    let ty = format!("f32[1,{filters},{out},{out}]");
+    let body = format!(
+        "{body}  %h = onnx.HardSigmoid %c {{alpha = {alpha}, beta = {beta}}} : {ty}\n  %one = const 1.0 : f32[]\n  \
+         %y = onnx.Add %h, %one : {ty}\n"
+    );
+    let count: usize = shape.iter().product();
+    let input = Tensor::new(&shape[..], (0..count).map(|_| dice.number()).collect::<Vec<f32>>());
+    Drawn { text: graph(&shape, &body), inputs: vec![input], allowed: Allowed::Parts(1e-4) }
 }
 
 fn padded(dice: &mut Dice) -> Drawn {

@@ -2,7 +2,7 @@
 
 use spaceevo_ir::Tensor;
 
-use super::{Allowed, Drawn, Family, ZEROS, between};
+use super::{Allowed, Drawn, Family, ZEROS, between, bytes, weights};
 use crate::instance::Dice;
 
 pub(super) const FAMILIES: &[Family] = &[
@@ -12,6 +12,7 @@ pub(super) const FAMILIES: &[Family] = &[
     Family { pass: "lower-gelu", about: "", draw: gelu },
     Family { pass: "fold-clip", about: "", draw: clip },
     Family { pass: "lower-prelu", about: "stored", draw: prelu },
+    Family { pass: "tile-gates", about: "", draw: gate },
 ];
 
 /// All stored numbers.
@@ -103,4 +104,20 @@ fn prelu(dice: &mut Dice) -> Drawn {
     let slope = dice.of(&["0.0", "0.25", "1.0", "1.5", "-0.5", "7.0"]);
     let text = types.graph(&format!("  %s = const [{slope}] : f32[1]\n  %y = onnx.PRelu %x, %s : {}\n", types.result()));
     Drawn { text, inputs: all(), allowed: Allowed::Bits }
+}
+
+/// A map that a convolution makes and one number a channel, on either side.
+fn gate(dice: &mut Dice) -> Drawn {
+    let Types { scale, zero, to, to_zero } = Types::draw(dice);
+    let (channels, high, wide) = (1 + dice.below(5), 20 + dice.below(9), 20 + dice.below(9));
+    let (map, pixel, one) = ([1, channels, high, wide], [1, channels, 1, 1], [channels, 1, 1, 1]);
+    let (gate, gate_zero) = (between(dice, 1e-4, 1.0) as f32, dice.of(ZEROS));
+    let product = dice.of(&["%c, %g", "%g, %c"]);
+    let text = format!(
+        "graph @main(%x: qu8({scale:?}, {zero}){map:?}, %g: qu8({gate:?}, {gate_zero}){pixel:?}) with {{opset = 17}} {{\n  \
+         %w = const {} : qi8(0.01, 0){one:?}\n  %c = onnx.Conv %x, %w {{group = {channels}}} : qu8({scale:?}, {zero}){map:?}\n  \
+         %y = onnx.Mul {product} : qu8({to:?}, {to_zero}){map:?}\n  return %y\n}}\n",
+        weights(dice, &one)
+    );
+    Drawn { text, inputs: vec![bytes(dice, &map), bytes(dice, &pixel)], allowed: Allowed::Bits }
 }

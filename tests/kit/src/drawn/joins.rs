@@ -11,6 +11,7 @@ pub(super) const FAMILIES: &[Family] = &[
     Family { pass: "lower-qoperator", about: "joins", draw: stored },
     Family { pass: "lower-qdq", about: "joins", draw: stored },
     Family { pass: "split-anchors", about: "", draw: anchors },
+    Family { pass: "hoist-sigmoid", about: "", draw: sigmoid },
 ];
 
 fn float(dice: &mut Dice) -> Drawn {
@@ -103,4 +104,24 @@ fn anchors(dice: &mut Dice) -> Drawn {
     };
     let text = format!("graph @main(%x: {}) with {{opset = 17}} {{\n{body}{end}\n  return %y\n}}\n", ty(&shape));
     Drawn { text, inputs: vec![bytes(dice, &shape)], allowed: Allowed::Bits }
+}
+
+/// The sigmoid of a join, stored in steps as coarse as those of its parts: half a step, and what is between two steps.
+fn sigmoid(dice: &mut Dice) -> Drawn {
+    let (mut inputs, mut given, mut names, mut rows) = (Vec::new(), Vec::new(), Vec::new(), 0);
+    for at in 0..1 + dice.below(4) {
+        let dims = [1, 1 + dice.below(3), 64];
+        let (scale, zero) = (between(dice, 1e-3, 1.0) as f32, dice.of(ZEROS));
+        given.push(format!("%x{at}: qu8({scale:?}, {zero}){dims:?}"));
+        names.push(format!("%x{at}"));
+        inputs.push(bytes(dice, &dims));
+        rows += dims[1];
+    }
+    let text = format!(
+        "graph @main({}) with {{opset = 17}} {{\n  %j = onnx.Concat {} {{axis = 1}} : f32[1,{rows},64]\n  \
+         %s = onnx.Sigmoid %j : f32[1,{rows},64]\n  %y = onnx.Neg %s : qu8(0.003921569, 255)[1,{rows},64]\n  return %y\n}}\n",
+        given.join(", "),
+        names.join(", ")
+    );
+    Drawn { text, inputs, allowed: Allowed::Ties }
 }
