@@ -356,6 +356,11 @@ pub fn gate_of_silu(graph: &Graph, product: OpId) -> Option<OpId> {
     if record.name().is_onnx("Mul") { gate(*a, *b).or_else(|| gate(*b, *a)) } else { None }
 }
 
+/// True for a product of a map and one number a channel.
+pub(crate) fn is_gate(graph: &Graph, op: OpId) -> bool {
+    Load::of(graph, op).is_some_and(|load| load.kind == GATE)
+}
+
 /// Channels, height and width of a map.
 fn of_map(graph: &Graph, value: ValueId) -> Option<[usize; 3]> {
     let ty = graph.value(value).ty().tensor().filter(|ty| ty.rank() == Some(4))?;

@@ -212,7 +212,10 @@ impl Builder<'_> {
         let able = maker.is_some_and(|op| self.target.ops.gives_floats(graph.op(op).name()));
         let free = able && (graph.use_count(value) == 1 || readers.iter().all(|r| r.item.is_none()));
         let price = |kind| self.prices.conversion(graph, value, kind).unwrap_or(0.0);
-        let (quantize, dequantize, layout) = (price(QUANTIZE), price(DEQUANTIZE), price(LAYOUT).max(price(TRANSPOSE)));
+        let (dequantize, layout) = (price(DEQUANTIZE), price(LAYOUT).max(price(TRANSPOSE)));
+        // The price of a gate in float has the change to planes, in which its product is.
+        let in_planes = maker.is_some_and(|op| price::is_gate(graph, op));
+        let quantize = price(QUANTIZE) - if in_planes { layout - price(TRANSPOSE) } else { 0.0 };
         Some(Bridge { maker: maker_end, free, readers, quantize, dequantize, layout })
     }
 }
