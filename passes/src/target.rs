@@ -233,6 +233,9 @@ pub struct OpRules {
     /// along a row. Without it, none is.
     #[serde(default)]
     pub tiled_gate: Option<usize>,
+    /// True where a Clip runs on bytes, faster than a sum.
+    #[serde(default)]
+    pub clips_bytes: bool,
     /// What is worth knowing about an operator that is left in float, by name.
     #[serde(default)]
     pub remarks: BTreeMap<String, String>,

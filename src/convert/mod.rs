@@ -126,7 +126,9 @@ impl Options {
         // Types with scales for each channel of a map are integer operators' alone, too: around conversions a runtime fuses none.
         let (merge, lower) = match self.form() {
             Writing::Qdq => ("", "hoist-sigmoid,sink-dequantize,lower-qdq"),
-            Writing::Qoperator => ("merge-siblings,", "lower-silu,lower-gelu,hoist-sigmoid,sink-dequantize,lower-qoperator"),
+            Writing::Qoperator => {
+                ("merge-siblings,", "clip-sums,lower-silu,lower-gelu,hoist-sigmoid,sink-dequantize,lower-qoperator")
+            }
         };
         let (calibration, exclusion) = (self.calibration(), self.exclusion());
         let prepare = self.prepare();

@@ -19,7 +19,7 @@ use crate::pass::{Aborted, Effect, Outcome, Pass, PassContext, PassInfo};
 use crate::quantize::join::Joined;
 use crate::quantize::reader::{conversion, is_dequantize, is_quantize};
 use crate::quantize::rescale::one_step;
-use crate::rewrite::{erase_unread, erase_unread_value, replace};
+use crate::rewrite::{erase_unread, erase_unread_value, insert_before, replace};
 
 /// See the module documentation.
 pub(crate) struct LiftQdq;
@@ -32,7 +32,7 @@ static INFO: PassInfo = PassInfo {
           equal pairs will do. A DequantizeLinear of a constant becomes the type of the constant, one of a 32-bit bias \
           where its scale is the product of those of input and weights; a constant that is quantized in the file is stored \
           as integers. A DequantizeLinear of the same numbers with another scale becomes a Mul that changes nothing but the \
-          scale. A join of bytes that one DequantizeLinear reads as they were quantized, with scales along the axis, becomes a \
+          scale, one with another zero point an Add that changes nothing but that. A join of bytes that one DequantizeLinear reads as they were quantized, with scales along the axis, becomes a \
           join to a type with these scales, or of floats where an operand gets no type.\n\n\
           No number changes but in one way: a Conv, Gemm or MatMul between quantized types adds up whole numbers exactly \
           and multiplies once by the product of scales, where the file added up floats. 'lower-qdq' writes the pairs back, \
@@ -40,7 +40,7 @@ static INFO: PassInfo = PassInfo {
           one step, where a sum lies so close to half a step that the float sum was rounded to the other side; Add, Mul, \
           pools and look-ups of stored numbers round in the order of the runtime's kernels likewise.\n\n\
           It declines where other readers see a value before it is rounded or its bytes, where scales are computed, per \
-          block, or zero points differ between the two ops, where a subgraph reads a value or makes it, for activations with a scale \
+          block, where a subgraph reads a value or makes it, for activations with a scale \
           per channel, for types wider than 16 bits or of floating point, and for biases in other units. A bias in float \
           stays, and its op then runs in float.",
     effect: Effect::Rounding,
@@ -96,7 +96,7 @@ struct Lift {
     quant: Quant,
     /// DequantizeLinear ops whose readers read the value itself.
     copies: Vec<OpId>,
-    /// DequantizeLinear ops that read the same numbers with another scale.
+    /// DequantizeLinear ops that read the same numbers with another scale or zero point.
     rescales: Vec<(OpId, Quant)>,
     counted: &'static str,
 }
@@ -122,7 +122,7 @@ impl Lift {
             erase_unread(graph, op);
         }
         for (op, quant) in self.rescales {
-            rescale(graph, op, value, factor(&self.quant, &quant), quant);
+            reread(graph, op, value, &self.quant, quant);
         }
         erase_unread_value(graph, self.value);
     }
@@ -151,19 +151,35 @@ impl Lift {
     }
 }
 
-/// Writes a DequantizeLinear of `value`'s stored numbers with another scale as the product that says so.
-fn rescale(graph: &mut Graph, op: OpId, value: ValueId, factor: f32, quant: Quant) {
+/// Writes a DequantizeLinear of `value`'s stored numbers as another type as the sum and the product that say so.
+fn reread(graph: &mut Graph, op: OpId, value: ValueId, from: &Quant, to: Quant) {
     let copy = graph.op(op).result();
     let (mut name, ty) = (graph.value(copy).name().clone(), graph.value(copy).ty().clone());
-    let scale = graph.op(op).operand(1).map(|scale| graph.value(scale).name().clone());
-    // A copy that is named after the bytes has no name of its own; its scale may.
-    if let Some(stem) = scale.as_ref().and_then(|s| s.strip_suffix("_scale")).filter(|_| name.ends_with("_dequantized")) {
+    // A copy that is named after the bytes has no name of its own; what it reads them by may.
+    let (index, end) = if from.at(0).0 == to.at(0).0 { (2, "_zero_point") } else { (1, "_scale") };
+    let by = graph.op(op).operand(index).map(|by| graph.value(by).name().clone());
+    if let Some(stem) = by.as_ref().and_then(|by| by.strip_suffix(end)).filter(|_| name.ends_with("_dequantized")) {
         name = stem.into();
     }
-    let factor = one_step(graph, op, format!("{name}_factor"), factor, quant.store);
-    let product = replace(graph, op, INFO.name, &[], NewOp::onnx("Mul").operand(value).operand(factor));
-    let result = graph.op(product).result();
-    graph.set_type(result, quantized(&ty, quant));
+    let ((step, zero), (to_step, to_zero)) = (from.at(0), to.at(0));
+    let offset = (f64::from(zero) - f64::from(to_zero)) as f32 * step;
+    let offset = (zero != to_zero).then(|| one_step(graph, op, format!("{name}_offset"), offset, to.store));
+    let factor = (step != to_step).then(|| one_step(graph, op, format!("{name}_factor"), factor(from, &to), to.store));
+    let moved = |offset: ValueId| NewOp::onnx("Add").operand(value).operand(offset);
+    let last = match (offset, factor) {
+        (Some(offset), None) => moved(offset),
+        (offset, factor) => {
+            let between = Quant { zero: to.zero.clone(), ..from.clone() };
+            let moved = offset.map(|offset| {
+                let ty = quantized(&ty, between);
+                insert_before(graph, op, INFO.name, format!("{name}_moved"), ty, moved(offset))
+            });
+            NewOp::onnx("Mul").operand(moved.unwrap_or(value)).operands([factor])
+        }
+    };
+    let last = replace(graph, op, INFO.name, &[], last);
+    let result = graph.op(last).result();
+    graph.set_type(result, quantized(&ty, to));
     if !graph.is_returned(result) {
         graph.set_name(result, name);
     }
@@ -227,8 +243,8 @@ fn pairs(graph: &Graph, op: OpId) -> Result<Lift, String> {
             not_nested(graph, copy)?;
             match conversion(graph, copy)? {
                 same if same == quant => copies.push(copy),
-                other if !constant && rescales(&quant, &other) => again.push((copy, other)),
-                _ => return Err(format!("{} is read with another type or zero point", graph.label(stored))),
+                other if !constant && rereads(&quant, &other) => again.push((copy, other)),
+                _ => return Err(format!("{} is read with another type", graph.label(stored))),
             }
         }
     }
@@ -243,10 +259,12 @@ fn factor(quant: &Quant, other: &Quant) -> f32 {
     (f64::from(other.at(0).0) / f64::from(quant.at(0).0)) as f32
 }
 
-/// True when a product with one number says what it means to read stored numbers of type `quant` as `other`.
-fn rescales(quant: &Quant, other: &Quant) -> bool {
-    let scaled = |q: &Quant| Quant { scale: vec![1.0], ..q.clone() };
-    quant.axis.is_none() && scaled(quant) == scaled(other) && factor(quant, other).is_normal()
+/// True when a sum and a product with one number say what it means to read stored numbers of type `quant` as `other`.
+fn rereads(quant: &Quant, other: &Quant) -> bool {
+    let offset = (f64::from(quant.at(0).1) - f64::from(other.at(0).1)) as f32 * quant.at(0).0;
+    let kind = |q: &Quant| (q.store, q.axis);
+    let written = (offset == 0.0 || offset.is_normal()) && factor(quant, other).is_normal();
+    quant.axis.is_none() && kind(quant) == kind(other) && written
 }
 
 /// A DequantizeLinear of a constant, or one that is left over.

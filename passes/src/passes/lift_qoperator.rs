@@ -27,7 +27,7 @@ static INFO: PassInfo = PassInfo {
           QLinearConv, QLinearMatMul, QGemm, QLinearAdd, QLinearMul, QLinearConcat, the QLinear pools, QLinearSigmoid, \
           QLinearLeakyRelu and QLinearSoftmax become the float operator, with its operands dequantized and its result \
           quantized as the integer operator says; a 32-bit bias is dequantized by the product of scales. Ops that move \
-          bytes which an op before them has quantized move the numbers instead.\n\n\
+          or clip bytes which an op before them has quantized do so with the numbers instead.\n\n\
           What the integer operators add up in integers, the float ones add up in floats: a stored number may move by one \
           step until types have it back.\n\n\
           It declines where scales of a bias are computed, for channels that come last, for a scale per row, and below \
@@ -211,34 +211,43 @@ fn bytes_moved(graph: &Graph, cx: &PassContext<'_>, op: OpId) -> Option<(ValueId
     let record = graph.op(op);
     let bytes = |v: ValueId| matches!(graph.value(v).ty().elem(), Some(Elem::U8 | Elem::I8));
     let blends = record.name().is_onnx("Resize") && record.str("mode", "nearest") != "nearest";
-    if !cx.target.ops.is_movement(record.name()) || blends || !record.results().iter().all(|&r| bytes(r)) {
+    let moves = cx.target.ops.is_movement(record.name()) || record.name().is_onnx("Clip");
+    if !moves || blends || !record.results().iter().all(|&r| bytes(r)) {
         return None;
     }
     let maker = graph.def_op(record.operand(0)?).filter(|&m| is_quantize(graph.op(m).name()))?;
     let (scale, zero) = (graph.op(maker).operand(1)?, graph.op(maker).operand(2));
     let single = is_single(graph, scale) && graph.const_of(scale).is_some_and(|s| s.len() == 1);
-    let known_padding = record.name().is_onnx("Pad").then(|| padding(graph, op, scale, zero)).is_none_or(|p| p.is_some());
-    (single && known_padding && graph.op(maker).int("block_size", 0) == 0).then_some((scale, zero))
+    let known = numbers(graph, op, scale, zero).is_some();
+    (single && known && graph.op(maker).int("block_size", 0) == 0).then_some((scale, zero))
 }
 
-/// The number that the byte stands for which a Pad adds.
-fn padding(graph: &Graph, op: OpId, scale: ValueId, zero: Option<ValueId>) -> Option<f32> {
-    let one = |v: Option<ValueId>| match v {
-        None => Some(0),
-        Some(v) => graph.const_of(v)?.to_i64()?.first().copied(),
-    };
-    let steps = one(graph.op(op).operand(2))?.checked_sub(one(zero)?)?;
-    Some(steps as f32 * graph.const_of(scale)?.to_f32()?.first()?)
+/// The numbers that constant bytes beside the data stand for, by index of operand: what a Pad adds, where a Clip cuts off.
+fn numbers(graph: &Graph, op: OpId, scale: ValueId, zero: Option<ValueId>) -> Option<Vec<(usize, f32)>> {
+    let record = graph.op(op);
+    let byte = |v: ValueId| graph.const_of(v)?.to_i64()?.first().copied();
+    let zero = zero.map_or(Some(0), byte)?;
+    let scale = *graph.const_of(scale)?.to_f32()?.first()?;
+    let number = |byte: i64| Some(byte.checked_sub(zero)? as f32 * scale);
+    match () {
+        // Without a value, a Pad adds the byte 0.
+        _ if record.name().is_onnx("Pad") => Some(vec![(2, number(record.operand(2).map_or(Some(0), byte)?)?)]),
+        _ if record.name().is_onnx("Clip") => {
+            let bounds = [1, 2].into_iter().filter_map(|index| Some((index, record.operand(index)?)));
+            bounds.map(|(index, bound)| Some((index, number(byte(bound)?)?))).collect()
+        }
+        _ => Some(Vec::new()),
+    }
 }
 
 fn move_numbers(graph: &mut Graph, op: OpId, scale: ValueId, zero: Option<ValueId>) {
     let Some(value) = graph.op(op).operand(0) else { return };
-    let pad = if graph.op(op).name().is_onnx("Pad") { padding(graph, op, scale, zero) } else { None };
+    let numbers = numbers(graph, op, scale, zero).unwrap_or_default();
     let real = dequantized(graph, op, &Stored { value, scale, zero, axis: None });
     graph.set_operand(op, 0, Some(real));
-    if let Some(number) = pad {
-        let number = rewrite::constant(graph, op, "padding", Tensor::scalar(number));
-        rewrite::exchange_operand(graph, op, 2, Some(number));
+    for (index, number) in numbers {
+        let number = rewrite::constant(graph, op, "number", Tensor::scalar(number));
+        rewrite::exchange_operand(graph, op, index, Some(number));
     }
     let loc = graph.op(op).loc().clone();
     for result in graph.op(op).results().to_vec() {

@@ -8,13 +8,12 @@
 //! The sum saturates to [0, 1/alpha], and the product only changes the scale: the same bytes. Both forms round `alpha x +
 //! beta` once to a multiple of 1/255, so they differ where single precision decides a tie: by one step at most.
 
+use spaceevo_ir::Graph;
 use spaceevo_ir::verify::Form;
-use spaceevo_ir::{Graph, User, ValueId};
 
 use crate::pass::{Aborted, Effect, Outcome, Pass, PassContext, PassInfo};
 use crate::quantize::gate::{Gate, stored_like};
-use crate::quantize::lowering;
-use crate::quantize::placement::has_weights;
+use crate::quantize::lowering::{self, takes_any_scale};
 use crate::rewrite;
 
 /// See the module documentation.
@@ -48,7 +47,8 @@ impl Pass for LowerHardSigmoid {
             let gate = Gate::of(&cx.target.quant.activations, &stored.from, alpha, beta)?;
             let fits = gate.is_type(&stored.to);
             if !fits {
-                takes_any_scale(graph, cx, record.result())?;
+                takes_any_scale(graph, cx, record.result())
+                    .map_err(|why| format!("its result has another type than that of [0, 1], and must keep it: {why}"))?;
             }
             if !cx.rewrite(graph, stored.op, "hard sigmoid written as a saturating sum") {
                 return Ok(false);
@@ -61,22 +61,5 @@ impl Pass for LowerHardSigmoid {
             }
             Ok(true)
         }))
-    }
-}
-
-/// Checks that every reader of a value reads stored numbers of any scale; a sentence about one that does not.
-fn takes_any_scale(graph: &Graph, cx: &PassContext<'_>, value: ValueId) -> Result<(), String> {
-    let fixed = |user: &User| match *user {
-        User::Return(..) => Some("the model returns it".to_owned()),
-        // Operators with weights have a bias whose steps are those of the operand times those of the weights.
-        User::Op(op, _) if has_weights(graph, op) => Some(format!("{} reads it", graph.op(op).name())),
-        User::Op(op, _) if !cx.target.ops.is_integer(graph.op(op).name()) => {
-            Some(format!("{} reads it", graph.op(op).name()))
-        }
-        User::Op(..) => None,
-    };
-    match graph.value(value).users().iter().find_map(fixed) {
-        Some(why) => Err(format!("its result has another type than that of [0, 1], and must keep it: {why}")),
-        None => Ok(()),
     }
 }

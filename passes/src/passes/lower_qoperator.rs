@@ -7,23 +7,23 @@
 //! ```
 //!
 //! Ops that move bytes run on them as they are, so does a Concat whose result has the scale of each operand, a Conv whose result has
-//! a scale for each channel has them in its weights, and a Mul that only changes the scale of bytes is written as nothing: its
-//! readers take the same bytes with another scale; between integer and float ops stand conversions, one per tensor and
+//! a scale for each channel has them in its weights, a Clip whose bounds are whole steps clips bytes, and a Mul or an Add that only
+//! changes scale or zero point is written as nothing: its readers take the same bytes with another type; between integer and float ops stand conversions, one per tensor and
 //! direction. Inputs and results of the model stay float.
 
 use std::collections::{BTreeMap, HashMap};
 
 use spaceevo_ir::verify::Form;
-use spaceevo_ir::{Attr, Attrs, Elem, Graph, MICROSOFT, NewOp, OpId, OpName, Place, Quant, User, ValueId};
+use spaceevo_ir::{Attr, Attrs, Elem, Graph, MICROSOFT, NewOp, OpId, OpName, Place, Quant, Tensor, User, ValueId};
 
-use crate::analysis::constant_side;
+use crate::analysis::{constant_side, opset};
 use crate::pass::{Aborted, Effect, Outcome, Pass, PassContext, PassInfo};
 use crate::quantize::join::joins_bytes;
 use crate::quantize::one_scale::in_one_scale;
 use crate::quantize::placement::{has_weights, unfit};
-use crate::quantize::rescale::rescaled;
+use crate::quantize::rescale::{number, rescaled, whole_steps};
 use crate::quantize::writer::{Writer, front, quant, set_plain, stem};
-use crate::rewrite::{erase_unread, exchange_operand};
+use crate::rewrite::{self, erase_unread, exchange_operand};
 
 /// See the module documentation.
 pub(crate) struct LowerQoperator;
@@ -33,7 +33,7 @@ static INFO: PassInfo = PassInfo {
     summary: "write quantized types as QLinear operators",
     doc: "Conv, Gemm, MatMul, Add, Mul, Concat, pools, Sigmoid, LeakyRelu and Softmax between stored tensors become the QLinear \
           operators of ONNX and of the com.microsoft domain; a Gemm with float result becomes a QGemm without output scale. Ops \
-          that move bytes stay, and products that only change a scale vanish. Everything else runs in float between conversions. Needs operator set 13.",
+          that move or clip bytes stay, and products and sums that only change a scale or a zero point vanish. Everything else runs in float between conversions. Needs operator set 13.",
     effect: Effect::Rounding,
     accepts: Form::Concrete,
     leaves: Form::Concrete,
@@ -86,6 +86,25 @@ fn moves_bytes(graph: &Graph, cx: &PassContext<'_>, op: OpId, first: &Quant) -> 
             None => record.results().iter().all(|&v| quant(graph, v).as_ref() == Some(first)),
             Some(axis) => record.name().is_onnx("Split") && splits_types(graph, op, first, axis),
         }
+}
+
+/// The bounds, as they are stored, of a Clip that runs on bytes: they are whole steps of the one type of operand and result.
+fn clip_of_bytes(graph: &Graph, cx: &PassContext<'_>, op: OpId, first: &Quant) -> Option<[Option<Tensor>; 2]> {
+    let record = graph.op(op);
+    let runs = cx.target.ops.clips_bytes && record.name().is_onnx("Clip") && first.axis.is_none() && first.store.bits() == 8;
+    if !runs || quant(graph, record.result()).as_ref() != Some(first) || opset(graph, op) < 12 {
+        return None;
+    }
+    let (scale, zero) = first.at(0);
+    let (low, high) = first.store.int_range()?;
+    let byte = |index: usize| match record.operand(index) {
+        None => Some(None),
+        Some(bound) => {
+            let steps = whole_steps(number(graph, bound)?, scale)?;
+            Some(Some(Tensor::from_f64(first.store, [0usize; 0], &[(steps + i64::from(zero)).clamp(low, high) as f64])?))
+        }
+    };
+    Some([byte(1)?, byte(2)?])
 }
 
 /// True for a Split whose parts have the types of their channels.
@@ -183,14 +202,22 @@ impl Lowering {
         let (operands, results) = (record.operands().to_vec(), record.results().to_vec());
         let typed = |v: ValueId| quant(graph, v);
         let (first, made) = (operands.first().copied().flatten().and_then(typed), results.first().copied().and_then(typed));
-        if let Some(q) = first.filter(|q| moves_bytes(graph, cx, op, q)) {
+        if let Some(q) = first.as_ref().filter(|q| moves_bytes(graph, cx, op, q)) {
             if graph.op(op).name().is_onnx("Pad") {
                 // Bytes are padded with the one that means 0.
                 let name = stem(graph, results[0]);
-                let zero = self.writer.zero(graph, &q, name.trim_end_matches("_quantized"));
+                let zero = self.writer.zero(graph, q, name.trim_end_matches("_quantized"));
                 exchange_operand(graph, op, 2, Some(zero));
             }
             results.into_iter().for_each(|value| _ = self.types.insert(value, q.clone()));
+            return;
+        }
+        if let Some((q, bounds)) = first.as_ref().and_then(|q| Some((q, clip_of_bytes(graph, cx, op, q)?))) {
+            for (index, bound) in bounds.into_iter().enumerate() {
+                let bound = bound.map(|bound| rewrite::constant(graph, op, "bound", bound));
+                exchange_operand(graph, op, index + 1, bound);
+            }
+            self.types.insert(results[0], q.clone());
             return;
         }
         if let Some(q) = made.as_ref().filter(|q| joins(graph, op, q)) {

@@ -9,6 +9,7 @@ mod apply_rules;
 mod calibrate;
 mod cancel_transposes;
 mod canonicalize_arith;
+mod clip_sums;
 mod correct_bias;
 mod drop_dead;
 mod drop_identity;
@@ -74,6 +75,7 @@ pub(crate) fn all() -> Vec<Arc<dyn Pass>> {
         Arc::new(calibrate::Calibrate),
         Arc::new(cancel_transposes::CancelTransposes),
         Arc::new(canonicalize_arith::CanonicalizeArith),
+        Arc::new(clip_sums::ClipSums),
         Arc::new(correct_bias::CorrectBias),
         Arc::new(drop_dead::DropDead),
         Arc::new(drop_identity::DropIdentity),

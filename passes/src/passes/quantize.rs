@@ -140,10 +140,14 @@ fn activation_types(
         let entry = ranges.entry(plan.class(value)).or_insert(range);
         *entry = Range { min: entry.min.min(range.min), max: entry.max.max(range.max) };
     }
-    let types: BTreeMap<usize, Arc<Quant>> = ranges
-        .into_iter()
-        .map(|(class, range)| (class, Arc::new(scales::activation(range, &cx.target.quant.activations))))
-        .collect();
+    let rule = &cx.target.quant.activations;
+    let offsets = offsets(graph, cx, plan);
+    let typed = |class: usize, range: Range| {
+        let whole = offsets.get(&class).and_then(|&offset| scales::with_whole_offset(range, offset, rule));
+        whole.unwrap_or_else(|| scales::activation(range, rule))
+    };
+    let types: BTreeMap<usize, Arc<Quant>> =
+        ranges.into_iter().map(|(class, range)| (class, Arc::new(typed(class, range)))).collect();
     let body = graph.region(graph.body());
     let results = graph.ops_in(graph.body()).flat_map(|op| graph.op(op).results().to_vec());
     let mut found = BTreeMap::new();
@@ -154,6 +158,14 @@ fn activation_types(
         }
     }
     Ok(found)
+}
+
+/// What is added to values, by class, before they are cut off as they are stored (`clip-sums`): the 3 of a hard swish.
+fn offsets(graph: &Graph, cx: &PassContext<'_>, plan: &Placement) -> BTreeMap<usize, f32> {
+    let wanted = |&op: &OpId| cx.target.ops.is_lowered(graph.op(op).name(), "lower-hard-swish") && cx.target.ops.clips_bytes;
+    let integer = |&op: &OpId| *plan.kind(op) == Kind::Integer;
+    let ops = graph.ops_in(graph.body()).filter(wanted).filter(integer);
+    ops.filter_map(|op| Some((plan.class(graph.op(op).operand(0)?), 3.0))).collect()
 }
 
 /// The range of a value that is known without looking: a hard sigmoid is a gate in [0, 1], and one that is stored in steps of

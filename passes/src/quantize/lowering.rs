@@ -1,10 +1,10 @@
 //! What the passes share that write stored ops as others which the target runs faster: which ops they take.
 
-use spaceevo_ir::{Graph, ONNX, OpId, Quant, ValueId};
+use spaceevo_ir::{Graph, ONNX, OpId, Quant, User, ValueId};
 
 use crate::analysis::opset;
 use crate::pass::{Outcome, PassContext};
-use crate::quantize::placement::unfit;
+use crate::quantize::placement::{has_weights, unfit};
 use crate::quantize::writer::quant;
 
 /// Shows `lower` every op of that name which reads and makes a stored tensor and which the target leaves to this pass. What it
@@ -64,4 +64,18 @@ impl Stored {
         }
         Ok(Stored { op, input, from, to })
     }
+}
+
+/// Checks that every reader of a value reads stored numbers of any scale; a sentence about one that does not.
+pub(crate) fn takes_any_scale(graph: &Graph, cx: &PassContext<'_>, value: ValueId) -> Result<(), String> {
+    let fixed = |user: &User| match *user {
+        User::Return(..) => Some("the model returns it".to_owned()),
+        // Operators with weights have a bias whose steps are those of the operand times those of the weights.
+        User::Op(op, _) if has_weights(graph, op) => Some(format!("{} reads it", graph.op(op).name())),
+        User::Op(op, _) if !cx.target.ops.is_integer(graph.op(op).name()) => {
+            Some(format!("{} reads it", graph.op(op).name()))
+        }
+        User::Op(..) => None,
+    };
+    graph.value(value).users().iter().find_map(fixed).map_or(Ok(()), Err)
 }

@@ -27,6 +27,18 @@ pub fn activation(range: Range, rule: &StoreRule) -> Quant {
     Quant::per_tensor(rule.elem(), scale, zero)
 }
 
+/// The type of an activation to which `offset` is added before it is cut off at 0: the offset is whole steps of it, and the lowest
+/// stored number is `-offset` or below. `None` where steps would become a quarter coarser, and for symmetric types.
+pub fn with_whole_offset(range: Range, offset: f32, rule: &StoreRule) -> Option<Quant> {
+    let (low, high) = rule.stored_range();
+    let (min, max, offset) = (f64::from(range.min.min(-offset)), f64::from(range.max.max(0.0)), f64::from(offset));
+    let steps = (offset * f64::from(high - low) / (max - min)).floor();
+    let scale = (offset / steps) as f32;
+    let fits = !rule.symmetric && steps > 0.0 && scale <= 1.25 * activation(range, rule).scale[0];
+    let zero = (f64::from(low) - min / f64::from(scale)).round_ties_even().clamp(f64::from(low) + steps, f64::from(high));
+    fits.then(|| Quant::per_tensor(rule.elem(), scale, zero as i32))
+}
+
 /// Quantized weights and their type.
 #[derive(Clone, Debug)]
 pub struct Weights {
@@ -174,6 +186,26 @@ mod tests {
         let quant = activation(Range { min: -1.0, max: 1.0 }, &rule("u8", false, 8));
         assert!((127..=128).contains(&quant.zero[0]));
         assert!(activation(Range { min: 0.0, max: 0.0 }, &rule("u8", false, 8)).scale[0] > 0.0);
+    }
+
+    #[test]
+    fn an_offset_is_whole_steps() {
+        let rule = rule("u8", false, 8);
+        for (min, max) in [(-12.0, 12.0), (-2.4, 9.0), (0.0, 40.0), (-3.0, 3.0), (-50.0, 1.0)] {
+            let quant = with_whole_offset(Range { min, max }, 3.0, &rule).unwrap();
+            let (scale, zero) = (f64::from(quant.scale[0]), f64::from(quant.zero[0]));
+            let steps = 3.0 / scale;
+            assert!((steps - steps.round()).abs() < 1e-4 && zero >= steps.round(), "{quant:?}");
+            assert!(
+                -zero * scale <= f64::from(min) + scale && (255.0 - zero) * scale >= f64::from(max) - scale,
+                "{quant:?}"
+            );
+        }
+        // Numbers from -0.6 on would be stored from -3 on; steps of 4 have no 3.
+        assert!(with_whole_offset(Range { min: -0.6, max: 0.7 }, 3.0, &rule).is_none());
+        assert!(with_whole_offset(Range { min: -70.0, max: 70.0 }, 3.0, &rule).is_some());
+        assert!(with_whole_offset(Range { min: -500.0, max: 500.0 }, 3.0, &rule).is_none());
+        assert!(with_whole_offset(Range { min: -4.0, max: 4.0 }, 3.0, &self::rule("i8", true, 8)).is_none());
     }
 
     #[test]

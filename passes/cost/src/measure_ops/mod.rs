@@ -185,7 +185,7 @@ impl Bench<'_> {
         let dims = listed(&inputs[0].1);
         let (elem, weights) = match numbers {
             Numbers::Float => ("f32", "f32"),
-            Numbers::Integer => ("qu8(0.02, 128)", "qi8(0.01, 0)"),
+            Numbers::Integer => ("qu8(0.04, 128)", "qi8(0.01, 0)"),
         };
         let declared = inputs.iter().map(|(name, extents)| format!("%{name}: {elem}[{}]", listed(extents)));
         let mut source = format!("graph @chain({}) with {{opset = 17}} {{\n", declared.collect::<Vec<_>>().join(", "));
@@ -213,7 +213,7 @@ impl Bench<'_> {
             (Some(graph), None) => graph,
             (_, problem) => return Err(problem.unwrap_or_else(|| Diagnostic::error("internal", Loc::Unknown, source))),
         };
-        let pipeline = Pipeline::parse("lower-silu,@suit-kernels,lower-qoperator,drop-dead", &self.registry)?;
+        let pipeline = Pipeline::parse("lower-silu,@suit-kernels,clip-sums,lower-qoperator,drop-dead", &self.registry)?;
         let run = Manager::new(&self.registry, self.target).run(&pipeline, &mut graph, None);
         if let Some(problem) = run.errors().next() {
             return Err(problem.clone());

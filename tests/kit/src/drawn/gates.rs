@@ -8,6 +8,7 @@ use crate::instance::Dice;
 pub(super) const FAMILIES: &[Family] = &[
     Family { pass: "lower-hard-swish", about: "", draw: hard_swish },
     Family { pass: "lower-hard-sigmoid", about: "", draw: hard_sigmoid },
+    Family { pass: "clip-sums", about: "", draw: sum },
     Family { pass: "lower-silu", about: "", draw: silu },
     Family { pass: "lower-gelu", about: "", draw: gelu },
     Family { pass: "fold-clip", about: "", draw: clip },
@@ -54,6 +55,21 @@ impl Types {
 fn hard_swish(dice: &mut Dice) -> Drawn {
     let types = Types::draw(dice);
     let text = types.graph(&format!("  %y = onnx.HardSwish %x : {}\n", types.result()));
+    Drawn { text, inputs: all(), allowed: types.gated() }
+}
+
+/// The sum and the products of a hard swish of a type that has 3 in whole steps.
+fn sum(dice: &mut Dice) -> Drawn {
+    let steps = 1 + dice.below(120);
+    let types = Types { scale: 3.0 / steps as f32, zero: (steps + dice.below(256 - steps)) as i64, ..Types::draw(dice) };
+    let types = Types { to: (f64::from(types.scale) * between(dice, 0.05, 5.0)) as f32, ..types };
+    let terms = dice.of(&["%x, %o", "%o, %x"]);
+    let text = types.graph(&format!(
+        "  %o = const 1 : qu8(3.0, 0)[]\n  %f = const 1 : qu8(0.16666667, 0)[]\n  \
+         %s = onnx.Add {terms} : qu8(0.023529412, 0)[1,256]\n  %g = onnx.Mul %s, %f : qu8(0.003921569, 0)[1,256]\n  \
+         %y = onnx.Mul %x, %g : {}\n",
+        types.result()
+    ));
     Drawn { text, inputs: all(), allowed: types.gated() }
 }
 
