@@ -16,6 +16,10 @@ import tempfile
 BUGS = [
     ("a stem is padded in front of its channels", "passes/pad_stem.rs", "pads.get_mut(rank + 1)", "pads.get_mut(1)"),
     ("the stem of a grouped convolution is padded", "passes/pad_stem.rs", 'record.int("group", 1) != 1', 'record.int("group", 1) < 1'),
+    ("the second of two pixels lies right beside the first", "passes/pair_pixels.rs", "let step = self.strides[1] as usize;", "let step = 1;"),
+    ("two pixels are padded as one", "passes/pair_pixels.rs", "pads[1], pads[2], right]", "pads[1], pads[2], pads[3]]"),
+    ("a row of an odd count is made of pairs", "passes/pair_pixels.rs", "made[1] % 2 != 0", "made[1] % 3 == 4"),
+    ("what is left over at the right is read", "passes/pair_pixels.rs", "if right < 0 {", "if right < -9 {"),
     ("merged groups put weights beside each other in another order", "passes/merge_groups.rs",
      "filter / (filters / self.count) % merged", "filter % merged"),
     ("merged groups are filled with 0 instead of the zero point", "passes/merge_groups.rs",

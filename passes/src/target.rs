@@ -121,6 +121,9 @@ pub struct WidthRule {
     pub least_output: usize,
     /// Channel counts of a model's input that are worth padding to `input`.
     pub stem: Vec<usize>,
+    /// Most filters of a stem that makes two pixels at once in less time. Without it, none does.
+    #[serde(default)]
+    pub paired: Option<usize>,
     /// Least part of the predicted time that padding must save.
     pub gain: f64,
     /// What the predictions are made of.

@@ -46,13 +46,14 @@ pub fn with_width(text: &str, rule: &WidthRule, said: &[String]) -> String {
 }
 
 fn section(rule: &WidthRule) -> String {
-    let WidthRule { depthwise, input, output, least_output, stem, gain, rates, cut } = rule;
+    let WidthRule { depthwise, input, output, least_output, stem, gain, rates, cut, paired } = rule;
     let rate = |r: &Rate| format!("{{ aligned = {:.4}, even = {:.4}, odd = {:.4} }}", r.aligned, r.even, r.odd);
     let narrow: Vec<String> = rates.narrow.iter().map(|(below, most)| format!("[{below}, {most:.4}]")).collect();
     let cut = cut.map_or(String::new(), |cut| format!("cut = {{ call = {:?}, position = {:?} }}\n", cut.call, cut.position));
+    let paired = paired.map_or(String::new(), |most| format!("paired = {most}\n"));
     format!(
         "[width]\ndepthwise = {depthwise}\ninput = {input}\noutput = {output}\nleast_output = {least_output}\nstem = {stem:?}\n\
-         gain = {gain:?}\n{cut}\n[width.rates]\npointwise = {}\ndense = {}\ndepthwise = {}\ndepthwise_large = {}\ndepthwise_taps = {:?}\n\
+         {paired}gain = {gain:?}\n{cut}\n[width.rates]\npointwise = {}\ndense = {}\ndepthwise = {}\ndepthwise_large = {}\ndepthwise_taps = {:?}\n\
          narrow = [{}]\nelement = {:?}\n",
         rate(&rates.pointwise),
         rate(&rates.dense),
@@ -75,7 +76,8 @@ mod tests {
         let mut rule = Target::named("x86-vnni").unwrap().width.unwrap();
         rule.depthwise = 8;
         let new = with_width(text, &rule, &["found here".to_owned()]);
-        assert_eq!(Target::parse(&new, "new").unwrap().width.unwrap().depthwise, 8);
+        let read = Target::parse(&new, "new").unwrap().width.unwrap();
+        assert_eq!((read.depthwise, read.paired, read.cut), (8, rule.paired, rule.cut));
         assert!(new.contains("# 3x3, 192 channels") && !new.contains("# Channel counts"), "{new}");
         let kept = |text: &str| text.lines().filter(|line| line.starts_with("[prices")).count();
         assert_eq!(kept(&new), kept(text));

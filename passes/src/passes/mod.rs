@@ -54,6 +54,7 @@ mod merge_groups;
 mod merge_reshapes;
 mod merge_siblings;
 mod pad_stem;
+mod pair_pixels;
 mod quantize;
 mod shrink_kernels;
 mod sink_channel_shuffle;
@@ -120,6 +121,7 @@ pub(crate) fn all() -> Vec<Arc<dyn Pass>> {
         Arc::new(merge_reshapes::MergeReshapes),
         Arc::new(merge_siblings::MergeSiblings),
         Arc::new(pad_stem::PadStem),
+        Arc::new(pair_pixels::PairPixels),
         Arc::new(quantize::Quantize),
         Arc::new(shrink_kernels::ShrinkKernels),
         Arc::new(sink_channel_shuffle::SinkChannelShuffle),

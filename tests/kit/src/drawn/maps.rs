@@ -11,6 +11,7 @@ pub(super) const FAMILIES: &[Family] = &[
     Family { pass: "merge-groups", about: "", draw: groups },
     Family { pass: "merge-siblings", about: "stored", draw: siblings },
     Family { pass: "pad-stem", about: "", draw: stem },
+    Family { pass: "pair-pixels", about: "", draw: stem },
     Family { pass: "legalize-width", about: "", draw: width },
     Family { pass: "legalize-width", about: "cut", draw: cut },
     Family { pass: "lower-resize", about: "", draw: resize },
