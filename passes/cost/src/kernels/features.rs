@@ -6,7 +6,7 @@
 use super::{Kernel, numbers};
 
 /// Names of the counts, in the order of [`counts`].
-pub const COUNTS: [&str; 11] = [
+pub const COUNTS: [&str; 12] = [
     "calls",
     "macs",
     "numbers read",
@@ -18,10 +18,11 @@ pub const COUNTS: [&str; 11] = [
     "macs in blocks of 16",
     "macs beyond blocks of 16",
     "weights from afar",
+    "calls from afar",
 ];
 
 /// Quantities to which time can be proportional.
-pub fn counts(kernel: &Kernel) -> [f64; 11] {
+pub fn counts(kernel: &Kernel) -> [f64; 12] {
     let (mut read, made) = (numbers(kernel.input), numbers(kernel.output));
     // What takes a part of a tensor reads no more than that.
     if ["Slice", "Gather"].contains(&&*kernel.op) {
@@ -36,16 +37,17 @@ pub fn counts(kernel: &Kernel) -> [f64; 11] {
     let rows = f64::from(kernel.output[2]) * f64::from(kernel.output[1].div_ceil(16));
     // Vector instructions do 16 results at once; how those left over are done is another matter.
     let (whole, over) = (f64::from(kernel.output[1].next_multiple_of(16)), f64::from(kernel.output[1] % 16));
+    let far = (f64::from(kernel.around) / 4.0 - 22.0).clamp(0.0, 3.0) / 3.0;
     if !kernel.multiplies() && taps == 1.0 {
         // What goes over numbers once has nothing to gather.
-        return [1.0, 0.0, read, made, weights, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0];
+        return [1.0, 0.0, read, made, weights, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, far];
     }
     let each = if kernel.multiplies() { each * taps } else { taps };
     // A network that moves 4 MB in a run may find its weights in a near cache again, one that moves 32 MB does not. That shows in
     // products of matrices, which use each weight once.
-    let once = if kernel.op.ends_with("Gemm") { weights } else { 0.0 };
-    let far = once * (f64::from(kernel.around) - 22.0).clamp(0.0, 3.0) / 3.0;
-    [1.0, kernel.macs(), read, made, weights, gathered, rows, pixels, pixels * each * whole, pixels * each * over, far]
+    let once = if kernel.multiplies() { weights } else { 0.0 };
+    let (whole, over) = (pixels * each * whole, pixels * each * over);
+    [1.0, kernel.macs(), read, made, weights, gathered, rows, pixels, whole, over, once * far, far]
 }
 
 /// Names of the features, in the order of [`features`].
@@ -117,7 +119,7 @@ pub fn features(kernel: &Kernel) -> [f32; 29] {
         fill(input, 64),
         kernel.others as f32,
         (work / moved.max(1.0)) as f32,
-        f32::from(kernel.around),
+        f32::from(kernel.around) / 4.0,
         (input % 16) as f32,
         (output % 16) as f32,
         (each * kernel.window[0] * kernel.window[1]) as f32,
