@@ -53,7 +53,7 @@ pub(crate) struct Arguments {
     /// float; may be given several times
     #[arg(long, value_name = "MODEL", num_args = 1..)]
     models: Vec<PathBuf>,
-    /// Networks to draw in integers, and two thirds as many in float, if there are not enough kernels before
+    /// Networks to draw in integers, and three quarters as many in float, if there are not enough kernels before
     #[arg(long, default_value_t = 46)]
     networks: usize,
     /// Kernels to keep at most
@@ -130,16 +130,17 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let registry = spaceevo::registry();
     let priors = drawn_like(arguments, &target)?;
     let read = |model: &PathBuf| {
-        let mut graph = load(model)?.graph;
-        settle(&mut graph, &Shapes::new()).map_err(|found| found.note(format!("the model is {}", model.display())))?;
+        let here = |found: Diagnostic| found.note(format!("the model is {}", model.display()));
+        let (numbers, mut drawn) = given(load(model)?.graph).map_err(here)?;
         // What is measured is cut into kernels as what is predicted.
-        as_loaded(&mut graph, &target, &registry)?;
-        Ok(given(graph)?)
+        settle(&mut drawn.graph, &Shapes::new()).map_err(here)?;
+        as_loaded(&mut drawn.graph, &target, &registry)?;
+        Ok((numbers, drawn))
     };
     let models = arguments.models.iter().map(read).collect::<Result<Vec<_>, Failure>>()?;
     let plan = Plan {
         stored: arguments.networks,
-        float: (2 * arguments.networks).div_ceil(3),
+        float: (3 * arguments.networks).div_ceil(4),
         kernels: arguments.kernels,
         ..Plan::usual(arguments.seed)
     };

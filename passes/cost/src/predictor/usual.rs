@@ -58,9 +58,9 @@ const KINDS: [Kind; 16] = [
     Kind::Inverted,
 ];
 /// Extents of images, small ones as often as large ones.
-const IMAGES: [u32; 16] = [32, 32, 48, 64, 80, 96, 96, 112, 128, 144, 160, 176, 192, 224, 224, 320];
+const IMAGES: [u32; 16] = [32, 32, 48, 64, 80, 96, 112, 128, 160, 176, 192, 224, 224, 224, 256, 320];
 /// Multiply-accumulates behind which no block is begun, of integers and of floats, which are slower.
-const MACS: [u64; 2] = [700_000_000, 300_000_000];
+const MACS: [u64; 2] = [1_000_000_000, 700_000_000];
 
 /// What the blocks of a network have in common.
 struct Style {
@@ -118,8 +118,9 @@ impl Writer {
         let stages = if size < 64 { 3 } else { 4 + draws.below(2) };
         let mut fine = Vec::new();
         for stage in 0..stages {
-            let fewest = if size < 64 { 1 } else { 0 };
-            channels *= if stage < fewest { 1.0 } else { draws.one(&[1.0, 1.5, 1.5, 2.0, 2.0]) };
+            if stage > 0 || size >= 64 {
+                channels *= draws.one(&[1.0, 1.5, 1.5, 2.0, 2.0]);
+            }
             for block in 0..1 + draws.below(4) {
                 if self.macs > MACS[usize::from(self.numbers == Numbers::Float)] || self.is_heavy() {
                     break;
@@ -159,8 +160,7 @@ impl Writer {
             map = self.convolved(&map, [&weights, &bias], conv(each, 3, 1, each));
         }
         if map.size >= 56 && draws.below(3) == 0 {
-            let attrs = " {kernel_shape = [3, 3], pads = [1, 1, 1, 1], strides = [2, 2]}";
-            map = self.op("MaxPool", &[&map.name], attrs, map.channels, map.size.div_ceil(2));
+            map = self.halved(&map);
         }
         map
     }
