@@ -47,6 +47,12 @@ fn a_predictor_is_built_resumed_read_and_refused() {
     assert!(traced(4) == traced(0) && traced(4) > 0 && traced(5) == 0, "{} {}", traced(4), traced(5));
     let file = name.with_extension("predictor");
     let text = std::fs::read_to_string(&file).expect("the predictor");
+    // With other models the numbers of networks mean others.
+    let other =
+        build(&name, &["--models", "testdata/models/shapes-mobile.onnx", "--budget", "5min", "--force"]).expect("a runtime");
+    assert_eq!(other.status.code(), Some(1));
+    assert!(err(&other).contains("begun with other networks"), "{}", err(&other));
+    assert_eq!(measured, std::fs::read_to_string(name.with_extension("measurements")).expect("measurements"));
     let again = build(&name, &long[..4]).expect("a runtime");
     assert_eq!(again.status.code(), Some(1), "nothing is overwritten");
     json(&build(&name, &long).expect("a runtime"));

@@ -70,7 +70,7 @@ impl Detector {
         Collector::new(graph, &self.rules, room).collect();
         layout::place(graph, &self.rules, room, kernels, ops);
         let moved: f64 = kernels.iter().map(Kernel::moved).sum();
-        let around = (moved.max(1.0) as u64).ilog2() as u8;
+        let around = (4.0 * libm::log2(moved.max(1.0))) as u8;
         kernels.iter_mut().for_each(|kernel| kernel.around = around);
     }
 

@@ -6,7 +6,7 @@
 use super::{Kernel, numbers};
 
 /// Names of the counts, in the order of [`counts`].
-pub const COUNTS: [&str; 11] = [
+pub const COUNTS: [&str; 12] = [
     "calls",
     "macs",
     "numbers read",
@@ -18,10 +18,17 @@ pub const COUNTS: [&str; 11] = [
     "macs in blocks of 16",
     "macs beyond blocks of 16",
     "weights from afar",
+    "calls from afar",
 ];
 
+/// How much of what a network needs comes from afar, by [`Kernel::around`]: in a network that moves 4 MB in a run a kernel finds its code,
+/// constants and weights in a near cache again, in one that moves 32 MB it does not.
+fn afar(around: u8) -> f64 {
+    (f64::from(around) / 4.0 - 22.0).clamp(0.0, 3.0) / 3.0
+}
+
 /// Quantities to which time can be proportional.
-pub fn counts(kernel: &Kernel) -> [f64; 11] {
+pub fn counts(kernel: &Kernel) -> [f64; 12] {
     let (mut read, made) = (numbers(kernel.input), numbers(kernel.output));
     // What takes a part of a tensor reads no more than that.
     if ["Slice", "Gather"].contains(&&*kernel.op) {
@@ -36,16 +43,15 @@ pub fn counts(kernel: &Kernel) -> [f64; 11] {
     let rows = f64::from(kernel.output[2]) * f64::from(kernel.output[1].div_ceil(16));
     // Vector instructions do 16 results at once; how those left over are done is another matter.
     let (whole, over) = (f64::from(kernel.output[1].next_multiple_of(16)), f64::from(kernel.output[1] % 16));
+    let far = afar(kernel.around);
     if !kernel.multiplies() && taps == 1.0 {
         // What goes over numbers once has nothing to gather.
-        return [1.0, 0.0, read, made, weights, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0];
+        return [1.0, 0.0, read, made, weights, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, far];
     }
     let each = if kernel.multiplies() { each * taps } else { taps };
-    // A network that moves 4 MB in a run may find its weights in a near cache again, one that moves 32 MB does not. That shows in
-    // products of matrices, which use each weight once.
-    let once = if kernel.op.ends_with("Gemm") { weights } else { 0.0 };
-    let far = once * (f64::from(kernel.around) - 22.0).clamp(0.0, 3.0) / 3.0;
-    [1.0, kernel.macs(), read, made, weights, gathered, rows, pixels, pixels * each * whole, pixels * each * over, far]
+    let weights_from_afar = if kernel.multiplies() { far * weights } else { 0.0 };
+    let (whole, over) = (pixels * each * whole, pixels * each * over);
+    [1.0, kernel.macs(), read, made, weights, gathered, rows, pixels, whole, over, weights_from_afar, far]
 }
 
 /// Names of the features, in the order of [`features`].
@@ -117,10 +123,30 @@ pub fn features(kernel: &Kernel) -> [f32; 29] {
         fill(input, 64),
         kernel.others as f32,
         (work / moved.max(1.0)) as f32,
-        f32::from(kernel.around),
+        f32::from(kernel.around) / 4.0,
         (input % 16) as f32,
         (output % 16) as f32,
         (each * kernel.window[0] * kernel.window[1]) as f32,
         (pixels % 16.0) as f32,
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernels::Layout;
+
+    #[test]
+    fn what_comes_from_afar_is_counted_by_how_much_a_network_moves() {
+        let count = |op: &str, around: u8| {
+            let kernel = Kernel { around, ..Kernel::same(op, Layout::Last, [1, 1], [1, 8, 7, 7]) };
+            let counts = counts(&kernel);
+            let of = |name: &str| counts[COUNTS.iter().position(|count| *count == name).unwrap()];
+            [of("weights"), of("weights from afar"), of("calls from afar")]
+        };
+        assert_eq!(count("QLinearConv", 4 * 21), [64.0, 0.0, 0.0]);
+        assert_eq!(count("QLinearConv", 4 * 23 + 2), [64.0, 32.0, 0.5]);
+        assert_eq!(count("QLinearConv", 4 * 27), [64.0, 64.0, 1.0]);
+        assert_eq!(count("QLinearSigmoid", 4 * 27), [0.0, 0.0, 1.0]);
+    }
 }

@@ -99,7 +99,7 @@ impl Writer {
         }
     }
 
-    fn numberwise(&mut self, map: &Map, kind: &str) -> Map {
+    pub(super) fn numberwise(&mut self, map: &Map, kind: &str) -> Map {
         let (channels, size) = (map.channels, map.size);
         let by_channel = format!("[{channels}]");
         let kind = match (self.numbers, kind) {
@@ -134,11 +134,14 @@ impl Writer {
         }
     }
 
-    fn tail(&mut self, map: &Map, before: &Map, kind: &str, draws: &mut Draws) -> Map {
+    pub(super) fn tail(&mut self, map: &Map, before: &Map, kind: &str, draws: &mut Draws) -> Map {
         let (channels, size) = (map.channels, map.size);
         let float = self.numbers == Numbers::Float;
         match kind {
-            "gate" => self.gate(map, draws),
+            "gate" => {
+                let gate = draws.one(&["Sigmoid", "HardSigmoid"]);
+                self.gate(map, gate, draws)
+            }
             "pool" | "mean" if size > 4 => {
                 let window = draws.one(&[2u32, 3, 3, 5]);
                 let (stride, pad) = (draws.one(&[1u32, 2, 2]), window / 2);
@@ -154,13 +157,9 @@ impl Writer {
                 self.conv(&all, one(channels))
             }
             "split" if channels.is_multiple_of(2) => {
-                let (half, elem) = (channels / 2, self.elem());
-                self.count += 1;
-                let (a, b) = (format!("%l{}", self.count), format!("%r{}", self.count));
-                let part = format!("{elem}[1,{half},{size},{size}]");
-                self.lines += &format!("  {a}, {b} = onnx.Split {} {{axis = 1}} : {part}, {part}\n", map.name);
-                let part = |name| Map { name, channels: half, ..map.clone() };
-                let (left, right) = (self.conv(&part(a), one(half)), part(b));
+                let half = channels / 2;
+                let (left, right) = self.halves(map);
+                let left = self.conv(&left, one(half));
                 let third = self.conv(&right, one(half));
                 let all = match draws.below(2) {
                     0 => self.concat(&[&left, &right], channels, draws),
@@ -173,11 +172,7 @@ impl Writer {
                 self.op("Mul", &[&other.name, &map.name], "", channels, size)
             }
             "resize" if size <= 56 => {
-                self.count += 1;
-                let scales = format!("%s{}", self.count);
-                self.lines += &format!("  {scales} = const [1.0, 1.0, 2.0, 2.0] : f32[4]\n");
-                let attrs = r#" {mode = "nearest", coordinate_transformation_mode = "asymmetric", nearest_mode = "floor"}"#;
-                let fine = self.op("Resize", &[&map.name, "_", &scales], attrs, channels, 2 * size);
+                let fine = self.twice(map);
                 self.coarse(&fine)
             }
             "finer" if size <= 40 => self.finer(map, draws),
@@ -204,8 +199,27 @@ impl Writer {
         }
     }
 
+    /// The first and the second half of the channels, of which there is an even number.
+    pub(super) fn halves(&mut self, map: &Map) -> (Map, Map) {
+        self.count += 1;
+        let half = Map { channels: map.channels / 2, ..map.clone() };
+        let (a, b) = (format!("%l{}", self.count), format!("%r{}", self.count));
+        let ty = format!("{}{}", self.elem(), half.dims());
+        self.lines += &format!("  {a}, {b} = onnx.Split {} {{axis = 1}} : {ty}, {ty}\n", map.name);
+        (Map { name: a, ..half.clone() }, Map { name: b, ..half })
+    }
+
+    /// Each pixel four times.
+    pub(super) fn twice(&mut self, map: &Map) -> Map {
+        self.count += 1;
+        let scales = format!("%s{}", self.count);
+        self.lines += &format!("  {scales} = const [1.0, 1.0, 2.0, 2.0] : f32[4]\n");
+        let attrs = r#" {mode = "nearest", coordinate_transformation_mode = "asymmetric", nearest_mode = "floor"}"#;
+        self.op("Resize", &[&map.name, "_", &scales], attrs, map.channels, 2 * map.size)
+    }
+
     /// Maps beside each other. Mostly they were stored with other scales than they are together.
-    fn concat(&mut self, maps: &[&Map], channels: u32, draws: &mut Draws) -> Map {
+    pub(super) fn concat(&mut self, maps: &[&Map], channels: u32, draws: &mut Draws) -> Map {
         let names: Vec<&str> = maps.iter().map(|map| map.name.as_str()).collect();
         let usual = self.scale;
         self.scale *= draws.one(&[1.0, 1.5, 1.5, 1.5]);
@@ -215,14 +229,14 @@ impl Writer {
     }
 
     /// Squeeze and excitation.
-    fn gate(&mut self, map: &Map, draws: &mut Draws) -> Map {
+    pub(super) fn gate(&mut self, map: &Map, gate: &str, draws: &mut Draws) -> Map {
         let (channels, size) = (map.channels, map.size);
         let part = draws.one(&[2u32, 4, 4, 8, 16]);
         let pooled = self.op("GlobalAveragePool", &[&map.name], "", channels, 1);
         let squeezed = self.conv(&pooled, one((channels / part).max(1)));
         let squeezed = self.fused(&squeezed, draws);
         let excited = self.conv(&squeezed, one(channels));
-        let gate = self.op(draws.one(&["Sigmoid", "HardSigmoid"]), &[&excited.name], "", channels, 1);
+        let gate = self.op(gate, &[&excited.name], "", channels, 1);
         self.op("Mul", &[&map.name, &gate.name], "", channels, size)
     }
 
@@ -250,7 +264,7 @@ impl Writer {
     }
 
     /// What a ConvNeXt does: channels are last, normalized, and go through two matrix products.
-    fn rows(&mut self, map: &Map) -> Map {
+    pub(super) fn rows(&mut self, map: &Map) -> Map {
         let (channels, size) = (map.channels.min(160), map.size);
         let map = if channels == map.channels { map.clone() } else { self.conv(map, one(channels)) };
         let numbers = std::mem::replace(&mut self.numbers, Numbers::Float);
@@ -282,7 +296,7 @@ impl Writer {
     }
 
     /// What detectors return of a map: a part of it, one row for each pixel.
-    fn view(&mut self, map: &Map, draws: &mut Draws) {
+    pub(super) fn view(&mut self, map: &Map, draws: &mut Draws) {
         let columns = draws.one(&[2u32, 4, 10, 14, 16, 80]);
         let size = map.size;
         let found = self.conv(map, one(columns));

@@ -1,9 +1,9 @@
 //! A predictor as text: one line for each fact, each with a sum by which damage is found.
 //!
 //! ```text
-//! spaceevo-predictor 2 #5f0c63d1
+//! spaceevo-predictor 3 #5f0c63d1
 //! origin machine AMD EPYC, 2 threads #…
-//! overhead 2100.5 -1350.25 1.02 0.01 #…
+//! overhead -2100.5 -350.25 1.02 0.01 #…
 //! family QLinearConv-last 1180 0.041 #…
 //! rule 3 16.0 #…                            the two parts follow, the one where it holds first
 //! sum 950.0 0.0031 0.0 … #…                 nanoseconds of each count
@@ -21,7 +21,7 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::{Base, Forest, Model, Origin, Overhead, Predictor, ROW, TERMS, Tree};
 
-const HEAD: &str = "spaceevo-predictor 2";
+const HEAD: &str = "spaceevo-predictor 3";
 
 impl Predictor {
     /// The text. The same predictor has the same bytes.
@@ -30,8 +30,8 @@ impl Predictor {
         for (key, value) in &self.origin {
             lines.push(format!("origin {key} {}", value.replace(['\n', '\r'], " ")));
         }
-        let Overhead { call, step, factor, spread } = self.overhead;
-        lines.push(format!("overhead {call:?} {step:?} {factor:?} {spread:?}"));
+        let Overhead { step, scales, factor, spread } = self.overhead;
+        lines.push(format!("overhead {step:?} {scales:?} {factor:?} {spread:?}"));
         for (family, model) in &self.models {
             lines.push(format!("family {family} {} {:?}", model.samples, model.spread));
             write_base(&model.base, &mut lines);
@@ -61,9 +61,10 @@ impl Predictor {
             line = lines.next()?;
         }
         let numbers = line.strip_prefix("overhead ").and_then(floats::<4>);
-        let [call, step, factor, spread] = numbers.ok_or_else(|| lines.fault("four numbers of 'overhead' are expected"))?;
+        let [step, scales, factor, spread] =
+            numbers.ok_or_else(|| lines.fault("four numbers of 'overhead' are expected"))?;
         let mut predictor =
-            Predictor { origin, overhead: Overhead { call, step, factor, spread }, models: Default::default() };
+            Predictor { origin, overhead: Overhead { step, scales, factor, spread }, models: Default::default() };
         line = lines.next()?;
         while line != "end" {
             let head = || {
@@ -188,13 +189,14 @@ mod tests {
     use super::*;
 
     fn predictor() -> Predictor {
-        let sum = |call: f64| Box::new(Base::Sum([call, 0.1 + 0.2, 0.0, 1e-300, 3.0, 0.0, 0.0, 1.0 / 3.0, 0.0, 2.0, 0.0]));
+        let sum =
+            |call: f64| Box::new(Base::Sum([call, 0.1 + 0.2, 0.0, 1e-300, 3.0, 0.0, 0.0, 1.0 / 3.0, 0.0, 2.0, 0.0, 0.5]));
         let base = Base::Rule { feature: 3, least: 16.0, yes: sum(1.5), no: sum(2.5) };
         let tree = Tree { questions: vec![(1, 96.5), (23, 0.1)], leaves: vec![0.1, -0.2, 1e-20, 0.3] };
         let model = Model { samples: 7, base, forest: Forest { trees: vec![tree] }, spread: 0.04 };
         Predictor {
             origin: [("machine".to_owned(), "one, two".to_owned())].into(),
-            overhead: Overhead { call: 2000.25, step: 0.1, factor: 1.5, spread: 0.01 },
+            overhead: Overhead { step: -2000.25, scales: 0.1, factor: 1.5, spread: 0.01 },
             models: [("QLinearConv-last".to_owned(), model)].into(),
         }
     }

@@ -75,7 +75,7 @@ pub type Limits<'a> = &'a dyn Fn(&str) -> usize;
 /// What is then left out is what networks have most of and what is known best: conversions, changes of layout.
 pub fn strata(samples: Vec<Sample>, fold: u64, limits: Limits<'_>) -> Vec<Sample> {
     let mut strata = Strata::new(fold, limits);
-    samples.into_iter().filter(|sample| strata.takes(&sample.kernel, usize::MAX)).collect()
+    samples.into_iter().filter(|sample| strata.takes(&sample.kernel, 1.0, usize::MAX)).collect()
 }
 
 /// Kernels that are wanted so far: of each family no more than a limit, and a quarter of it of those that are held out.
@@ -96,13 +96,14 @@ impl<'a> Strata<'a> {
         self.taken.len()
     }
 
-    /// True of a kernel that was taken, and of one that is now, as one of `most` in all.
-    pub(super) fn takes(&mut self, kernel: &Kernel, most: usize) -> bool {
+    /// True of a kernel that was taken, and of one that is now: as one of `most` in all, and of a `part` of what its family may have.
+    pub(super) fn takes(&mut self, kernel: &Kernel, part: f64, most: usize) -> bool {
         if self.taken.contains(kernel) {
             return true;
         }
         let (family, held) = (kernel.family(), held_out(kernel, self.fold));
-        let of_family = if held { (self.limits)(&family).div_ceil(4) } else { (self.limits)(&family) };
+        let limit = (part * (self.limits)(&family) as f64) as usize;
+        let of_family = if held { limit.div_ceil(4) } else { limit };
         let count = self.counts.entry((family, held)).or_default();
         if *count < of_family && self.taken.len() < most {
             *count += 1;
@@ -257,7 +258,7 @@ mod tests {
 
     #[test]
     fn what_has_no_model_takes_what_the_nearest_kernel_does() {
-        let overhead = Overhead { call: 0.0, step: 0.0, factor: 1.0, spread: 0.0 };
+        let overhead = Overhead { step: 0.0, scales: 0.0, factor: 1.0, spread: 0.0 };
         let all = [samples("FusedConv", 40), samples("Transpose", 40), samples("Tanh", 40)].concat();
         let (predictor, _) = fit(&all, Origin::new(), overhead, 0, &|_| usize::MAX);
         let of = |op: &str| Kernel::same(op, Layout::Plain, [1, 1], [1, 30, 7, 7]);

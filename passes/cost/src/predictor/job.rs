@@ -10,7 +10,7 @@ use spaceevo_onnx::WriteOptions;
 use super::collect::Collector;
 use super::measurements::{Measured, Traced};
 use super::network::Numbers;
-use super::ran::{assign, ran};
+use super::ran::{assign, counted, ran};
 use crate::kernels::{Kernel, detect};
 
 /// Runs each model that the list names, and leaves its trace beside it.
@@ -93,8 +93,9 @@ pub fn import(collector: &Collector<'_>, folder: &Path) -> Result<Measured, Diag
         let graph = collector.drawn(numbers, number, collector.priors)?.graph;
         let kernels: Vec<Kernel> = detect(&graph, collector.target)?.into_iter().map(|p| p.kernel).collect();
         let times = assign(&kernels, &ran);
-        let kernels = ran.values().map(Vec::len).sum();
-        measured.traced.push(Traced { numbers, number, round: 0, cpu: 0.0, kernels, sum, reference: 1.0, times });
+        let [kernels, scaled] = counted(&ran);
+        let traced = Traced { numbers, number, round: 0, cpu: 0.0, kernels, scaled, sum, reference: 1.0, times };
+        measured.traced.push(traced);
     }
     Ok(measured)
 }
@@ -117,5 +118,6 @@ pub fn table(path: &Path) -> Result<Measured, Diagnostic> {
     }
     let (kernels, sum) = (times.len(), times.iter().map(|(_, nanos)| nanos).sum());
     let numbers = Numbers::Stored;
-    Ok(Measured { traced: vec![Traced { numbers, number: 0, round: 0, cpu: 0.0, kernels, sum, reference: 1.0, times }] })
+    let traced = Traced { numbers, number: 0, round: 0, cpu: 0.0, kernels, scaled: 0, sum, reference: 1.0, times };
+    Ok(Measured { traced: vec![traced], plan: None })
 }

@@ -1,7 +1,8 @@
 //! What was measured of drawn networks, as a file that grows by a round of a network at a time, and as numbers to fit.
 //!
 //! ```text
-//! network stored 17 round 0 cpu 2894100.0 sum 2920400.0 kernels 61 reference 310250.0
+//! plan seed 1, networks 46 and 31, models 0 #2d068005, like 0 #4d6a0c4c
+//! network stored 17 round 0 cpu 2894100.0 sum 2920400.0 kernels 61 scaled 48 reference 310250.0
 //! QLinearConv last 1:1 1x32x28x28 1x64x28x28 k3x3 s1x1 d1x1 g1 +0 in22 = 28250.0
 //! …
 //! end
@@ -30,6 +31,8 @@ pub struct Traced {
     pub cpu: f64,
     /// Kernels that ran.
     pub kernels: usize,
+    /// Those of them that are told scales ([`Kernel::has_scales`]).
+    pub scaled: usize,
     /// Nanoseconds of all kernels that ran.
     pub sum: f64,
     /// Nanoseconds of processor of the reference network at that time.
@@ -41,6 +44,8 @@ pub struct Traced {
 /// What was measured so far.
 #[derive(Clone, PartialEq, Debug, Default)]
 pub struct Measured {
+    /// What it was begun with, as one line; nothing of what was not measured here.
+    pub plan: Option<String>,
     /// In order.
     pub traced: Vec<Traced>,
 }
@@ -58,7 +63,9 @@ impl Measured {
                 let message = format!("{file}: line {}: {what}", at + 1);
                 Diagnostic::error("measurements-file", Loc::Unknown, message)
             };
-            if line == "end" {
+            if at == 0 && line.starts_with("plan ") {
+                measured.plan = line.strip_prefix("plan ").map(str::to_owned);
+            } else if line == "end" {
                 measured.traced.push(open.take().ok_or_else(|| fault("nothing is to be ended here"))?);
             } else if line.starts_with("network ") {
                 open = Some(head(line).ok_or_else(|| fault("this is no head of a network"))?);
@@ -77,6 +84,12 @@ impl Measured {
         Ok(measured)
     }
 
+    /// The file.
+    pub(super) fn to_text(&self) -> String {
+        let plan = self.plan.iter().map(|plan| format!("plan {plan}\n"));
+        plan.chain(self.traced.iter().map(Traced::to_text)).collect()
+    }
+
     /// Nanoseconds that the reference network takes mostly; 0 where nothing was measured.
     pub fn reference(&self) -> f64 {
         median(&self.traced.iter().map(|t| t.reference).collect::<Vec<_>>())
@@ -93,7 +106,7 @@ impl Measured {
             let times = traced.times.iter().map(|(kernel, time)| (kernel.clone(), time / slow)).collect();
             Traced { cpu: traced.cpu / slow, sum: traced.sum / slow, times, ..traced.clone() }
         };
-        Measured { traced: (0..self.traced.len()).map(steady).collect() }
+        Measured { traced: (0..self.traced.len()).map(steady).collect(), plan: self.plan.clone() }
     }
 
     /// Of each network the half of its rounds in which all of it together took least: what disturbs a machine makes it slower, and
@@ -109,7 +122,7 @@ impl Measured {
             all.truncate(all.len().div_ceil(2));
         }
         let kept = |t: &Traced| rounds[&(t.numbers, t.number)].iter().any(|&(_, round)| round == t.round);
-        Measured { traced: self.traced.iter().filter(|t| kept(t)).cloned().collect() }
+        Measured { traced: self.traced.iter().filter(|t| kept(t)).cloned().collect(), plan: self.plan }
     }
 
     /// Kernels with all their times.
@@ -133,10 +146,10 @@ impl Measured {
         order.into_iter().map(sample).collect()
     }
 
-    /// What networks cost beside their kernels: `cpu = factor × sum + step × kernels` with the least relative error, networks that are
-    /// far off counting less (Huber 1964). What a call costs beside its kernels is not looked for: drawn networks with few kernels
-    /// have large ones, and an intercept of theirs (8 to 16 µs) was found in no real network. Nothing where fewer than eight networks
-    /// ran without being traced.
+    /// What networks cost beside their kernels: `cpu = factor × sum + step × kernels + scales × scaled` with the least relative error,
+    /// networks that are far off counting less (Huber 1964). What a call costs beside its kernels is not looked for: drawn networks
+    /// with few kernels have large ones, and an intercept of theirs (8 to 16 µs) was found in no real network. Nothing where fewer
+    /// than eight networks ran without being traced.
     pub fn overhead(&self) -> Overhead {
         let mut nets: BTreeMap<(Numbers, usize), Vec<&Traced>> = BTreeMap::new();
         for traced in &self.traced {
@@ -145,10 +158,10 @@ impl Measured {
         let point = |rounds: &Vec<&Traced>| {
             let middle =
                 |of: &dyn Fn(&Traced) -> f64| median(&rounds.iter().map(|t| of(t)).filter(|x| *x > 0.0).collect::<Vec<_>>());
-            ([0.0, rounds[0].kernels as f64, middle(&|t| t.sum)], middle(&|t| t.cpu))
+            ([rounds[0].kernels as f64, rounds[0].scaled as f64, middle(&|t| t.sum)], middle(&|t| t.cpu))
         };
         let points: Vec<([f64; 3], f64)> = nets.values().map(point).filter(|(_, cpu)| *cpu > 0.0).collect();
-        let none = Overhead { call: 0.0, step: 0.0, factor: 1.0, spread: 0.0 };
+        let none = Overhead { step: 0.0, scales: 0.0, factor: 1.0, spread: 0.0 };
         if points.len() < 8 {
             return none;
         }
@@ -166,11 +179,11 @@ impl Measured {
             }
             found
         };
-        let Some([call, step, factor]) = robust(&points) else { return none };
-        let mut errors: Vec<f64> = points.iter().map(|point| wrong(&[call, step, factor], point)).collect();
+        let Some([step, scales, factor]) = robust(&points) else { return none };
+        let mut errors: Vec<f64> = points.iter().map(|point| wrong(&[step, scales, factor], point)).collect();
         errors.sort_unstable_by(f64::total_cmp);
         // Two of three are within a standard deviation.
-        Overhead { call, step, factor, spread: errors[errors.len() * 2 / 3] }
+        Overhead { step, scales, factor, spread: errors[errors.len() * 2 / 3] }
     }
 }
 
@@ -205,8 +218,23 @@ fn least(points: &[([f64; 3], f64)], weights: &[f64]) -> Option<[f64; 3]> {
 
 fn head(line: &str) -> Option<Traced> {
     let fields: Vec<&str> = line.split(' ').collect();
-    let ["network", numbers, number, "round", round, "cpu", cpu, "sum", sum, "kernels", kernels, "reference", reference] =
-        fields[..]
+    let [
+        "network",
+        numbers,
+        number,
+        "round",
+        round,
+        "cpu",
+        cpu,
+        "sum",
+        sum,
+        "kernels",
+        kernels,
+        "scaled",
+        scaled,
+        "reference",
+        reference,
+    ] = fields[..]
     else {
         return None;
     };
@@ -221,6 +249,7 @@ fn head(line: &str) -> Option<Traced> {
         round: round.parse().ok()?,
         cpu: cpu.parse().ok()?,
         kernels: kernels.parse().ok()?,
+        scaled: scaled.parse().ok()?,
         sum: sum.parse().ok()?,
         reference: reference.parse().ok().filter(|r: &f64| *r > 0.0)?,
         times: Vec::new(),
@@ -231,9 +260,9 @@ impl Traced {
     /// The lines of the file.
     pub(super) fn to_text(&self) -> String {
         let word = if self.numbers == Numbers::Stored { "stored" } else { "float" };
-        let Traced { number, round, cpu, sum, kernels, reference, .. } = self;
+        let Traced { number, round, cpu, sum, kernels, scaled, reference, .. } = self;
         let mut text = format!(
-            "network {word} {number} round {round} cpu {cpu:?} sum {sum:?} kernels {kernels} reference {reference:?}\n"
+            "network {word} {number} round {round} cpu {cpu:?} sum {sum:?} kernels {kernels} scaled {scaled} reference {reference:?}\n"
         );
         for (kernel, time) in &self.times {
             let _ = writeln!(text, "{kernel} = {time:?}");
@@ -256,6 +285,7 @@ mod tests {
             round,
             cpu: 900.5,
             kernels: 10 + number,
+            scaled: 5 + number % 3,
             sum: 100.0,
             reference: 50.0,
             times: vec![(kernel, time)],
@@ -265,7 +295,9 @@ mod tests {
     #[test]
     fn what_was_measured_is_read_again_and_a_torn_end_is_left_out() {
         let both = [traced(0, 0, 8.25), traced(0, 1, 9.0)];
-        let text: String = both.iter().map(Traced::to_text).collect();
+        let all = Measured { plan: Some("seed 1".into()), traced: both.to_vec() };
+        assert_eq!(Measured::parse(&all.to_text(), "m").unwrap(), all);
+        let text = Measured { plan: None, ..all }.to_text();
         assert_eq!(Measured::parse(&text, "m").unwrap().traced, both);
         let torn = &text[..text.len() - 12];
         assert_eq!(Measured::parse(torn, "m").unwrap().traced, both[..1]);
@@ -279,7 +311,7 @@ mod tests {
     fn a_slow_machine_is_made_good_by_the_reference() {
         let slow = Traced { reference: 100.0, ..traced(0, 0, 16.0) };
         let traced = [traced(0, 1, 8.0), traced(0, 2, 8.0), slow.clone(), slow.clone(), slow, traced(0, 5, 8.0)];
-        let times = Measured { traced: traced.to_vec() };
+        let times = Measured { traced: traced.to_vec(), plan: None };
         assert_eq!(times.reference(), 75.0);
         let steady = times.steady();
         let all: Vec<f64> = steady.traced.iter().map(|t| t.times[0].1).collect();
@@ -292,7 +324,7 @@ mod tests {
         let sums = [5.0, 9.0, 4.0, 8.0, 7.0];
         let all: Vec<Traced> =
             sums.iter().enumerate().flat_map(|(at, &sum)| [round(0, at, sum), round(1, at, 90.0 - sum)]).collect();
-        let kept = Measured { traced: all }.quieter();
+        let kept = Measured { traced: all, plan: None }.quieter();
         let of = |number: usize| kept.traced.iter().filter(|t| t.number == number).map(|t| t.round).collect::<Vec<_>>();
         assert_eq!((of(0), of(1)), (vec![0, 2, 4], vec![1, 3, 4]));
     }
@@ -301,13 +333,17 @@ mod tests {
     fn overhead_is_what_runs_without_a_trace_say() {
         let net = |number: usize| {
             let (kernels, sum) = (10 + number * 7 % 5, 40_000.0 * (1 + number) as f64);
-            Traced { cpu: -500.0 * kernels as f64 + 1.25 * sum, sum, kernels, ..traced(number, 0, 1.0) }
+            let net = Traced { sum, kernels, ..traced(number, 0, 1.0) };
+            Traced { cpu: -500.0 * kernels as f64 - 200.0 * net.scaled as f64 + 1.25 * sum, ..net }
         };
-        let overhead = Measured { traced: (0..9).map(net).collect() }.overhead();
-        let Overhead { call, step, factor, spread } = overhead;
-        assert!(call == 0.0 && (step + 500.0).abs() < 1e-4 && (factor - 1.25).abs() < 1e-9, "{overhead:?}");
+        let overhead = Measured { traced: (0..9).map(net).collect(), plan: None }.overhead();
+        let Overhead { step, scales, factor, spread } = overhead;
+        assert!(
+            (step + 500.0).abs() < 1e-4 && (scales + 200.0).abs() < 1e-4 && (factor - 1.25).abs() < 1e-9,
+            "{overhead:?}"
+        );
         assert!(spread < 1e-9);
-        let few = Measured { traced: (0..7).map(net).collect() }.overhead();
-        assert_eq!((few.call, few.step, few.factor), (0.0, 0.0, 1.0));
+        let few = Measured { traced: (0..7).map(net).collect(), plan: None }.overhead();
+        assert_eq!((few.step, few.scales, few.factor), (0.0, 0.0, 1.0));
     }
 }

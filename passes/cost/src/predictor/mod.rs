@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! kernel ──counts──▶ Base: a sum by rules ──▶ × exp(Forest: what the sum leaves) ──▶ nanoseconds
-//! network = a call + sum of (time × factor + step)
+//! network = sum of (time × factor + step)
 //! ```
 //!
 //! A family of kernels (an operator in a layout) has a [`Model`]; all of them and what a network costs beside its kernels make
@@ -27,10 +27,12 @@ mod fit;
 mod forest;
 pub mod job;
 pub mod judge;
+mod known;
 pub mod measurements;
 pub mod network;
 mod pricing;
 pub mod ran;
+mod usual;
 mod width;
 
 pub use base::{Base, Row, TERMS, words};
@@ -69,14 +71,21 @@ impl Model {
 /// What a network costs beside its kernels as they were traced, in nanoseconds.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct Overhead {
-    /// Once for each run; 0 where it was not told apart from what kernels cost.
-    pub call: f64,
     /// For each kernel; negative where tracing a kernel takes longer than what the runtime does between kernels.
     pub step: f64,
+    /// For each kernel that is told scales ([`Kernel::has_scales`]), beside that: a trace writes down the extents of each operand.
+    pub scales: f64,
     /// Times as long as it was traced a kernel takes.
     pub factor: f64,
     /// Root mean square of the logarithm of the error of networks that were held out, beyond what errors of single kernels come to.
     pub spread: f64,
+}
+
+impl Overhead {
+    /// What a network takes for a kernel of which it takes `nanos` in a trace.
+    pub fn untraced(&self, kernel: &Kernel, nanos: f64) -> f64 {
+        self.factor * nanos + self.step + if kernel.has_scales() { self.scales } else { 0.0 }
+    }
 }
 
 /// Where a predictor comes from: lines of its file.
@@ -96,8 +105,10 @@ pub struct Predictor {
 /// A predicted time.
 #[derive(Clone, Copy, PartialEq, Debug, Serialize)]
 pub struct Price {
-    /// Nanoseconds.
+    /// Nanoseconds, as a trace says them.
     pub nanos: f64,
+    /// Nanoseconds that a network takes for it; negative where a trace says more than there is.
+    pub untraced: f64,
     /// Standard deviation of its logarithm.
     pub spread: f64,
     /// False where nothing of its family was measured.
@@ -122,13 +133,12 @@ const NOTHING: f64 = 1000.0;
 impl Predictor {
     /// The time of a kernel. Of a family that was not measured, it is that of what [`Predictor::model_of`] says.
     pub fn kernel(&self, kernel: &Kernel) -> Price {
-        match self.model_of(kernel) {
-            Some((name, model)) if name == kernel.family() => {
-                Price { nanos: model.time(kernel), spread: model.spread, known: true }
-            }
-            Some((_, model)) => Price { nanos: model.time(kernel), spread: UNKNOWN, known: false },
-            None => Price { nanos: NOTHING, spread: UNKNOWN, known: false },
-        }
+        let (nanos, spread, known) = match self.model_of(kernel) {
+            Some((name, model)) if name == kernel.family() => (model.time(kernel), model.spread, true),
+            Some((_, model)) => (model.time(kernel), UNKNOWN, false),
+            None => (NOTHING, UNKNOWN, false),
+        };
+        Price { nanos, untraced: self.overhead.untraced(kernel, nanos), spread, known }
     }
 
     /// The model of a kernel's family with its name, or else the nearest one: of the same operator otherwise fused or laid out, or
@@ -153,16 +163,15 @@ impl Predictor {
 
     /// The time of a network that is cut into kernels already.
     pub fn network(&self, kernels: impl IntoIterator<Item = Price>) -> Latency {
-        let (mut total, mut line, mut square, mut count, mut unknown) = (0.0, 0.0, 0.0, 0usize, 0.0);
+        let (mut total, mut untraced, mut line, mut square, mut count, mut unknown) = (0.0, 0.0, 0.0, 0.0, 0usize, 0.0);
         for price in kernels {
-            total += price.nanos;
+            (total, untraced) = (total + price.nanos, untraced + price.untraced);
             let own = price.nanos * price.spread;
             (line, square) = (line + own, square + own * own);
             count += 1;
             unknown += if price.known { 0.0 } else { price.nanos };
         }
-        let Overhead { call, step, factor, .. } = self.overhead;
-        let nanos = (call + factor * total + step * count as f64).max(0.25 * total).max(1.0);
+        let nanos: f64 = untraced.max(0.25 * total).max(1.0);
         let both = (1.0 - SHARED) * square + SHARED * line * line;
         let spread = libm::sqrt(both / (nanos * nanos) + self.overhead.spread * self.overhead.spread);
         // 1.64 standard deviations on either side hold 90 of 100.

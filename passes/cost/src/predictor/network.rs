@@ -1,4 +1,4 @@
-//! Networks to measure kernels in: what they are made of is drawn, the rest is as in networks that people run.
+//! Networks to measure kernels in. Half of them are of usual families ([`super::usual`]), of the others what they are made of is drawn:
 //!
 //! ```text
 //! image ─▶ stem ─▶ block ─▶ block ─▶ … ─▶ global pool ─▶ Gemm ─▶ Gemm        maps become smaller on the way
@@ -69,12 +69,17 @@ pub fn network(
     registry: &Registry,
 ) -> Result<Drawn, Diagnostic> {
     let mut writer = Writer::new(numbers);
+    if draws.below(2) == 0 {
+        let map = writer.usual(draws);
+        writer.head(&map, draws);
+        return writer.drawn(target, registry);
+    }
     // Small networks live in nearer caches than large ones.
     let part = draws.one(&[1u64, 1, 2, 2, 6, 20, 60, 200]);
     writer.turn = draws.below(720);
     let mut map = writer.stem(part, draws);
     for block in 0..BLOCKS[0] + draws.below(BLOCKS[1] - BLOCKS[0] + 1) {
-        if writer.weights > WEIGHTS {
+        if writer.is_heavy() {
             break;
         }
         map = writer.block(&map, block, priors, part, draws);
@@ -107,7 +112,10 @@ pub(super) struct Writer {
     pub(super) scale: f32,
     /// Weights written so far.
     weights: u64,
-    inputs: Vec<Vec<usize>>,
+    /// Multiply-accumulates of convolutions written so far.
+    pub(super) macs: u64,
+    /// Extents and what the numbers are.
+    inputs: Vec<(Vec<usize>, String)>,
 }
 
 /// A map within the text.
@@ -127,12 +135,12 @@ impl Map {
 }
 
 impl Writer {
-    fn new(numbers: Numbers) -> Writer {
+    pub(super) fn new(numbers: Numbers) -> Writer {
         let (lines, inputs, outputs) = (String::new(), Vec::new(), Vec::new());
-        Writer { lines, inputs, outputs, numbers, count: 0, turn: 0, scale: SCALE, weights: 0 }
+        Writer { lines, inputs, outputs, numbers, count: 0, turn: 0, scale: SCALE, weights: 0, macs: 0 }
     }
 
-    fn drawn(&self, target: &Target, registry: &Registry) -> Result<Drawn, Diagnostic> {
+    pub(super) fn drawn(&self, target: &Target, registry: &Registry) -> Result<Drawn, Diagnostic> {
         let source = self.source();
         let parsed = text::parse(&source, "drawn network", &NoBlobs);
         let mut graph = match (parsed.graph, parsed.diagnostics.into_iter().next()) {
@@ -149,7 +157,7 @@ impl Writer {
                 return Err(problem.clone());
             }
         }
-        Ok(Drawn { inputs: self.inputs.iter().map(|dims| filled(dims)).collect(), graph })
+        Ok(Drawn { inputs: self.inputs.iter().map(|(dims, _)| filled(dims)).collect(), graph })
     }
 
     pub(super) fn elem(&self) -> String {
@@ -157,9 +165,9 @@ impl Writer {
     }
 
     fn source(&self) -> String {
-        let input = |(at, dims): (usize, &Vec<usize>)| {
+        let input = |(at, (dims, elem)): (usize, &(Vec<usize>, String))| {
             let dims = dims.iter().map(usize::to_string).collect::<Vec<_>>().join(",");
-            format!("%x{at}: {}[{dims}]", self.elem())
+            format!("%x{at}: {elem}[{dims}]")
         };
         let inputs: Vec<String> = self.inputs.iter().enumerate().map(input).collect();
         let outputs = self.outputs.join(", ");
@@ -203,13 +211,22 @@ impl Writer {
     /// A convolution with a bias, as nearly all have that were a convolution and a normalization; weights have a scale for each
     /// channel, as converters write them.
     pub(super) fn conv(&mut self, read: &Map, prior: Prior) -> Map {
-        let Prior { output, window, stride, groups, .. } = prior;
-        let (each, pad) = (read.channels / groups, window / 2);
+        let Prior { output, window, groups, .. } = prior;
+        let each = read.channels / groups;
         let (weights, bias) = self.weights(&[output, each, window, window], each * window * window, 0, read.scale);
+        self.convolved(read, [&weights, &bias], prior)
+    }
+
+    /// A convolution by given weights and bias.
+    pub(super) fn convolved(&mut self, read: &Map, [weights, bias]: [&str; 2], prior: Prior) -> Map {
+        let Prior { output, window, stride, groups, .. } = prior;
+        let pad = window / 2;
+        let size = (read.size + 2 * pad - window) / stride + 1;
+        self.macs += u64::from(size * size) * u64::from(output * window * window) * u64::from(read.channels / groups);
         let attrs = format!(
             " {{kernel_shape = [{window}, {window}], pads = [{pad}, {pad}, {pad}, {pad}], strides = [{stride}, {stride}], group = {groups}}}"
         );
-        self.op("Conv", &[&read.name, &weights, &bias], &attrs, output, (read.size + 2 * pad - window) / stride + 1)
+        self.op("Conv", &[&read.name, weights, bias], &attrs, output, size)
     }
 
     /// Weights and bias of what reads numbers of scale `read`; results lie along `axis`, and each is a sum of `terms`, whose spread
@@ -230,8 +247,13 @@ impl Writer {
         (format!("%w{at}"), format!("%b{at}"))
     }
 
-    fn input(&mut self, channels: u32, size: u32) -> Map {
-        self.inputs.push(vec![1, channels as usize, size as usize, size as usize]);
+    /// True where so many weights were written that no further block is begun.
+    pub(super) fn is_heavy(&self) -> bool {
+        self.weights > WEIGHTS
+    }
+
+    pub(super) fn input(&mut self, channels: u32, size: u32) -> Map {
+        self.inputs.push((vec![1, channels as usize, size as usize, size as usize], self.elem()));
         Map { name: format!("%x{}", self.inputs.len() - 1), channels, size, scale: self.scale }
     }
 
@@ -248,7 +270,7 @@ impl Writer {
     }
 
     /// What networks that name classes end in.
-    fn head(&mut self, map: &Map, draws: &mut Draws) {
+    pub(super) fn head(&mut self, map: &Map, draws: &mut Draws) {
         let pooled =
             if map.size > 1 { self.op("GlobalAveragePool", &[&map.name], "", map.channels, 1) } else { map.clone() };
         let mut read = self.value("Flatten", &[&pooled.name], "", &format!("[1,{}]", map.channels));

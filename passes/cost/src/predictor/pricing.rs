@@ -36,10 +36,9 @@ impl Predicted {
     /// Nanoseconds of a kernel whose family was measured, with what a network pays for each.
     fn time(&self, kernel: Kernel) -> Option<f64> {
         let mut known = self.known.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        let overhead = self.predictor.overhead;
         let price = |kernel: &Kernel| {
             let price = self.predictor.kernel(kernel);
-            price.known.then_some((overhead.factor * price.nanos + overhead.step).max(0.1 * price.nanos))
+            price.known.then_some(price.untraced.max(0.1 * price.nanos))
         };
         if let Some(price) = known.get(&kernel) {
             return *price;

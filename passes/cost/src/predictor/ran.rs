@@ -6,7 +6,7 @@ use std::sync::Arc;
 use spaceevo_ir::Diagnostic;
 
 use super::fit::median;
-use crate::kernels::Kernel;
+use crate::kernels::{Kernel, has_scales};
 use crate::measure::trace::{Data, Ran, parse};
 
 /// ONNX Runtime cuts off parts of microseconds, half of one on average.
@@ -48,6 +48,12 @@ pub fn signature(ran: &Ran) -> (Arc<str>, u64, u64) {
 
 /// Nanoseconds by [`Kernel::signature`].
 pub(super) type Times = BTreeMap<(Arc<str>, u64, u64), Vec<f64>>;
+
+/// Kernels that ran, and those of them that are told scales.
+pub(super) fn counted(ran: &Times) -> [usize; 2] {
+    let scaled = ran.iter().filter(|((op, ..), _)| has_scales(op)).map(|(_, times)| times.len());
+    [ran.values().map(Vec::len).sum(), scaled.sum()]
+}
 
 /// Gives kernels the times of what ran with their signature: all of them, where all kernels of a signature are one, and none
 /// where it is not clear which is which.

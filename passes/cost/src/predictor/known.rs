@@ -1,0 +1,98 @@
+//! Which networks are begun, and which of their kernels are kept: there is room for so many.
+
+use std::collections::BTreeSet;
+
+use super::fit::{Limits, Strata};
+use super::measurements::Measured;
+use super::network::Numbers;
+use crate::kernels::Kernel;
+
+/// Part of the room that networks which are given may fill, in all and of each family: they are few and alike, and what they do not
+/// have is drawn.
+const GIVEN: f64 = 0.4;
+
+/// Networks that were begun, and kernels that are kept.
+pub(super) struct Known<'a> {
+    most: usize,
+    /// Says of a network whether it is given.
+    given: &'a dyn Fn(Numbers, usize) -> bool,
+    networks: BTreeSet<(Numbers, usize)>,
+    strata: Strata<'a>,
+}
+
+impl<'a> Known<'a> {
+    /// Room for `most` kernels, of each family for as many as `limits` says; what was measured so far is in it.
+    pub(super) fn new(
+        most: usize,
+        fold: u64,
+        limits: Limits<'a>,
+        given: &'a dyn Fn(Numbers, usize) -> bool,
+        measured: &Measured,
+    ) -> Known<'a> {
+        let mut known = Known { most, given, networks: BTreeSet::new(), strata: Strata::new(fold, limits) };
+        for traced in &measured.traced {
+            let network = (traced.numbers, traced.number);
+            known.begins(network);
+            for (kernel, _) in &traced.times {
+                known.takes(network, kernel);
+            }
+        }
+        known
+    }
+
+    /// True of networks that were begun, and as long as more kernels are wanted.
+    pub(super) fn begins(&mut self, network: (Numbers, usize)) -> bool {
+        if self.strata.len() < self.room(network).1 {
+            self.networks.insert(network);
+        }
+        self.networks.contains(&network)
+    }
+
+    /// True of a kernel that is kept: as many as there is room for.
+    pub(super) fn takes(&mut self, network: (Numbers, usize), kernel: &Kernel) -> bool {
+        let (part, most) = self.room(network);
+        self.strata.takes(kernel, part, most)
+    }
+
+    /// What kernels of a network may fill: the part of each family, and kernels in all.
+    fn room(&self, (numbers, number): (Numbers, usize)) -> (f64, usize) {
+        let part = if (self.given)(numbers, number) { GIVEN } else { 1.0 };
+        (part, (part * self.most as f64) as usize)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernels::Layout;
+
+    fn kernel(channels: u32) -> Kernel {
+        Kernel::same("QLinearConv", Layout::Last, [1, 1], [1, channels, 7, 7])
+    }
+
+    #[test]
+    fn no_network_is_begun_when_there_are_enough_kernels() {
+        let network = |number: usize| (Numbers::Stored, number);
+        let mut known = Known::new(3, 0, &|_| usize::MAX, &|_, _| false, &Measured::default());
+        let mut takes =
+            |number: usize, channels: u32| known.begins(network(number)) && known.takes(network(number), &kernel(channels));
+        assert!(takes(0, 8) && takes(0, 8) && takes(0, 16));
+        assert!(takes(1, 24) && !takes(1, 32));
+        assert!(takes(0, 8), "it was begun");
+        assert!(!takes(2, 8));
+    }
+
+    #[test]
+    fn networks_that_are_given_leave_room_for_others() {
+        let (given, drawn) = ((Numbers::Stored, 7), (Numbers::Stored, 0));
+        let is_given = |_: Numbers, number: usize| number >= 5;
+        let take = |limit: usize, network, known: &mut Known<'_>| {
+            (0..40).filter(|at| known.begins(network) && known.takes(network, &kernel(8 * (limit as u32 + at)))).count()
+        };
+        let mut known = Known::new(10, 0, &|_| usize::MAX, &is_given, &Measured::default());
+        assert_eq!((take(1, given, &mut known), take(100, drawn, &mut known)), (4, 6));
+        // Of one family, too: of what is fitted, and of the quarter that is held out.
+        let mut known = Known::new(1000, 0, &|_| 20, &is_given, &Measured::default());
+        assert_eq!((take(1, given, &mut known), take(100, drawn, &mut known)), (8 + 2, 12 + 3));
+    }
+}
