@@ -28,8 +28,8 @@ pub enum Numbers {
 const BLOCKS: [usize; 2] = [1, 17];
 /// Weights behind which no block is begun: networks for devices have no more.
 const WEIGHTS: u64 = 20_000_000;
-/// Scale of stored numbers.
-const SCALE: f32 = 0.02;
+/// Scale of stored numbers: 3 is whole steps of it, as of what a hard swish reads in a converted network.
+const SCALE: f32 = 0.04;
 /// Extents of images.
 const IMAGES: [u32; 14] = [32, 48, 64, 96, 128, 144, 160, 176, 192, 208, 224, 224, 320, 416];
 /// A network to measure, and what it is given.
@@ -150,8 +150,8 @@ impl Writer {
         if self.numbers == Numbers::Stored {
             // What chooses by price or pads all channels would measure something else than what was drawn.
             let free = Target { prices: None, groups: None, ..target.clone() };
-            let lower =
-                "infer-shapes,pad-stem,lower-silu,lower-gelu,lower-hard-sigmoid,lower-hard-swish,lower-qoperator,drop-dead";
+            let lower = "infer-shapes,pad-stem,pair-pixels,lower-silu,lower-gelu,lower-hard-sigmoid,lower-hard-swish,clip-sums,\
+                         tile-gates,lower-qoperator,drop-dead";
             let run = Manager::new(registry, &free).run(&Pipeline::parse(lower, registry)?, &mut graph, None);
             if let Some(problem) = run.errors().next() {
                 return Err(problem.clone());
