@@ -99,7 +99,8 @@ impl Sum {
             return Err("the sum of the lowest stored number is above 0".into());
         }
         let mut chain = vec![graph.op(op).result()];
-        while let Some(next) = graph.only_user(chain[chain.len() - 1]).filter(|&next| rescaled(graph, next).is_some()) {
+        let is_factor = |op: &OpId| graph.op(*op).name().is_onnx("Mul") && rescaled(graph, *op).is_some();
+        while let Some(next) = graph.only_user(chain[chain.len() - 1]).filter(is_factor) {
             chain.push(graph.op(next).result());
         }
         for &value in &chain {

@@ -8,8 +8,8 @@
 //!
 //! Ops that move bytes run on them as they are, so does a Concat whose result has the scale of each operand, a Conv whose result has
 //! a scale for each channel has them in its weights, a Clip whose bounds are whole steps clips bytes, and a Mul or an Add that only
-//! changes scale or zero point is written as nothing: its readers take the same bytes with another type; between integer and float ops stand conversions, one per tensor and
-//! direction. Inputs and results of the model stay float.
+//! changes scale or zero point is written as nothing: its readers take the same bytes with another type; between integer and float
+//! ops stand conversions, one per tensor and direction. Inputs and results of the model stay float.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -33,7 +33,8 @@ static INFO: PassInfo = PassInfo {
     summary: "write quantized types as QLinear operators",
     doc: "Conv, Gemm, MatMul, Add, Mul, Concat, pools, Sigmoid, LeakyRelu and Softmax between stored tensors become the QLinear \
           operators of ONNX and of the com.microsoft domain; a Gemm with float result becomes a QGemm without output scale. Ops \
-          that move or clip bytes stay, and products and sums that only change a scale or a zero point vanish. Everything else runs in float between conversions. Needs operator set 13.",
+          that move or clip bytes stay, and products and sums that only change a scale or a zero point vanish. Everything else runs \
+          in float between conversions. Needs operator set 13.",
     effect: Effect::Rounding,
     accepts: Form::Concrete,
     leaves: Form::Concrete,

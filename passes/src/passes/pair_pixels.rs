@@ -29,7 +29,7 @@ static INFO: PassInfo = PassInfo {
           zeros beside its taps, twice the filters, twice the stride along rows, and a Reshape with channels last. No bit changes: \
           what is added is multiplied with zeros. Run it behind pad-stem and legalize-width.\n\n\
           It declines for rows of an odd count of pixels or of unknown length, for padding that follows from the shape, for dilated \
-          taps, for weights that are computed or whose stored zero is another number, and where the convolution leaves out more of \
+          taps, for strides or pads larger than the window, for weights that are computed or whose stored zero is another number, and where the convolution leaves out more of \
           its operand at the right than it pads there. It does nothing for a target without that count.",
     effect: Effect::Exact,
     accepts: Form::Concrete,
@@ -134,6 +134,11 @@ impl Pair {
         if !zeros || !bias {
             return Err("its bias is computed, or the zero of its weights is another number".into());
         }
+        // Neighbours share taps, or touch; what a file says else is no stem's, and may be any number.
+        let usual = strides.iter().zip([high, wide]).all(|(&step, taps)| 0 < step && step <= taps as i64);
+        if !usual || pads.iter().any(|&pad| !(0..=wide.max(high) as i64).contains(&pad)) {
+            return Err("its strides or pads are larger than its window".into());
+        }
         // The last of the pairs ends where the last pixel did.
         let right = (made[1] as i64 - 1) * strides[1] + wide as i64 - read[1] as i64 - pads[1];
         if right < 0 {
@@ -192,6 +197,9 @@ fn twice(graph: &mut Graph, op: OpId, old: ValueId, dims: Vec<usize>, bytes: imp
         let mut quant = Quant::clone(quant);
         if quant.axis == Some(0) {
             quant.scale.extend_from_within(..);
+            if quant.zero.len() > 1 {
+                quant.zero.extend_from_within(..);
+            }
         }
         Arc::new(quant)
     });

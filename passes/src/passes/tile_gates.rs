@@ -45,7 +45,11 @@ impl Pass for TileGates {
                 cx.declined(graph, op, "height and width of the map are not known");
                 continue;
             };
-            if high < 2 || wide < 2 || high.saturating_mul(wide) < least || opset(graph, op) < 6 {
+            if high < 2 || wide < 2 || high.saturating_mul(wide) < least {
+                continue;
+            }
+            if opset(graph, op) < 6 {
+                cx.declined(graph, op, "Tile has a count for each axis from operator set 6 on");
                 continue;
             }
             if !cx.rewrite(graph, op, format!("its gate is repeated {wide} times")) {

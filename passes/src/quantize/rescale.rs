@@ -8,7 +8,7 @@
 //!
 //! `c * scale * (stored - zero)` is `(c * scale) * (stored - zero)`, and `scale * (stored - zero) + n * scale` is `scale * (stored -
 //! (zero - n))`: readers of the result may take the operand's bytes and read them so. The writers of quantized graphs write such ops
-//! as nothing, and `lift-qdq` reads products back.
+//! as nothing, and `lift-qdq` reads them back.
 
 use std::sync::Arc;
 
