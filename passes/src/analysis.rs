@@ -31,6 +31,17 @@ pub fn constant_side(graph: &Graph, op: OpId) -> Option<(ValueId, ValueId, usize
     }
 }
 
+/// Extents behind the first one, which is the batch, if all are known.
+pub fn extents(graph: &Graph, value: ValueId) -> Option<Vec<usize>> {
+    let ty = graph.value(value).ty().tensor()?;
+    (1..ty.rank()?).map(|axis| ty.dim(axis)).collect()
+}
+
+/// Channels, height and width of a map.
+pub fn map_extents(graph: &Graph, value: ValueId) -> Option<[usize; 3]> {
+    extents(graph, value)?.try_into().ok()
+}
+
 /// Ops of the body and of everything nested in it. Bodies of functions are left out: they are untyped, and attributes
 /// there may stand for those of the caller.
 pub fn model_ops(graph: &Graph) -> Vec<OpId> {

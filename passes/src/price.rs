@@ -24,6 +24,7 @@ use serde::{Deserialize, Serialize};
 use spaceevo_ir::{Dim, Graph, OpId, ValueId};
 
 use self::load::Load;
+use crate::analysis::map_extents;
 use crate::passes::lower_avg_pool::Window;
 use crate::target::{Provenance, Target};
 
@@ -233,7 +234,7 @@ impl Prices {
     fn partial_pool(&self, graph: &Graph, op: OpId) -> Option<f64> {
         let (name, read) = (graph.op(op).name(), graph.op(op).operand(0)?);
         let is_pool = name.is_onnx("MaxPool") || name.is_onnx("AveragePool");
-        if !is_pool || of_map(graph, read)?[0].is_multiple_of(self.block) {
+        if !is_pool || map_extents(graph, read)?[0].is_multiple_of(self.block) {
             return None;
         }
         let (load, read, made) = (Load::of(graph, op)?, numbers(graph, read)?, numbers(graph, graph.op(op).result())?);
@@ -287,7 +288,7 @@ impl Pricing for Prices {
 
     fn conversion(&self, graph: &Graph, value: ValueId, kind: &str) -> Option<f64> {
         let moved = numbers(graph, value)?;
-        let is_pixel = of_map(graph, value).is_some_and(|[_, high, wide]| high * wide == 1);
+        let is_pixel = map_extents(graph, value).is_some_and(|[_, high, wide]| high * wide == 1);
         let kind = match kind {
             TRANSPOSE if is_pixel => return Some(0.0),
             LAYOUT if is_pixel && !self.integer.contains_key(PIXEL_LAYOUT) => return Some(0.0),
@@ -359,12 +360,6 @@ pub fn gate_of_silu(graph: &Graph, product: OpId) -> Option<OpId> {
 /// True for a product of a map and one number a channel.
 pub(crate) fn is_gate(graph: &Graph, op: OpId) -> bool {
     Load::of(graph, op).is_some_and(|load| load.kind == GATE)
-}
-
-/// Channels, height and width of a map.
-fn of_map(graph: &Graph, value: ValueId) -> Option<[usize; 3]> {
-    let ty = graph.value(value).ty().tensor().filter(|ty| ty.rank() == Some(4))?;
-    Some([ty.dim(1)?, ty.dim(2)?, ty.dim(3)?])
 }
 
 /// How many numbers a value holds; an unknown first extent is a batch of one.

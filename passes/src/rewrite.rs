@@ -69,11 +69,17 @@ pub fn insert_before(graph: &mut Graph, op: OpId, by: &str, name: impl Into<Symb
 
 /// An op before `op`, whose result has the batch and the stored type of the result of `op`, and these other extents.
 pub fn insert_map(graph: &mut Graph, op: OpId, by: &str, word: &str, extents: &[usize], new: NewOp) -> ValueId {
+    let ty = graph.value(graph.op(op).result()).ty().tensor();
+    let batch = ty.and_then(|ty| ty.shape.as_ref()?.first().cloned()).unwrap_or(Dim::Unknown);
+    insert_rows(graph, op, by, word, batch, extents, new)
+}
+
+/// The same with another first extent.
+pub fn insert_rows(graph: &mut Graph, op: OpId, by: &str, word: &str, first: Dim, extents: &[usize], new: NewOp) -> ValueId {
     let result = graph.op(op).result();
     let name = format!("{}.{word}", graph.value(result).name());
     let Some(ty) = graph.value(result).ty().tensor().cloned() else { return result };
-    let batch = ty.shape.as_ref().and_then(|shape| shape.first()).cloned().unwrap_or(Dim::Unknown);
-    let shape = [batch].into_iter().chain(extents.iter().map(|&extent| Dim::Known(extent as u64))).collect();
+    let shape = [first].into_iter().chain(extents.iter().map(|&extent| Dim::Known(extent as u64))).collect();
     insert_before(graph, op, by, name, Type::Tensor(TensorType { shape: Some(shape), ..ty }), new)
 }
 

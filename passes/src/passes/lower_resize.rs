@@ -2,20 +2,22 @@
 //!
 //! ```text
 //!                                                   %a = onnx.Transpose %x {perm = [0, 2, 3, 1]} : [1,20,30,64]
-//! %y = onnx.Resize %x, _, [1, 1, 2, 2]               %b = onnx.Reshape %a : [1,20,1,30,1,64]
-//!        : [1,64,40,60]                       ──▶   %c = onnx.Expand %b : [1,20,2,30,2,64]
+//! %y = onnx.Resize %x, _, [1, 1, 2, 2]               %b = onnx.Reshape %a : [20,1,30,1,64]
+//!        : [1,64,40,60]                       ──▶   %c = onnx.Expand %b : [20,2,30,2,64]
 //!                                                   %d = onnx.Reshape %c : [1,40,60,64]
 //!                                                   %y = onnx.Transpose %d {perm = [0, 3, 1, 2]} : [1,64,40,60]
 //! ```
 //!
-//! Where convolutions keep channels last, the runtime cancels both Transposes against its own.
+//! Where convolutions keep channels last, the runtime cancels both Transposes against its own; not if rows had an axis for the batch in
+//! front, where it may take the Reshape for one that it can move a Transpose behind.
 
 use spaceevo_ir::verify::Form;
-use spaceevo_ir::{Attr, Graph, NewOp, OpId, Tensor, ValueId};
+use spaceevo_ir::{Attr, Dim, Graph, NewOp, OpId, Tensor, ValueId};
 
+use crate::analysis::map_extents;
 use crate::pass::{Aborted, Effect, Outcome, Pass, PassContext, PassInfo};
 use crate::quantize::lowering;
-use crate::rewrite;
+use crate::rewrite::{self, insert_rows, shaped};
 
 /// See the module documentation.
 pub(crate) struct LowerResize;
@@ -52,37 +54,28 @@ impl Pass for LowerResize {
             let permuted = |read: ValueId, order: [i64; 4]| {
                 NewOp::onnx("Transpose").operand(read).attr("perm", Attr::Ints(order.to_vec()))
             };
-            let last = step(graph, stored.op, "last", &[high, wide, channels], permuted(stored.input, [0, 2, 3, 1]));
-            let rows = shaped(graph, stored.op, "Reshape", last, &[0, high, 1, wide, 1, channels]);
-            let rows = step(graph, stored.op, "rows", &[high, 1, wide, 1, channels], rows);
-            let copies = shaped(graph, stored.op, "Expand", rows, &[1, 1, by_high, 1, by_wide, 1]);
-            let copies = step(graph, stored.op, "copies", &[high, by_high, wide, by_wide, channels], copies);
+            let batch = graph.value(stored.input).ty().tensor().and_then(|ty| ty.dim(0));
+            let all_rows = batch.map_or(Dim::Unknown, |batch| Dim::Known((batch * high) as u64));
+            let last = permuted(stored.input, [0, 2, 3, 1]);
+            let last = rewrite::insert_map(graph, stored.op, INFO.name, "last", &[high, wide, channels], last);
+            let rows = shaped(graph, stored.op, "Reshape", last, &[-1, 1, wide as i64, 1, channels as i64]);
+            let rows = insert_rows(graph, stored.op, INFO.name, "rows", all_rows.clone(), &[1, wide, 1, channels], rows);
+            let copies = shaped(graph, stored.op, "Expand", rows, &[1, by_high as i64, 1, by_wide as i64, 1]);
+            let copies = insert_rows(graph, stored.op, INFO.name, "copies", all_rows, &[by_high, wide, by_wide, channels], copies);
             let (high, wide) = (high * by_high, wide * by_wide);
-            let map = shaped(graph, stored.op, "Reshape", copies, &[0, high, wide, channels]);
-            let map = step(graph, stored.op, "map", &[high, wide, channels], map);
+            let map = shaped(graph, stored.op, "Reshape", copies, &[-1, high as i64, wide as i64, channels as i64]);
+            let map = rewrite::insert_map(graph, stored.op, INFO.name, "map", &[high, wide, channels], map);
             rewrite::replace(graph, stored.op, INFO.name, &[], permuted(map, [0, 3, 1, 2]));
             Ok(true)
         }))
     }
 }
 
-fn step(graph: &mut Graph, op: OpId, word: &str, extents: &[usize], new: NewOp) -> ValueId {
-    rewrite::insert_map(graph, op, INFO.name, word, extents, new)
-}
-
-fn shaped(graph: &mut Graph, op: OpId, name: &str, read: ValueId, shape: &[usize]) -> NewOp {
-    let shape: Vec<i64> = shape.iter().map(|&n| n as i64).collect();
-    rewrite::shaped(graph, op, name, read, &shape)
-}
-
 /// Channels, height and width of what a Resize reads, and by how much it multiplies the last two; or why it is no Expand.
 fn factors(graph: &Graph, op: OpId, input: ValueId) -> Result<[usize; 5], String> {
     let record = graph.op(op);
-    let map = |value: ValueId| {
-        let ty = graph.value(value).ty().tensor().filter(|ty| ty.rank() == Some(4))?;
-        Some([ty.dim(1)?, ty.dim(2)?, ty.dim(3)?])
-    };
-    let (Some([channels, high, wide]), Some([made, to_high, to_wide])) = (map(input), map(record.result())) else {
+    let maps = [input, record.result()].map(|value| map_extents(graph, value));
+    let [Some([channels, high, wide]), Some([made, to_high, to_wide])] = maps else {
         return Err("it is not known to have two spatial axes of known extents".into());
     };
     let whole = |from: usize, to: usize| (from > 0 && to > 0 && to.is_multiple_of(from)).then(|| to / from);

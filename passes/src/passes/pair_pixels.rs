@@ -15,6 +15,7 @@ use std::sync::Arc;
 use spaceevo_ir::verify::Form;
 use spaceevo_ir::{Attr, Graph, NewOp, OpId, Quant, Tensor, TensorType, ValueId};
 
+use crate::analysis::map_extents;
 use crate::pass::{Aborted, Effect, Outcome, Pass, PassContext, PassInfo};
 use crate::rewrite;
 
@@ -96,12 +97,9 @@ struct Pair {
 impl Pair {
     fn of(graph: &Graph, op: OpId) -> Result<Pair, String> {
         let record = graph.op(op);
-        let extents = |value: Option<ValueId>| {
-            let ty = graph.value(value?).ty().tensor().filter(|ty| ty.rank() == Some(4))?;
-            Some([ty.dim(2)?, ty.dim(3)?])
-        };
-        let read = extents(record.operand(0)).ok_or("the extents of its operand are not known")?;
-        let made = extents(Some(record.result())).ok_or("the extents of its result are not known")?;
+        let extents = |value: Option<ValueId>| value.and_then(|value| map_extents(graph, value));
+        let [_, read @ ..] = extents(record.operand(0)).ok_or("the extents of its operand are not known")?;
+        let [_, made @ ..] = extents(Some(record.result())).ok_or("the extents of its result are not known")?;
         if made[1] % 2 != 0 {
             return Err(format!("a row has {} pixels", made[1]));
         }

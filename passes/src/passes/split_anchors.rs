@@ -12,7 +12,7 @@
 use spaceevo_ir::verify::Form;
 use spaceevo_ir::{Attr, Graph, NewOp, OpId, ValueId};
 
-use crate::analysis::{ints, opset};
+use crate::analysis::{extents, ints, map_extents, opset};
 use crate::pass::{Aborted, Effect, Outcome, Pass, PassContext, PassInfo};
 use crate::price::TRANSPOSE;
 use crate::rewrite;
@@ -84,10 +84,10 @@ impl Head {
         let reshape = graph.def_named(record.operand(0)?, "Reshape").filter(|_| record.name().is_onnx("Transpose"))?;
         let split = graph.op(reshape).result();
         let map = graph.op(reshape).operand(0)?;
-        let [anchors, each, pixels @ ..] = &inner(graph, split)?[..] else { return None };
+        let [anchors, each, pixels @ ..] = &extents(graph, split)?[..] else { return None };
         let rank = pixels.len() as i64 + 3;
         let order: Vec<i64> = [0, 1].into_iter().chain(3..rank).chain([2]).collect();
-        let [channels, high, wide] = inner(graph, map)?[..] else { return None };
+        let [channels, high, wide] = map_extents(graph, map)?;
         let same = *pixels == [high * wide] || *pixels == [high, wide];
         if record.ints("perm") != Some(&order[..]) || anchors * each != channels || !same || graph.use_count(split) != 1 {
             return None;
@@ -96,13 +96,13 @@ impl Head {
         let quant = |value: ValueId| graph.value(value).ty().quant();
         let reader = graph.only_user(rows).filter(|&op| {
             let flat = [anchors * high * wide, *each];
-            graph.op(op).name().is_onnx("Reshape") && inner(graph, graph.op(op).result()) == Some(flat.to_vec())
+            graph.op(op).name().is_onnx("Reshape") && extents(graph, graph.op(op).result()) == Some(flat.to_vec())
         });
         let last = reader.unwrap_or(transpose);
         let stored = [split, rows, graph.op(last).result()].iter().all(|&value| quant(value) == quant(map));
         let plain = quant(map).is_some_and(|quant| quant.axis.is_none());
         let map = whole(graph, map, channels);
-        let [channels, ..] = inner(graph, map)?[..] else { return None };
+        let [channels, ..] = map_extents(graph, map)?;
         (stored && plain && *anchors > 1).then(|| Head {
             map,
             extents: [channels, high, wide],
@@ -170,12 +170,6 @@ impl Head {
     }
 }
 
-/// Extents behind the batch.
-fn inner(graph: &Graph, value: ValueId) -> Option<Vec<usize>> {
-    let ty = graph.value(value).ty().tensor()?;
-    (1..ty.rank()?).map(|axis| ty.dim(axis)).collect()
-}
-
 /// What a Slice of the first so many channels reads; else the value itself.
 fn whole(graph: &Graph, value: ValueId, channels: usize) -> ValueId {
     let source = graph.def_named(value, "Slice").and_then(|slice| {
@@ -186,5 +180,5 @@ fn whole(graph: &Graph, value: ValueId, channels: usize) -> ValueId {
         let alike = graph.value(source).ty().quant() == graph.value(value).ty().quant();
         (first && alike && graph.op(slice).operand(4).is_none()).then_some(source)
     });
-    source.filter(|&source| inner(graph, source).is_some_and(|extents| extents.len() == 3)).unwrap_or(value)
+    source.filter(|&source| map_extents(graph, source).is_some()).unwrap_or(value)
 }

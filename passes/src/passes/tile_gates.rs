@@ -11,7 +11,7 @@
 use spaceevo_ir::verify::Form;
 use spaceevo_ir::{Dim, Graph, NewOp, OpId, Tensor, Type, ValueId};
 
-use crate::analysis::opset;
+use crate::analysis::{map_extents, opset};
 use crate::pass::{Aborted, Effect, Outcome, Pass, PassContext, PassInfo};
 use crate::rewrite;
 
@@ -41,7 +41,7 @@ impl Pass for TileGates {
         let mut changed = false;
         for op in graph.ops_in(graph.body()).collect::<Vec<_>>() {
             let Some(gate) = gate(graph, op).filter(|gate| is_channels_last(graph, op, 1 - gate)) else { continue };
-            let Some([high, wide]) = extents(graph, graph.op(op).result()) else {
+            let Some([_, high, wide]) = map_extents(graph, graph.op(op).result()) else {
                 cx.declined(graph, op, "height and width of the map are not known");
                 continue;
             };
@@ -70,7 +70,7 @@ fn gate(graph: &Graph, op: OpId) -> Option<usize> {
     if !record.name().is_onnx("Mul") || !stored {
         return None;
     }
-    let is_pixel = |value: ValueId| extents(graph, value) == Some([1, 1]);
+    let is_pixel = |value: ValueId| matches!(map_extents(graph, value), Some([_, 1, 1]));
     let channels = |value: ValueId| graph.value(value).ty().tensor().and_then(|ty| ty.dim(1));
     let fits = channels(a).is_some() && channels(a) == channels(b);
     match [is_pixel(a), is_pixel(b)] {
@@ -93,16 +93,10 @@ fn is_channels_last(graph: &Graph, op: OpId, operand: usize) -> bool {
         if !["Add", "Mul", "Sigmoid", "LeakyRelu"].iter().any(|keeps| name.is_onnx(keeps)) {
             return false;
         }
-        let larger = |&&value: &&ValueId| extents(graph, value) == extents(graph, graph.op(maker).result());
+        let larger = |&&value: &&ValueId| map_extents(graph, value) == map_extents(graph, graph.op(maker).result());
         read = graph.op(maker).operands().iter().flatten().find(larger).copied();
     }
     false
-}
-
-/// Height and width of a map.
-fn extents(graph: &Graph, value: ValueId) -> Option<[usize; 2]> {
-    let ty = graph.value(value).ty().tensor().filter(|ty| ty.rank() == Some(4))?;
-    Some([ty.dim(2)?, ty.dim(3)?])
 }
 
 fn tile(graph: &mut Graph, op: OpId, index: usize, wide: usize) {

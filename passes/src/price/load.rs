@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use spaceevo_ir::{Graph, OpId};
 
-use super::{GATE, PIXEL, Price, STEM, numbers, of_map};
+use super::{GATE, PIXEL, Price, STEM, numbers};
+use crate::analysis::map_extents;
 
 /// Channels of an image in colours.
 const IMAGE_CHANNELS: usize = 3;
@@ -67,7 +68,7 @@ impl Load {
         let read = record.operand(0).and_then(|v| numbers(graph, v)).unwrap_or(0.0);
         let taps: f64 = record.ints("kernel_shape").map_or(1.0, |k| k.iter().map(|&k| k as f64).product());
         let larger = made.max(read);
-        let sides = [0, 1].map(|index| record.operand(index).and_then(|v| of_map(graph, v)));
+        let sides = [0, 1].map(|index| record.operand(index).and_then(|v| map_extents(graph, v)));
         if let [Some([channels, h, w]), Some([others, 1, 1])] | [Some([others, 1, 1]), Some([channels, h, w])] = sides
             && name.is_onnx("Mul")
             && channels == others
@@ -76,7 +77,8 @@ impl Load {
             let near = Some(("onnx.Mul", larger));
             return Some(Load { kind: GATE.into(), work: larger, width: channels as f64, near });
         }
-        let channels = record.operand(0).and_then(|v| of_map(graph, v)).map_or(larger, |[channels, ..]| channels as f64);
+        let channels =
+            record.operand(0).and_then(|v| map_extents(graph, v)).map_or(larger, |[channels, ..]| channels as f64);
         let (work, width) = if taps > 1.0 { (made * taps, channels) } else { (larger, larger) };
         Some(Load { kind: name.to_string(), work, width, near: None })
     }
@@ -86,7 +88,7 @@ impl Load {
     /// In a layout of blocks: of less than a block, a 1x1 convolution reads one channel after the other (8 to 32 channels run at a
     /// third of the speed of 16 to 32).
     pub(super) fn in_blocks(self, graph: &Graph, op: OpId, block: usize) -> Load {
-        let read = graph.op(op).operand(0).and_then(|v| of_map(graph, v)).map_or(block, |[channels, ..]| channels);
+        let read = graph.op(op).operand(0).and_then(|v| map_extents(graph, v)).map_or(block, |[channels, ..]| channels);
         let narrow = self.kind == "conv1x1" && read < block;
         Load { width: if narrow { (self.width * read as f64).sqrt() } else { self.width }, ..self }
     }
