@@ -61,7 +61,8 @@ impl Pass for LowerResize {
             let rows = shaped(graph, stored.op, "Reshape", last, &[-1, 1, wide as i64, 1, channels as i64]);
             let rows = insert_rows(graph, stored.op, INFO.name, "rows", all_rows.clone(), &[1, wide, 1, channels], rows);
             let copies = shaped(graph, stored.op, "Expand", rows, &[1, by_high as i64, 1, by_wide as i64, 1]);
-            let copies = insert_rows(graph, stored.op, INFO.name, "copies", all_rows, &[by_high, wide, by_wide, channels], copies);
+            let copies =
+                insert_rows(graph, stored.op, INFO.name, "copies", all_rows, &[by_high, wide, by_wide, channels], copies);
             let (high, wide) = (high * by_high, wide * by_wide);
             let map = shaped(graph, stored.op, "Reshape", copies, &[-1, high as i64, wide as i64, channels as i64]);
             let map = rewrite::insert_map(graph, stored.op, INFO.name, "map", &[high, wide, channels], map);

@@ -45,8 +45,8 @@ pub fn counts(kernel: &Kernel) -> [f64; 12] {
     let (whole, over) = (f64::from(kernel.output[1].next_multiple_of(16)), f64::from(kernel.output[1] % 16));
     let far = afar(kernel.around);
     if !kernel.multiplies() && taps == 1.0 {
-        // What goes over numbers once has nothing to gather.
-        return [1.0, 0.0, read, made, weights, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, far];
+        // What goes over numbers once has nothing to gather; where it copies rows of channels, each pixel is a row.
+        return [1.0, 0.0, read, made, weights, 0.0, 0.0, pixels, 0.0, 0.0, 0.0, far];
     }
     let each = if kernel.multiplies() { each * taps } else { taps };
     let weights_from_afar = if kernel.multiplies() { far * weights } else { 0.0 };

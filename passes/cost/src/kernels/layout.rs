@@ -10,8 +10,8 @@ use spaceevo_ir::{Graph, OpId, ValueId};
 
 use super::nodes::{DONE, Node, Room, Span, Window};
 use super::rules::{
-    BLOCKS, Blocks, CONCAT, CONV, CONVOLVES, FOLLOW_BLOCKS, FOLLOW_LAST, JOIN_BLOCKS, KEEP_LAST, LAST, MUL, MULTIPLIES,
-    Names, Number, Rules, TRANSPOSES,
+    BLOCKS, Blocks, CONCAT, CONV, CONVOLVES, FOLLOW_BLOCKS, FOLLOW_LAST, JOIN_BLOCKS, KEEP_LAST, LAST, LOOKS_UP, MUL,
+    MULTIPLIES, Names, Number, Rules, TRANSPOSES,
 };
 use super::values::{Shape, Values};
 use super::{Extents, Kernel, Layout};
@@ -328,7 +328,13 @@ impl<'a> Placer<'a> {
                 let extents = self.shape(input).extents;
                 read = if super::numbers(extents) > super::numbers(read) { extents } else { read };
             }
-            others = (f64::from(node.others) + super::numbers(first.extents) - super::numbers(read)).max(0.0) as u32;
+            // Of a join those count that it looks up.
+            let joins = self.names.is(node.op, LOOKS_UP);
+            others = if joins {
+                others
+            } else {
+                (f64::from(node.others) + super::numbers(first.extents) - super::numbers(read)).max(0.0) as u32
+            };
         }
         let (mut input, mut output) = (padded(read, true), padded(made.extents, false));
         if multiplies && !self.names.is(node.op, CONVOLVES) {

@@ -3,7 +3,7 @@
 use spaceevo_ir::graph::{Op, User};
 use spaceevo_ir::{Attr, Graph, OpId, ValueId};
 
-use super::rules::{CONVOLVES, FREE, MUL, MULTIPLIES, Names, Number, Operator, Rules, SCALED};
+use super::rules::{CONVOLVES, FREE, LOOKS_UP, MUL, MULTIPLIES, Names, Number, Operator, Rules, SCALED};
 use super::values::Values;
 
 /// A part of one of the vectors of a [`Room`].
@@ -170,7 +170,9 @@ impl<'a> Collector<'a> {
         let number = stored.then(|| self.names.stored(own, record.name())).flatten().unwrap_or(own);
         let window = self.window(record, number);
         let mut others = 0u32;
-        if !self.names.is(number, MULTIPLIES) {
+        if self.names.is(number, LOOKS_UP) {
+            others = self.looked_up(record);
+        } else if !self.names.is(number, MULTIPLIES) {
             for &operand in record.operands().iter().skip(1).flatten() {
                 let numbers = self.values.shape(self.graph, operand).numbers();
                 others = others.saturating_add(if numbers > 1 { numbers } else { 0 });
@@ -179,6 +181,32 @@ impl<'a> Collector<'a> {
         self.ops.push(op);
         let ops = Span::since(self.ops.len() - 1, self.ops);
         Node { op: number, ops, inputs, outputs, merged: false, window, others }
+    }
+
+    /// Numbers of a join of stored maps that have another type than its result.
+    fn looked_up(&mut self, record: &Op) -> u32 {
+        let graph = self.graph;
+        let same =
+            |a: ValueId, b: ValueId| a == b || graph.const_of(a).is_some_and(|tensor| graph.const_of(b) == Some(tensor));
+        let operands: Vec<ValueId> = record.operands().iter().flatten().copied().collect();
+        let mut numbers = 0u32;
+        let mut count = |values: &mut Values, map: ValueId, alike: bool| {
+            numbers = numbers.saturating_add(if alike { 0 } else { values.shape(graph, map).numbers() });
+        };
+        match operands.as_slice() {
+            // Scale and zero point of the result, then a map with its own, and so on.
+            [scale, zero, maps @ ..] if graph.value(operands[0]).is_const() => {
+                for map in maps.chunks_exact(3) {
+                    count(self.values, map[0], same(map[1], *scale) && same(map[2], *zero));
+                }
+            }
+            maps => {
+                let quant = |value: ValueId| graph.value(value).ty().quant();
+                let made = record.results().first().and_then(|&result| quant(result));
+                maps.iter().for_each(|&map| count(self.values, map, quant(map) == made));
+            }
+        }
+        numbers
     }
 
     /// All ops of a kind that read one value, where nothing else reads it.

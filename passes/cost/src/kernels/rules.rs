@@ -38,6 +38,9 @@ pub(super) const CONCAT: u16 = 1 << 12;
 /// A product of two tensors.
 pub(super) const MUL: u16 = 1 << 13;
 
+/// Puts stored maps beside each other: what has the scale of the result is copied, other numbers are looked up.
+pub(super) const LOOKS_UP: u16 = 1 << 14;
+
 /// An operator, with all that rules say of it.
 #[derive(Debug)]
 pub(super) struct Operator {
@@ -67,6 +70,7 @@ impl Operator {
         set(SCALED, name.starts_with("QLinear"));
         set(CONV, name == "Conv");
         set(CONCAT, name == "Concat");
+        set(LOOKS_UP, name == "QLinearConcat");
         set(MUL, name == "Mul");
         Operator {
             name: name.into(),

@@ -153,3 +153,22 @@ fn a_product_of_rows_and_its_bias_are_one_kernel_whose_channels_are_columns() {
     let macs = 30.0 * 32.0 * 64.0;
     assert_eq!(found, [("Gemm", macs), ("MatMul", macs), ("Add", 0.0)]);
 }
+
+#[test]
+fn of_a_join_those_numbers_count_that_are_looked_up() {
+    let join = |name: &str, operands: &str| {
+        let source = format!(
+            "graph @main(%x: qu8(0.1, 0)[1,32,8,8], %z: qu8(0.2, 0)[1,16,8,8], %a: u8[1,32,8,8], %b: u8[1,16,8,8]) \
+             with {{opset = 17, \"com.microsoft\" = 1}} {{\n  %s = const 0.2 : f32[]\n  %t = const 0.2 : f32[]\n  \
+             %o = const 0.1 : f32[]\n  %n = const 0 : u8[]\n  %y = {name} {operands} {{axis = 1}} : {}[1,48,8,8]\n  return %y\n}}\n",
+            if name.starts_with("onnx") { "qu8(0.2, 0)" } else { "u8" }
+        );
+        let graph = text::parse(&source, "test", &NoBlobs).into_result().unwrap();
+        detect(&graph, &Target::named("x86-vnni").unwrap()).unwrap().remove(0).kernel.others
+    };
+    let written = "com.microsoft.QLinearConcat";
+    assert_eq!(join("onnx.Concat", "%x, %z"), 32 * 64);
+    assert_eq!(join(written, "%s, %n, %a, %o, %n, %b, %t, %n"), 32 * 64);
+    assert_eq!(join(written, "%s, %n, %a, %t, %n, %b, %s, %n"), 0);
+    assert_eq!(join(written, "%o, %n, %a, %t, %n, %b, %s, %n"), 48 * 64);
+}

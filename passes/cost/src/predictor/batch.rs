@@ -104,7 +104,7 @@ impl<'a> Flat<'a> {
         let mut sums = [0.0f32; LANES];
         for (lane, kernel) in kernels.iter().enumerate() {
             let row = features(kernel);
-            times[lane] = self.base.time(&counts(kernel), &row);
+            times[lane] = self.base.time(&counts(kernel));
             if let Trees::Deep(forest) = self.trees {
                 sums[lane] = forest.answer(&row);
             }
@@ -275,12 +275,12 @@ mod tests {
 
     /// Of convolutions, with trees of one level and one of `depth`; of sums nothing is known.
     fn predictor(depth: usize) -> Predictor {
-        let base = Base::Sum([900.0, 0.01, 0.1, 0.1, 0.0, 0.0, 3.0, 0.0, 0.0, 0.0, 0.0, 90.0]);
+        let base = Base([900.0, 0.01, 0.1, 0.1, 0.0, 0.0, 3.0, 0.0, 0.0, 0.0, 0.0, 90.0]);
         let tree = |feature: usize, least: f32| Tree { questions: vec![(feature, least)], leaves: vec![0.125, -0.3] };
         let questions = (0..depth).map(|level| (level % 3, 20.0 * level as f32)).collect();
         let leaves = (0..1 << depth).map(|leaf| leaf as f32 * 1e-4).collect();
         let forest = Forest { trees: vec![tree(0, 16.0), tree(11, 50.0), Tree { questions, leaves }, tree(3, 8.0)] };
-        let model = Model { samples: 9, base, forest, spread: 0.1 };
+        let model = Model { samples: 9, base, rules: Vec::new(), forest, spread: 0.1 };
         let models = [("QLinearConv-last".to_owned(), model)].into();
         let overhead = Overhead { step: 0.0, scales: 0.0, factor: 1.0, spread: 0.0 };
         Predictor { origin: Origin::new(), overhead, models }

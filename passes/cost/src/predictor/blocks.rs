@@ -218,11 +218,11 @@ impl Writer {
         self.op("Resize", &[&map.name, "_", &scales], attrs, map.channels, 2 * map.size)
     }
 
-    /// Maps beside each other. Mostly they were stored with other scales than they are together.
+    /// Maps beside each other. Some were stored with other scales than they are together.
     pub(super) fn concat(&mut self, maps: &[&Map], channels: u32, draws: &mut Draws) -> Map {
         let names: Vec<&str> = maps.iter().map(|map| map.name.as_str()).collect();
         let usual = self.scale;
-        self.scale *= draws.one(&[1.0, 1.5, 1.5, 1.5]);
+        self.scale *= draws.one(&[1.0, 1.0, 1.5]);
         let all = self.op("Concat", &names, " {axis = 1}", channels, maps[0].size);
         self.scale = usual;
         all

@@ -19,11 +19,11 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::Origin;
 use super::draw::{Draws, Prior};
-use super::fit::{Limits, Sample, fit, held_out};
+use super::fit::{Limits, Sample, fit, held_out, typical};
 use super::known::Known;
 use super::measurements::{Measured, Traced};
 use super::network::{self, Drawn, Numbers, network};
-use super::ran::{Times, WARM, assign, counted, quiet, ran};
+use super::ran::{Times, WARM, assign, counted, ran};
 use crate::kernels::{Kernel, detect};
 use crate::measure::clock::Work;
 use crate::measure::interleave::Contestant;
@@ -49,7 +49,7 @@ pub struct Plan {
 impl Plan {
     /// About 5,000 kernels, in four minutes on a processor of 2023.
     pub fn usual(seed: u64) -> Plan {
-        Plan { seed, stored: 46, float: 35, rounds: 8, runs: 8, kernels: 5000 }
+        Plan { seed, stored: 46, float: 35, rounds: 10, runs: 8, kernels: 5000 }
     }
 }
 
@@ -245,15 +245,16 @@ impl Collector<'_> {
         Ok((cpu, ran, reference))
     }
 
-    /// Nanoseconds of processor of a run, as quiet as those of traced kernels. The first runs do not count: memory is planned in one
-    /// and mapped in the next.
+    /// Nanoseconds of processor of a run. Rounds are chosen by how quiet they are ([`Measured::quieter`]), as those that predictions
+    /// are judged by: turns within one are not, or predictions come out 2 to 5 % low. The first runs do not count: memory is planned in
+    /// one and mapped in the next.
     fn untraced(&self, drawn: &Drawn) -> Result<f64, Diagnostic> {
         let mut contestant = timed(self.runtime, drawn)?;
         for _ in 0..WARM {
             contestant.turn(0, Duration::ZERO, Work::Thread)?;
         }
         let turn = |_| Ok(contestant.turn(0, TURN, Work::Thread)?.cpu);
-        Ok(quiet(&(0..TURNS).map(turn).collect::<Result<Vec<f64>, Diagnostic>>()?))
+        Ok(typical(&(0..TURNS).map(turn).collect::<Result<Vec<f64>, Diagnostic>>()?))
     }
 
     /// Nanoseconds of what ran, by signature, in order; and of everything together.

@@ -1,12 +1,12 @@
 //! A predictor as text: one line for each fact, each with a sum by which damage is found.
 //!
 //! ```text
-//! spaceevo-predictor 3 #5f0c63d1
+//! spaceevo-predictor 4 #5f0c63d1
 //! origin machine AMD EPYC, 2 threads #…
 //! overhead -2100.5 -350.25 1.02 0.01 #…
 //! family QLinearConv-last 1180 0.041 #…
-//! rule 3 16.0 #…                            the two parts follow, the one where it holds first
 //! sum 950.0 0.0031 0.0 … #…                 nanoseconds of each count
+//! rule 3 16.0 #…                            a feature, and from where on kernels are cheaper or dearer
 //! tree 3:16.0 1:96.0 | 0.01 -0.02 0.0 0.1 #…
 //! end #…
 //! ```
@@ -21,7 +21,7 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::{Base, Forest, Model, Origin, Overhead, Predictor, ROW, TERMS, Tree};
 
-const HEAD: &str = "spaceevo-predictor 3";
+const HEAD: &str = "spaceevo-predictor 4";
 
 impl Predictor {
     /// The text. The same predictor has the same bytes.
@@ -34,7 +34,9 @@ impl Predictor {
         lines.push(format!("overhead {step:?} {scales:?} {factor:?} {spread:?}"));
         for (family, model) in &self.models {
             lines.push(format!("family {family} {} {:?}", model.samples, model.spread));
-            write_base(&model.base, &mut lines);
+            let weights: Vec<String> = model.base.0.iter().map(|w| format!("{w:?}")).collect();
+            lines.push(format!("sum {}", weights.join(" ")));
+            lines.extend(model.rules.iter().map(|(feature, least)| format!("rule {feature} {least:?}")));
             lines.extend(model.forest.trees.iter().map(write_tree));
         }
         lines.push("end".to_owned());
@@ -74,14 +76,19 @@ impl Predictor {
             };
             let (family, samples, spread) =
                 head().ok_or_else(|| lines.fault("'family NAME SAMPLES SPREAD' or 'end' is expected"))?;
-            let base = read_base(&mut lines, 8)?;
-            let mut forest = Forest::default();
+            let weights = lines.next()?.strip_prefix("sum ").and_then(floats::<TERMS>);
+            let base = Base(weights.ok_or_else(|| lines.fault("'sum' and a number for each count are expected"))?);
+            let (mut rules, mut forest) = (Vec::new(), Forest::default());
             line = lines.next()?;
+            while let Some(rule) = line.strip_prefix("rule ") {
+                rules.push(read_question(rule, ' ').ok_or_else(|| lines.fault("this is no rule"))?);
+                line = lines.next()?;
+            }
             while line.starts_with("tree ") {
                 forest.trees.push(read_tree(line).ok_or_else(|| lines.fault("this is no tree"))?);
                 line = lines.next()?;
             }
-            predictor.models.insert(family, Model { samples, base, forest, spread });
+            predictor.models.insert(family, Model { samples, base, rules, forest, spread });
         }
         match lines.text.next() {
             None => Ok(predictor),
@@ -137,35 +144,6 @@ fn floats<const N: usize>(text: &str) -> Option<[f64; N]> {
     numbers.try_into().ok()
 }
 
-fn write_base(base: &Base, lines: &mut Vec<String>) {
-    match base {
-        Base::Sum(weights) => {
-            let numbers: Vec<String> = weights.iter().map(|w| format!("{w:?}")).collect();
-            lines.push(format!("sum {}", numbers.join(" ")));
-        }
-        Base::Rule { feature, least, yes, no } => {
-            lines.push(format!("rule {feature} {least:?}"));
-            write_base(yes, lines);
-            write_base(no, lines);
-        }
-    }
-}
-
-fn read_base(lines: &mut Lines<'_>, depth: usize) -> Result<Base, Diagnostic> {
-    let line = lines.next()?;
-    if let Some(weights) = line.strip_prefix("sum ").and_then(floats::<TERMS>) {
-        return Ok(Base::Sum(weights));
-    }
-    let rule = || {
-        let (feature, least) = line.strip_prefix("rule ")?.split_once(' ')?;
-        let feature = feature.parse().ok().filter(|&f: &usize| f < ROW)?;
-        Some((feature, least.parse().ok().filter(|l: &f32| l.is_finite())?))
-    };
-    let (feature, least) = rule().filter(|_| depth > 0).ok_or_else(|| lines.fault("'rule' or 'sum' is expected"))?;
-    let yes = Box::new(read_base(lines, depth - 1)?);
-    Ok(Base::Rule { feature, least, yes, no: Box::new(read_base(lines, depth - 1)?) })
-}
-
 fn write_tree(tree: &Tree) -> String {
     let questions: Vec<String> = tree.questions.iter().map(|(feature, least)| format!("{feature}:{least:?}")).collect();
     let leaves: Vec<String> = tree.leaves.iter().map(|leaf| format!("{leaf:?}")).collect();
@@ -174,14 +152,19 @@ fn write_tree(tree: &Tree) -> String {
 
 fn read_tree(line: &str) -> Option<Tree> {
     let (questions, leaves) = line.strip_prefix("tree ")?.split_once(" | ")?;
-    let finite = |text: &str| text.parse().ok().filter(|n: &f32| n.is_finite());
-    let question = |text: &str| {
-        let (feature, least) = text.split_once(':')?;
-        Some((feature.parse().ok().filter(|&f: &usize| f < ROW)?, finite(least)?))
-    };
-    let questions: Vec<_> = questions.split(' ').map(question).collect::<Option<_>>()?;
+    let questions: Vec<_> = questions.split(' ').map(|text| read_question(text, ':')).collect::<Option<_>>()?;
     let leaves: Vec<f32> = leaves.split(' ').map(finite).collect::<Option<_>>()?;
     (questions.len() <= 16 && leaves.len() == 1 << questions.len()).then_some(Tree { questions, leaves })
+}
+
+/// A feature and the least value of a yes.
+fn read_question(text: &str, between: char) -> Option<(usize, f32)> {
+    let (feature, least) = text.split_once(between)?;
+    Some((feature.parse().ok().filter(|&f: &usize| f < ROW)?, finite(least)?))
+}
+
+fn finite(text: &str) -> Option<f32> {
+    text.parse().ok().filter(|n: &f32| n.is_finite())
 }
 
 #[cfg(test)]
@@ -189,11 +172,10 @@ mod tests {
     use super::*;
 
     fn predictor() -> Predictor {
-        let sum =
-            |call: f64| Box::new(Base::Sum([call, 0.1 + 0.2, 0.0, 1e-300, 3.0, 0.0, 0.0, 1.0 / 3.0, 0.0, 2.0, 0.0, 0.5]));
-        let base = Base::Rule { feature: 3, least: 16.0, yes: sum(1.5), no: sum(2.5) };
+        let base = Base([1.5, 0.1 + 0.2, 0.0, 1e-300, 3.0, 0.0, 0.0, 1.0 / 3.0, 0.0, 2.0, 0.0, 0.5]);
+        let rules = vec![(3, 16.0), (0, 96.5)];
         let tree = Tree { questions: vec![(1, 96.5), (23, 0.1)], leaves: vec![0.1, -0.2, 1e-20, 0.3] };
-        let model = Model { samples: 7, base, forest: Forest { trees: vec![tree] }, spread: 0.04 };
+        let model = Model { samples: 7, base, rules, forest: Forest { trees: vec![tree] }, spread: 0.04 };
         Predictor {
             origin: [("machine".to_owned(), "one, two".to_owned())].into(),
             overhead: Overhead { step: -2000.25, scales: 0.1, factor: 1.5, spread: 0.01 },

@@ -1,7 +1,7 @@
 //! Predicts how long kernels and networks take, from measurements of kernels.
 //!
 //! ```text
-//! kernel ──counts──▶ Base: a sum by rules ──▶ × exp(Forest: what the sum leaves) ──▶ nanoseconds
+//! kernel ──counts──▶ Base: a sum ──▶ × exp(Forest: what the sum leaves) ──▶ nanoseconds
 //! network = sum of (time × factor + step)
 //! ```
 //!
@@ -21,6 +21,7 @@ mod batch;
 mod blocks;
 pub mod collect;
 mod curve;
+mod discover;
 pub mod draw;
 mod file;
 mod fit;
@@ -35,9 +36,10 @@ pub mod ran;
 mod usual;
 mod width;
 
-pub use base::{Base, Row, TERMS, words};
+pub use base::{Base, Row, TERMS};
 pub use batch::{Batch, Table};
 pub use curve::{Curve, curves};
+pub use discover::{Rule, rules, words};
 pub use fit::{Held, Limits, Point, Sample, fit, held_out, strata};
 pub use forest::{Forest, Tree};
 pub use pricing::priced;
@@ -53,6 +55,8 @@ pub struct Model {
     pub samples: usize,
     /// The first estimate.
     pub base: Base,
+    /// Features that tell fast kernels from slow ones, and where: what was found, for targets to read. Nothing is predicted by it.
+    pub rules: Vec<(usize, f32)>,
     /// Logarithms of what it is wrong by.
     pub forest: Forest,
     /// Root mean square of the logarithm of the error on kernels that were held out; of those it was fitted on where there
@@ -64,7 +68,7 @@ impl Model {
     /// Nanoseconds.
     pub fn time(&self, kernel: &Kernel) -> f64 {
         let (counts, features) = (counts(kernel), features(kernel));
-        self.base.time(&counts, &features) * libm::exp(f64::from(self.forest.answer(&features)))
+        self.base.time(&counts) * libm::exp(f64::from(self.forest.answer(&features)))
     }
 }
 

@@ -7,7 +7,7 @@
 //! Kernels come here in the order, with the channel counts and in the caches that networks have: small networks on small images
 //! live in near caches, and a map's work falls as its channels grow. Families are alike in what they measure, so each block is a few
 //! lines; nothing here is the shape of a published network, but their blocks: MobileNet (Howard et al. 2017, Sandler et al. 2018,
-//! Howard et al. 2019), EfficientNet (Tan and Le 2019), ResNet (He et al. 2016), RegNet (Radosavovic et al. 2020), ShuffleNet (Ma et
+//! Howard et al. 2019), EfficientNet (Tan and Le 2019), ResNet (He et al. 2016), RegNet (Radosavovic et al. 2020), ShuffleNet (Zhang et al. 2018, Ma et
 //! al. 2018), SqueezeNet (Iandola et al. 2016), Inception (Szegedy et al. 2015), CSP with feature pyramids (Lin et al. 2017, Wang et
 //! al. 2020), ConvNeXt (Liu et al. 2022).
 
@@ -27,6 +27,8 @@ enum Kind {
     Bottleneck,
     /// A bottleneck whose 3x3 is in groups.
     Grouped,
+    /// 1x1 in groups, depthwise, 1x1 in groups.
+    Pointwise,
     /// Half of the channels go around.
     Shuffle,
     /// 1x1 to few channels, 1x1 and 3x3 beside each other.
@@ -39,7 +41,7 @@ enum Kind {
     Rows,
 }
 
-const KINDS: [Kind; 16] = [
+const KINDS: [Kind; 18] = [
     Kind::Inverted,
     Kind::Bottleneck,
     Kind::Separable,
@@ -50,12 +52,14 @@ const KINDS: [Kind; 16] = [
     Kind::Shuffle,
     Kind::Partial,
     Kind::Inverted,
+    Kind::Pointwise,
     Kind::Fire,
     Kind::Rows,
     Kind::Separable,
     Kind::Grouped,
     Kind::Inception,
-    Kind::Inverted,
+    Kind::Pointwise,
+    Kind::Grouped,
 ];
 /// Extents of images, small ones as often as large ones.
 const IMAGES: [u32; 16] = [32, 32, 48, 64, 80, 96, 112, 128, 160, 176, 192, 224, 224, 224, 256, 320];
@@ -85,7 +89,7 @@ impl Style {
         let clip = ["Relu", "Relu", "Clip"];
         let (activation, gated, gate) = match draws.below(4) {
             0 | 1 => (draws.one(&clip), 9, "Sigmoid"),
-            2 => ("HardSwish", draws.below(3), "HardSigmoid"),
+            2 => (draws.one(&["HardSwish", "HardSwish", "PRelu"]), draws.below(3), "HardSigmoid"),
             _ => ("silu", draws.below(3), "Sigmoid"),
         };
         let ratio = match kind {
@@ -159,7 +163,7 @@ impl Writer {
             self.numbers = numbers;
             map = self.convolved(&map, [&weights, &bias], conv(each, 3, 1, each));
         }
-        if map.size >= 56 && draws.below(3) == 0 {
+        if map.size >= 56 && draws.below(2) == 0 {
             map = self.halved(&map);
         }
         map
@@ -212,6 +216,16 @@ impl Writer {
                 let around = if same { map.clone() } else { self.conv(map, conv(output, 1, stride, 1)) };
                 let sum = self.sum(&made, &around);
                 self.activated(&sum, style)
+            }
+            Kind::Pointwise => {
+                let groups = draws.one(&[2, 2, 3, 4, 8]);
+                let grouped = |channels: u32| channels.next_multiple_of(groups * style.step);
+                let (middle, output) = (grouped(middle), grouped(output));
+                let read = if map.channels.is_multiple_of(groups) { groups } else { 1 };
+                let narrow = self.active(map, conv(middle, 1, 1, read), style);
+                let deep = self.conv(&narrow, conv(middle, window, stride, middle));
+                let made = self.active(&deep, conv(output, 1, 1, groups), style);
+                if stride == 1 && map.channels == output { self.sum(&made, map) } else { made }
             }
             Kind::Shuffle => {
                 let half = output.next_multiple_of(2 * style.step) / 2;
