@@ -69,9 +69,10 @@ impl Detector {
         ops.clear();
         Collector::new(graph, &self.rules, room).collect();
         layout::place(graph, &self.rules, room, kernels, ops);
-        let moved: f64 = kernels.iter().map(Kernel::moved).sum();
-        let around = (4.0 * libm::log2(moved.max(1.0))) as u8;
-        kernels.iter_mut().for_each(|kernel| kernel.around = around);
+        let quarters = |bytes: f64| (4.0 * libm::log2(bytes.max(1.0))) as u8;
+        let around = quarters(kernels.iter().map(Kernel::moved).sum());
+        let weights = quarters(kernels.iter().map(Kernel::weighs).sum());
+        kernels.iter_mut().for_each(|kernel| (kernel.around, kernel.weights) = (around, weights));
     }
 
     /// The kernel of one op, in integers or in float, where most of its kind run: integer kernels with channels last, float kernels

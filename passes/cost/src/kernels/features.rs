@@ -3,7 +3,7 @@
 //! Nothing here knows a runtime. How well channels are aligned is the largest power of two that divides them; which alignment
 //! matters, and from where on, is found in measurements (`predictor::rules`).
 
-use super::{Kernel, numbers};
+use super::{Kernel, Layout, numbers};
 
 /// Names of the counts, in the order of [`counts`].
 pub const COUNTS: [&str; 12] = [
@@ -21,10 +21,15 @@ pub const COUNTS: [&str; 12] = [
     "calls from afar",
 ];
 
-/// How much of what a network needs comes from afar, by [`Kernel::around`]: in a network that moves 4 MB in a run a kernel finds its code,
-/// constants and weights in a near cache again, in one that moves 32 MB it does not.
+/// How much of what a network needs comes from afar: in a network that moves 4 MB in a run ([`Kernel::around`]) a kernel finds its code
+/// and constants in a near cache again, in one that moves 32 MB it does not.
 fn afar(around: u8) -> f64 {
     (f64::from(around) / 4.0 - 22.0).clamp(0.0, 3.0) / 3.0
+}
+
+/// How much of the weights comes from afar: those of a network of 1 MB stay in a near cache, of those of 16 MB nothing does.
+fn weights_afar(weights: u8) -> f64 {
+    (f64::from(weights) / 4.0 - 20.0).clamp(0.0, 4.0) / 4.0
 }
 
 /// Quantities to which time can be proportional.
@@ -45,17 +50,19 @@ pub fn counts(kernel: &Kernel) -> [f64; 12] {
     let (whole, over) = (f64::from(kernel.output[1].next_multiple_of(16)), f64::from(kernel.output[1] % 16));
     let far = afar(kernel.around);
     if !kernel.multiplies() && taps == 1.0 {
-        // What goes over numbers once has nothing to gather; where it copies rows of channels, each pixel is a row.
+        // What goes over numbers once has nothing to gather; where channels are last and it makes another map of them, it copies a row
+        // for each pixel.
+        let pixels = if kernel.layout == Layout::Last && kernel.input != kernel.output { pixels } else { 0.0 };
         return [1.0, 0.0, read, made, weights, 0.0, 0.0, pixels, 0.0, 0.0, 0.0, far];
     }
     let each = if kernel.multiplies() { each * taps } else { taps };
-    let weights_from_afar = if kernel.multiplies() { far * weights } else { 0.0 };
+    let weights_from_afar = if kernel.multiplies() { weights_afar(kernel.weights) * weights } else { 0.0 };
     let (whole, over) = (pixels * each * whole, pixels * each * over);
     [1.0, kernel.macs(), read, made, weights, gathered, rows, pixels, whole, over, weights_from_afar, far]
 }
 
 /// Names of the features, in the order of [`features`].
-pub const FEATURES: [&str; 29] = [
+pub const FEATURES: [&str; 30] = [
     "input channels",
     "output channels",
     "alignment of input channels",
@@ -85,10 +92,11 @@ pub const FEATURES: [&str; 29] = [
     "output channels beyond blocks of 16",
     "numbers for a result",
     "pixels beyond blocks of 16",
+    "bytes of all weights, logarithm",
 ];
 
 /// What tells kernels of a family apart.
-pub fn features(kernel: &Kernel) -> [f32; 29] {
+pub fn features(kernel: &Kernel) -> [f32; 30] {
     let [_, macs, read, made, weights, gathered, ..] = counts(kernel);
     let pixels = made / f64::from(kernel.output[1].max(1));
     let (input, output) = (kernel.input[1].max(1), kernel.output[1].max(1));
@@ -128,25 +136,25 @@ pub fn features(kernel: &Kernel) -> [f32; 29] {
         (output % 16) as f32,
         (each * kernel.window[0] * kernel.window[1]) as f32,
         (pixels % 16.0) as f32,
+        f32::from(kernel.weights) / 4.0,
     ]
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kernels::Layout;
 
     #[test]
-    fn what_comes_from_afar_is_counted_by_how_much_a_network_moves() {
-        let count = |op: &str, around: u8| {
-            let kernel = Kernel { around, ..Kernel::same(op, Layout::Last, [1, 1], [1, 8, 7, 7]) };
+    fn what_comes_from_afar_is_counted_by_what_a_network_moves_and_weighs() {
+        let count = |op: &str, around: u8, weights: u8| {
+            let kernel = Kernel { around, weights, ..Kernel::same(op, Layout::Last, [1, 1], [1, 8, 7, 7]) };
             let counts = counts(&kernel);
             let of = |name: &str| counts[COUNTS.iter().position(|count| *count == name).unwrap()];
             [of("weights"), of("weights from afar"), of("calls from afar")]
         };
-        assert_eq!(count("QLinearConv", 4 * 21), [64.0, 0.0, 0.0]);
-        assert_eq!(count("QLinearConv", 4 * 23 + 2), [64.0, 32.0, 0.5]);
-        assert_eq!(count("QLinearConv", 4 * 27), [64.0, 64.0, 1.0]);
-        assert_eq!(count("QLinearSigmoid", 4 * 27), [0.0, 0.0, 1.0]);
+        assert_eq!(count("QLinearConv", 4 * 21, 4 * 20), [64.0, 0.0, 0.0]);
+        assert_eq!(count("QLinearConv", 4 * 23 + 2, 4 * 23), [64.0, 48.0, 0.5]);
+        assert_eq!(count("QLinearConv", 4 * 27, 4 * 22), [64.0, 32.0, 1.0]);
+        assert_eq!(count("QLinearSigmoid", 4 * 27, 4 * 27), [0.0, 0.0, 1.0]);
     }
 }

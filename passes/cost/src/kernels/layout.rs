@@ -353,6 +353,7 @@ impl<'a> Placer<'a> {
             groups: if depthwise { input[1] } else { groups },
             others,
             around: super::USUAL,
+            weights: super::USUAL_WEIGHTS,
         }
     }
 }

@@ -78,10 +78,16 @@ pub struct Kernel {
     /// in a cache. The same convolution takes 1.3 times as long in a network that moves 32 MB as in one that moves 8 (measured on an
     /// AMD EPYC of the Zen 4 kind), so whole steps are too coarse.
     pub around: u8,
+    /// The same of the bytes of all weights of the network: maps are written over and over in the same places, weights are read once a
+    /// run.
+    pub weights: u8,
 }
 
 /// [`Kernel::around`] where the network is not known: that of a small mobile network, 16 MB.
 pub const USUAL: u8 = 4 * 24;
+
+/// [`Kernel::weights`] of such a network: 4 MB.
+const USUAL_WEIGHTS: u8 = 4 * 22;
 
 impl Kernel {
     /// A kernel without window that makes as much as it reads.
@@ -102,6 +108,7 @@ impl Kernel {
             groups: 1,
             others: 0,
             around: USUAL,
+            weights: USUAL_WEIGHTS,
         }
     }
 
@@ -141,9 +148,13 @@ impl Kernel {
     /// Bytes that it reads and makes, weights among them.
     pub fn moved(&self) -> f64 {
         let [read, made] = self.bytes.map(f64::from);
-        let weights =
-            if self.multiplies() { self.macs() / (numbers(self.output) / f64::from(self.output[1].max(1))) } else { 0.0 };
-        (numbers(self.input) + f64::from(self.others)) * read + numbers(self.output) * made + weights.max(0.0) * read
+        (numbers(self.input) + f64::from(self.others)) * read + numbers(self.output) * made + self.weighs()
+    }
+
+    /// Bytes of its weights.
+    pub fn weighs(&self) -> f64 {
+        let pixels = numbers(self.output) / f64::from(self.output[1].max(1));
+        self.macs() / pixels.max(1.0) * f64::from(self.bytes[0])
     }
 
     /// Multiply-accumulates; 0 for ops without.
@@ -181,7 +192,7 @@ fn multiplies(op: &str) -> bool {
 }
 
 impl fmt::Display for Kernel {
-    /// `QLinearConv last 1:1 1x32x28x28 1x64x28x28 k3x3 s1x1 d1x1 g1 +0 in24`
+    /// `QLinearConv last 1:1 1x32x28x28 1x64x28x28 k3x3 s1x1 d1x1 g1 +0 in24/22`
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let [a, b] = self.bytes;
         write!(f, "{} {} {a}:{b} ", self.op, self.layout.word())?;
@@ -192,7 +203,8 @@ impl fmt::Display for Kernel {
         for (letter, [y, x]) in [('k', self.window), ('s', self.strides), ('d', self.dilations)] {
             write!(f, "{letter}{y}x{x} ")?;
         }
-        write!(f, "g{} +{} in{}", self.groups, self.others, f32::from(self.around) / 4.0)
+        let [around, weights] = [self.around, self.weights].map(|quarters| f32::from(quarters) / 4.0);
+        write!(f, "g{} +{} in{around}/{weights}", self.groups, self.others)
     }
 }
 
@@ -213,6 +225,10 @@ impl FromStr for Kernel {
             list(rest, 'x')?.try_into().map_err(|_| wrong(text))
         };
         let four = |text: &str| -> Result<Extents, String> { list(text, 'x')?.try_into().map_err(|_| wrong(text)) };
+        let network = around.strip_prefix("in").ok_or_else(|| wrong(around))?;
+        // Tables of other devices need not know the weights.
+        let (moves, weighs) = network.split_once('/').unwrap_or((network, ""));
+        let weights = if weighs.is_empty() { Some(USUAL_WEIGHTS) } else { quarters(weighs) };
         let sizes: [u32; 2] = list(bytes, ':')?.try_into().map_err(|_| wrong(bytes))?;
         Ok(Kernel {
             op: op.into(),
@@ -225,7 +241,8 @@ impl FromStr for Kernel {
             dilations: pair(dilations, 'd')?,
             groups: number(groups.strip_prefix('g').ok_or_else(|| wrong(groups))?)?,
             others: number(others.strip_prefix('+').ok_or_else(|| wrong(others))?)?,
-            around: quarters(around.strip_prefix("in").ok_or_else(|| wrong(around))?).ok_or_else(|| wrong(around))?,
+            around: quarters(moves).ok_or_else(|| wrong(around))?,
+            weights: weights.ok_or_else(|| wrong(around))?,
         })
     }
 }
@@ -248,12 +265,15 @@ mod tests {
             ..Kernel::same("QLinearConv", Layout::Last, [1, 4], [1, 32, 28, 14])
         };
         assert_eq!(conv.key().parse::<Kernel>().unwrap(), conv);
-        assert_eq!(conv.key(), "QLinearConv last 1:4 1x32x28x14 1x32x28x14 k3x5 s2x1 d1x1 g16 +7 in24");
-        let finer = Kernel { around: 4 * 24 + 1, ..conv.clone() };
-        assert!(finer.key().ends_with(" in24.25"));
+        assert_eq!(conv.key(), "QLinearConv last 1:4 1x32x28x14 1x32x28x14 k3x5 s2x1 d1x1 g16 +7 in24/22");
+        let finer = Kernel { around: 4 * 24 + 1, weights: 4 * 20 + 2, ..conv.clone() };
+        assert!(finer.key().ends_with(" in24.25/20.5"));
         assert_eq!(finer.key().parse::<Kernel>().unwrap(), finer);
+        assert_eq!(conv.key().replace("/22", "").parse::<Kernel>().unwrap(), conv);
         let other = |from: &str, to: &str| conv.key().replace(from, to);
-        for wrong in ["", "QLinearConv", &other("k3", "k-3"), &other("last", "first"), &other("in24", "in64")] {
+        for wrong in
+            ["", "QLinearConv", &other("k3", "k-3"), &other("last", "first"), &other("in24", "in64"), &other("/22", "/64")]
+        {
             assert!(wrong.parse::<Kernel>().is_err(), "{wrong}");
         }
     }

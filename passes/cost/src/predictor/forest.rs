@@ -16,7 +16,7 @@ const RATE: f64 = 0.1;
 /// Rows that a leaf is thought to have more, of mean zero.
 const SHRINK: f64 = 2.0;
 /// Trees at most.
-const TREES: usize = 256;
+const TREES: usize = 400;
 /// Thresholds of a feature at most.
 const BINS: usize = 48;
 /// Parts of the cross-validation.
