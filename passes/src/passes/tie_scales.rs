@@ -137,6 +137,7 @@ fn fits(graph: &Graph, target: &Target, concat: OpId, operand: ValueId) -> Resul
         if target.ops.is_saturating(record.name()) {
             return Err("its op leaves numbers as they are stored");
         }
+        // Gates are lowered to types of their own; a mean pool stores in the type that it is given.
         let lowered = target.ops.lowered.contains_key(&record.name().to_string());
         if lowered && !record.name().is_onnx("AveragePool") {
             return Err("another pass chooses the type of what its op makes");
