@@ -2,9 +2,9 @@
 //!
 //! Networks take turns in groups, and all groups are gone through several times, each time in sessions of their own: where memory
 //! lies and who else uses a cache that processors share changes what a network takes by several percent, some of it for minutes.
-//! Every other pass makes one of two measurements, of which the quieter half of the rounds counts. What the two differ by is what a
-//! prediction cannot be better than. In each group the reference network of predictors takes its turns, too, and times are brought
-//! to the speed that the machine had when the predictor was built.
+//! Every other pass makes one of two measurements, of which the quieter half of the turns counts. What the two differ by is what a
+//! prediction cannot be better than. Between turns the reference network of predictors is timed, and times are brought to the speed
+//! that the machine had when the predictor was built.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -12,10 +12,9 @@ use std::time::Duration;
 
 use spaceevo_cost::measure::clock::Work;
 use spaceevo_cost::measure::inputs::{Shapes, drawn};
-use spaceevo_cost::measure::interleave::{Contestant, interleave};
+use spaceevo_cost::measure::interleave::Contestant;
 use spaceevo_cost::predictor::Predictor;
-use spaceevo_cost::predictor::collect::timed;
-use spaceevo_cost::predictor::network::reference;
+use spaceevo_cost::predictor::pace::Pace;
 use spaceevo_cost::predictor::ran::quiet;
 use spaceevo_cost::runtime::ort::OnnxRuntime;
 use spaceevo_cost::runtime::{LoadOptions, ModelSource, Runtime};
@@ -47,20 +46,23 @@ pub fn measure(
 ) -> Result<Times, Vec<Diagnostic>> {
     let one = |d: Diagnostic| vec![d];
     let usual: Option<f64> = predictor.origin.get("reference").and_then(|text| text.parse().ok());
-    let reference = reference(target, &crate::registry()).map_err(one)?;
     let runtime = OnnxRuntime::open(None).map_err(one)?;
+    let mut pace = Pace::new(&runtime, target, &crate::registry()).map_err(one)?;
     let mut all: BTreeMap<String, [Vec<f64>; 2]> = BTreeMap::new();
     for pass in 0..PASSES {
         for group in models.chunks(GROUP) {
             let mut contestants =
                 group.iter().map(|model| contestant(&runtime, model, shapes)).collect::<Result<Vec<_>, _>>()?;
-            contestants.push(timed(&runtime, &reference).map_err(one)?);
-            let rounds = interleave(&mut contestants, ROUNDS, TURN, Work::Thread).map_err(one)?;
-            let beside = rounds.last().cloned().unwrap_or_default();
-            for (model, rounds) in group.iter().zip(&rounds) {
-                let speed = |at: usize| usual.map_or(1.0, |usual| usual / beside[at].cpu);
-                let each = rounds.iter().enumerate().map(|(at, time)| time.cpu * speed(at));
-                all.entry(model.display().to_string()).or_default()[pass % 2].extend(each);
+            pace.read().map_err(one)?;
+            let mut turns = Vec::new();
+            for (number, at) in (0..ROUNDS).flat_map(|number| (0..group.len()).map(move |at| (number, at))) {
+                let at = (number + at) % group.len();
+                turns.push((at, contestants[at].turn(0, TURN, Work::Thread).map_err(one)?.cpu));
+                pace.read().map_err(one)?;
+            }
+            for ((at, time), pace) in turns.into_iter().zip(pace.around()) {
+                let steady = time * usual.map_or(1.0, |usual| usual / pace);
+                all.entry(group[at].display().to_string()).or_default()[pass % 2].push(steady);
             }
         }
     }

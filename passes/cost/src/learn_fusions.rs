@@ -137,7 +137,7 @@ impl Bench<'_> {
 
     fn ran(&self, graph: &Graph) -> Result<Ran, Diagnostic> {
         let input = Tensor::new([1, 16, 12, 12], vec![0.5f32; 16 * 144]);
-        let trace = self.runtime.trace(ModelSource::Graph(graph), &LoadOptions::default(), &[input], 2)?;
+        let trace = self.runtime.trace(ModelSource::Graph(graph), &LoadOptions::default(), &[input], 2, &mut || Ok(()))?;
         let mut ran = Ran::new();
         for kernel in parse(&trace.events, 1)?.kernels {
             *ran.entry(kernel.op).or_default() += 1;

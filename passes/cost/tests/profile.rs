@@ -101,6 +101,7 @@ fn a_recorded_trace_is_merged_without_the_runtime() {
             &LoadOptions::default(),
             &[x],
             5,
+            &mut || Ok(()),
         );
         let trace = trace.unwrap();
         std::fs::write(folder.join("small.json"), trace.events).unwrap();

@@ -32,33 +32,69 @@ fn weights_afar(weights: u8) -> f64 {
     (f64::from(weights) / 4.0 - 20.0).clamp(0.0, 4.0) / 4.0
 }
 
+/// What counts and features are made of; all of it whole numbers, so nothing is rounded.
+struct Work {
+    multiplies: bool,
+    /// Channels that a result is made of, and numbers of the window.
+    each: u32,
+    taps: u32,
+    read: f64,
+    made: f64,
+    pixels: f64,
+    macs: f64,
+    weights: f64,
+    /// Numbers that are gathered for a window: what a convolution by a matrix product reads.
+    gathered: f64,
+}
+
+impl Work {
+    fn of(kernel: &Kernel) -> Work {
+        let multiplies = kernel.multiplies();
+        let [n, channels, height, width] = kernel.output;
+        let pixels = f64::from(n) * f64::from(height) * f64::from(width);
+        let (mut read, made) = (numbers(kernel.input), pixels * f64::from(channels));
+        // What takes a part of a tensor reads no more than that.
+        if ["Slice", "Gather"].contains(&&*kernel.op) {
+            read = read.min(made);
+        }
+        let taps = kernel.window[0] * kernel.window[1];
+        let each = kernel.input[1] / kernel.groups.max(1);
+        let window = f64::from(each) * f64::from(taps);
+        Work {
+            multiplies,
+            each,
+            taps,
+            read,
+            made,
+            pixels,
+            macs: if multiplies { made * window } else { 0.0 },
+            weights: if multiplies { f64::from(channels) * window } else { f64::from(kernel.others) },
+            gathered: if multiplies || taps > 1 { pixels * f64::from(kernel.input[1]) * f64::from(taps) } else { 0.0 },
+        }
+    }
+
+    fn counts(&self, kernel: &Kernel) -> [f64; 12] {
+        let &Work { multiplies, each, taps, read, made, pixels, macs, weights, gathered } = self;
+        let far = afar(kernel.around);
+        if !multiplies && taps == 1 {
+            // What goes over numbers once has nothing to gather; where channels are last and it makes another map of them, it copies
+            // a row for each pixel.
+            let pixels = if kernel.layout == Layout::Last && kernel.input != kernel.output { pixels } else { 0.0 };
+            return [1.0, 0.0, read, made, weights, 0.0, 0.0, pixels, 0.0, 0.0, 0.0, far];
+        }
+        let rows = f64::from(kernel.output[2]) * f64::from(kernel.output[1].div_ceil(16));
+        let each = if multiplies { f64::from(each) * f64::from(taps) } else { f64::from(taps) };
+        let weights_from_afar = if multiplies { weights_afar(kernel.weights) * weights } else { 0.0 };
+        // Vector instructions do 16 results at once; how those left over are done is another matter.
+        let (whole, over) = (f64::from(kernel.output[1].next_multiple_of(16)), f64::from(kernel.output[1] % 16));
+        let (whole, over) = (pixels * each * whole, pixels * each * over);
+        [1.0, macs, read, made, weights, gathered, rows, pixels, whole, over, weights_from_afar, far]
+    }
+}
+
 /// Quantities to which time can be proportional.
 pub fn counts(kernel: &Kernel) -> [f64; 12] {
-    let (mut read, made) = (numbers(kernel.input), numbers(kernel.output));
-    // What takes a part of a tensor reads no more than that.
-    if ["Slice", "Gather"].contains(&&*kernel.op) {
-        read = read.min(made);
-    }
-    let taps = f64::from(kernel.window[0] * kernel.window[1]);
-    let pixels = made / f64::from(kernel.output[1].max(1));
-    let each = f64::from(kernel.input[1] / kernel.groups.max(1));
-    let weights = if kernel.multiplies() { f64::from(kernel.output[1]) * each * taps } else { f64::from(kernel.others) };
-    // Numbers that are gathered for a window: what a convolution by a matrix product reads.
-    let gathered = pixels * f64::from(kernel.input[1]) * taps;
-    let rows = f64::from(kernel.output[2]) * f64::from(kernel.output[1].div_ceil(16));
-    // Vector instructions do 16 results at once; how those left over are done is another matter.
-    let (whole, over) = (f64::from(kernel.output[1].next_multiple_of(16)), f64::from(kernel.output[1] % 16));
-    let far = afar(kernel.around);
-    if !kernel.multiplies() && taps == 1.0 {
-        // What goes over numbers once has nothing to gather; where channels are last and it makes another map of them, it copies a row
-        // for each pixel.
-        let pixels = if kernel.layout == Layout::Last && kernel.input != kernel.output { pixels } else { 0.0 };
-        return [1.0, 0.0, read, made, weights, 0.0, 0.0, pixels, 0.0, 0.0, 0.0, far];
-    }
-    let each = if kernel.multiplies() { each * taps } else { taps };
-    let weights_from_afar = if kernel.multiplies() { weights_afar(kernel.weights) * weights } else { 0.0 };
-    let (whole, over) = (pixels * each * whole, pixels * each * over);
-    [1.0, kernel.macs(), read, made, weights, gathered, rows, pixels, whole, over, weights_from_afar, far]
+    Work::of(kernel).counts(kernel)
 }
 
 /// Names of the features, in the order of [`features`].
@@ -97,47 +133,59 @@ pub const FEATURES: [&str; 30] = [
 
 /// What tells kernels of a family apart.
 pub fn features(kernel: &Kernel) -> [f32; 30] {
-    let [_, macs, read, made, weights, gathered, ..] = counts(kernel);
-    let pixels = made / f64::from(kernel.output[1].max(1));
-    let (input, output) = (kernel.input[1].max(1), kernel.output[1].max(1));
-    let groups = kernel.groups.max(1);
-    let (each, makes) = ((input / groups).max(1), (output / groups).max(1));
-    let alignment = |n: u32| (1 << n.trailing_zeros().min(6)) as f32;
-    let fill = |n: u32, of: u32| n as f32 / n.next_multiple_of(of) as f32;
-    let work = if macs > 0.0 { macs } else { gathered.max(made) };
-    let moved = read + made + weights;
-    [
-        input as f32,
-        output as f32,
-        alignment(input),
-        alignment(output),
-        each as f32,
-        alignment(each),
-        makes as f32,
-        groups as f32,
-        (kernel.window[0] * kernel.window[1]) as f32,
-        kernel.strides[0].max(kernel.strides[1]) as f32,
-        kernel.dilations[0].max(kernel.dilations[1]) as f32,
-        pixels as f32,
-        kernel.output[3] as f32,
-        alignment(kernel.output[3].max(1)),
-        (read / f64::from(input)) as f32,
-        read as f32,
-        made as f32,
-        weights as f32,
-        work as f32,
-        fill(output, 16),
-        fill(output, 64),
-        fill(input, 64),
-        kernel.others as f32,
-        (work / moved.max(1.0)) as f32,
-        f32::from(kernel.around) / 4.0,
-        (input % 16) as f32,
-        (output % 16) as f32,
-        (each * kernel.window[0] * kernel.window[1]) as f32,
-        (pixels % 16.0) as f32,
-        f32::from(kernel.weights) / 4.0,
-    ]
+    Work::of(kernel).features(kernel)
+}
+
+/// Both at once, for whoever asks of many kernels.
+pub(crate) fn counts_and_features(kernel: &Kernel) -> ([f64; 12], [f32; 30]) {
+    let work = Work::of(kernel);
+    (work.counts(kernel), work.features(kernel))
+}
+
+impl Work {
+    fn features(&self, kernel: &Kernel) -> [f32; 30] {
+        let &Work { read, made, pixels, macs, weights, gathered, taps, .. } = self;
+        let (input, output) = (kernel.input[1].max(1), kernel.output[1].max(1));
+        let groups = kernel.groups.max(1);
+        let each = self.each.max(1);
+        let makes = if groups == 1 { output } else { (output / groups).max(1) };
+        let alignment = |n: u32| (1u32 << n.trailing_zeros().min(6)) as f32;
+        let fill = |n: u32, of: u32| n as f32 / n.next_multiple_of(of) as f32;
+        let work = if macs > 0.0 { macs } else { gathered.max(made) };
+        let moved = read + made + weights;
+        [
+            input as f32,
+            output as f32,
+            alignment(input),
+            alignment(output),
+            each as f32,
+            alignment(each),
+            makes as f32,
+            groups as f32,
+            taps as f32,
+            kernel.strides[0].max(kernel.strides[1]) as f32,
+            kernel.dilations[0].max(kernel.dilations[1]) as f32,
+            pixels as f32,
+            kernel.output[3] as f32,
+            alignment(kernel.output[3].max(1)),
+            (read / f64::from(input)) as f32,
+            read as f32,
+            made as f32,
+            weights as f32,
+            work as f32,
+            fill(output, 16),
+            fill(output, 64),
+            fill(input, 64),
+            kernel.others as f32,
+            (work / moved.max(1.0)) as f32,
+            f32::from(kernel.around) / 4.0,
+            (input % 16) as f32,
+            (output % 16) as f32,
+            (each * taps) as f32,
+            (pixels % 16.0) as f32,
+            f32::from(kernel.weights) / 4.0,
+        ]
+    }
 }
 
 #[cfg(test)]

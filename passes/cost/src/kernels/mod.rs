@@ -19,6 +19,7 @@ mod rules;
 mod values;
 
 pub use detect::{Detector, List, Placed, detect};
+pub(crate) use features::counts_and_features;
 pub use features::{COUNTS, FEATURES, counts, features};
 
 /// The order of a tensor's numbers in memory.

@@ -96,7 +96,7 @@ pub fn profile(
     inputs: &[Tensor],
     runs: usize,
 ) -> Result<Profile, Diagnostic> {
-    let trace = runtime.trace(ModelSource::Graph(&labelled(graph)), options, inputs, WARM + runs)?;
+    let trace = runtime.trace(ModelSource::Graph(&labelled(graph)), options, inputs, WARM + runs, &mut || Ok(()))?;
     merge(graph, &trace, WARM)
 }
 

@@ -1,16 +1,13 @@
 //! Many kernels at once: what a search over networks needs. The same bits as one by one.
 //!
-//! Trees ask the same questions again and again: each question is asked once of 32 kernels, whose answers are 32 bytes. A tree then
-//! puts bytes together to numbers of leaves. So nearly all of the work is on bytes in a row, which compilers make vectors of, and
-//! every kernel's sum is made in the order of the trees whatever the vectors.
+//! Kernels of one model go through its trees together ([`super::lanes`]).
 
 use std::collections::{BTreeMap, HashMap};
 
-use super::{Base, Forest, Model, NOTHING, Predictor, ROW};
-use crate::kernels::{Kernel, Layout, counts, features};
+use super::lanes::{LANES, Questions};
+use super::{Model, NOTHING, Predictor, ROW};
+use crate::kernels::{Kernel, Layout, counts_and_features};
 
-/// Kernels that are looked at together.
-const LANES: usize = 32;
 /// Slots that remember which model the kernels before had.
 const SLOTS: usize = 256;
 
@@ -22,103 +19,33 @@ pub struct Batch<'a> {
     families: BTreeMap<&'a str, usize>,
 }
 
-/// A model with its questions in a row.
+/// A model, ready for some kernels at once.
 #[derive(Debug)]
 struct Flat<'a> {
-    base: &'a Base,
-    /// Feature, and the least value of a yes.
-    questions: Vec<(usize, f32)>,
-    trees: Trees<'a>,
-}
-
-/// Trees by how many levels the deepest has.
-#[derive(Debug)]
-enum Trees<'a> {
-    Five(Levels<5>),
-    Eight(Levels<8>),
-    /// Deeper ones, one kernel after the other.
-    Deep(&'a Forest),
-}
-
-#[derive(Debug)]
-struct Levels<const LEVELS: usize> {
-    /// By tree: its questions. Missing levels ask one that is never answered with yes.
-    asked: Vec<[u16; LEVELS]>,
-    /// By tree: two to the `LEVELS` leaves.
-    leaves: Vec<f32>,
-}
-
-impl<const LEVELS: usize> Levels<LEVELS> {
-    fn new(forest: &Forest, questions: &[(usize, f32)]) -> Self {
-        let never = questions.len() as u16;
-        let number = |question: &(usize, f32)| questions.iter().position(|q| q == question).map_or(never, |at| at as u16);
-        let mut levels = Levels { asked: Vec::new(), leaves: Vec::new() };
-        for tree in &forest.trees {
-            let mut asked = [never; LEVELS];
-            asked.iter_mut().zip(&tree.questions).for_each(|(asked, question)| *asked = number(question));
-            levels.asked.push(asked);
-            levels.leaves.extend(&tree.leaves);
-            levels.leaves.resize(levels.asked.len() << LEVELS, 0.0);
-        }
-        levels
-    }
-
-    /// Adds the leaves of each lane, tree by tree.
-    #[inline(always)]
-    fn add(&self, answers: &[[u8; LANES]], sums: &mut [f32; LANES]) {
-        for (asked, leaves) in self.asked.iter().zip(self.leaves.chunks_exact(1 << LEVELS)) {
-            let mut leaf = [0u8; LANES];
-            for (level, &question) in asked.iter().enumerate() {
-                let answers = &answers[usize::from(question)];
-                for lane in 0..LANES {
-                    leaf[lane] |= answers[lane] << level;
-                }
-            }
-            for lane in 0..LANES {
-                sums[lane] += leaves[usize::from(leaf[lane]) & ((1 << LEVELS) - 1)];
-            }
-        }
-    }
+    model: &'a Model,
+    /// None of trees that are too deep: they are asked about one kernel after the other.
+    questions: Option<Questions>,
 }
 
 impl<'a> Flat<'a> {
     fn new(model: &'a Model) -> Flat<'a> {
-        let forest = &model.forest;
-        let mut questions: Vec<(usize, f32)> = forest.trees.iter().flat_map(|tree| tree.questions.iter().copied()).collect();
-        questions.sort_by(|a, b| a.0.cmp(&b.0).then(a.1.total_cmp(&b.1)));
-        questions.dedup();
-        let depth = forest.trees.iter().map(|tree| tree.questions.len()).max().unwrap_or(0);
-        let trees = match depth {
-            _ if questions.len() >= usize::from(u16::MAX) => Trees::Deep(forest),
-            0..=5 => Trees::Five(Levels::new(forest, &questions)),
-            6..=8 => Trees::Eight(Levels::new(forest, &questions)),
-            _ => Trees::Deep(forest),
-        };
-        Flat { base: &model.base, questions, trees }
+        Flat { model, questions: Questions::new(&model.forest) }
     }
 
     /// Nanoseconds of up to [`LANES`] kernels.
-    #[inline(always)]
     fn times(&self, kernels: &[&Kernel], answers: &mut Vec<[u8; LANES]>, times: &mut [f64; LANES]) {
         let mut columns = [[0.0f32; LANES]; ROW];
         let mut sums = [0.0f32; LANES];
         for (lane, kernel) in kernels.iter().enumerate() {
-            let row = features(kernel);
-            times[lane] = self.base.time(&counts(kernel));
-            if let Trees::Deep(forest) = self.trees {
-                sums[lane] = forest.answer(&row);
+            let (counts, row) = counts_and_features(kernel);
+            times[lane] = self.model.base.time(&counts);
+            if self.questions.is_none() {
+                sums[lane] = self.model.forest.answer(&row);
             }
             columns.iter_mut().zip(row).for_each(|(column, value)| column[lane] = value);
         }
-        answers.clear();
-        for &(feature, least) in &self.questions {
-            answers.push(columns[feature].map(|value| u8::from(value >= least)));
-        }
-        answers.push([0; LANES]);
-        match &self.trees {
-            Trees::Five(trees) => trees.add(answers, &mut sums),
-            Trees::Eight(trees) => trees.add(answers, &mut sums),
-            Trees::Deep(_) => {}
+        if let Some(questions) = &self.questions {
+            sums = questions.sums(&columns, answers);
         }
         for lane in 0..kernels.len() {
             times[lane] *= libm::exp(f64::from(sums[lane]));
@@ -270,7 +197,7 @@ impl std::hash::Hasher for Mixer {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Origin, Overhead, Tree};
+    use super::super::{Base, Forest, Origin, Overhead, Tree};
     use super::*;
 
     /// Of convolutions, with trees of one level and one of `depth`; of sums nothing is known.

@@ -1,13 +1,12 @@
 //! Measures the kernels of drawn networks until time is up, and goes on where it stopped.
 //!
 //! Each network is traced in several rounds, far from each other in time, so that what disturbs the machine for a while is in one
-//! round of a few networks. Beside each of them runs the reference network: what it takes says how fast the machine was at that
-//! time, and times are brought to the speed that it has mostly ([`Measured::steady`]).
+//! round of a few networks. Between its runs those of the reference network tell how fast the machine is at that moment ([`Pace`]), and
+//! times are brought to the speed that it has mostly ([`Measured::steady`]).
 //!
 //! Networks that are given are traced as they are, before drawn ones. Networks of the last part are drawn near kernels that the
 //! first part predicts badly: those that are held out have no say.
 
-use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::io::Write as _;
 use std::path::Path;
@@ -19,10 +18,11 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::Origin;
 use super::draw::{Draws, Prior};
-use super::fit::{Limits, Sample, fit, held_out, typical};
+use super::fit::{Limits, Sample, fit, held_out, median, typical};
 use super::known::Known;
 use super::measurements::{Measured, Traced};
 use super::network::{self, Drawn, Numbers, network};
+use super::pace::Pace;
 use super::ran::{Times, WARM, assign, counted, ran};
 use crate::kernels::{Kernel, detect};
 use crate::measure::clock::Work;
@@ -53,7 +53,9 @@ impl Plan {
     }
 }
 
-/// Length of a turn of the reference network, and of one that is not traced.
+/// Runs of a trace between two readings of the pace, of which the last counts.
+const EACH: usize = 2;
+/// Length of a turn that is not traced.
 const TURN: Duration = Duration::from_millis(3);
 /// Turns of a network that is not traced.
 const TURNS: usize = 6;
@@ -114,7 +116,7 @@ impl Collector<'_> {
         }
         let turn = |t: &Traced| (t.numbers, t.number, t.round);
         let done: BTreeSet<_> = measured.traced.iter().map(turn).collect();
-        let reference = RefCell::new(timed(self.runtime, &network::reference(self.target, self.registry)?)?);
+        let mut pace = Pace::new(self.runtime, self.target, self.registry)?;
         let mut near: Option<Vec<Prior>> = None;
         let is_given = |numbers, number| number >= self.drawn_of(numbers);
         let mut known = Known::new(self.plan.kernels, self.hold_out, self.limits, &is_given, &measured);
@@ -133,7 +135,7 @@ impl Collector<'_> {
             };
             let drawn = self.drawn(numbers, number, priors)?;
             let kernels: Vec<Kernel> = detect(&drawn.graph, self.target)?.into_iter().map(|p| p.kernel).collect();
-            let (cpu, (ran, sum), reference) = self.trace(&drawn, &reference)?;
+            let (cpu, (ran, sum), reference) = self.trace(&drawn, &mut pace)?;
             let ([all, scaled], mut times) = (counted(&ran), assign(&kernels, &ran));
             times.retain(|(kernel, _)| known.takes((numbers, number), kernel));
             let traced = Traced { numbers, number, round, cpu, kernels: all, scaled, sum, reference, times };
@@ -235,33 +237,42 @@ impl Collector<'_> {
     }
 
     /// Nanoseconds of a run, of what ran in it, and of the reference network.
-    fn trace(&self, drawn: &Drawn, reference: &RefCell<Contestant>) -> Result<(f64, (Times, f64), f64), Diagnostic> {
-        let reference = &mut reference.borrow_mut();
-        let before = reference.turn(0, TURN, Work::Thread)?.cpu;
-        let ran = self.kernels(drawn)?;
+    fn trace(&self, drawn: &Drawn, pace: &mut Pace) -> Result<(f64, (Times, f64), f64), Diagnostic> {
+        let (options, runs) = (LoadOptions::default(), WARM + EACH * self.plan.runs);
+        let mut run = 0;
+        let mut between = || {
+            let due = run % EACH == 0 || run == runs;
+            run += 1;
+            if due { pace.read() } else { Ok(()) }
+        };
+        let trace = self.runtime.trace(ModelSource::Graph(&drawn.graph), &options, &drawn.inputs, runs, &mut between)?;
+        let traced = pace.around();
         // In every round: what a process has allocated before changes what everything takes by some percent.
-        let cpu = self.untraced(drawn)?;
-        let reference = (before + reference.turn(0, TURN, Work::Thread)?.cpu) / 2.0;
-        Ok((cpu, ran, reference))
+        let turns = self.untraced(drawn, pace)?;
+        let paces = pace.around();
+        let reference = median(&[&traced[..], &paces[..]].concat());
+        let cpu = turns.iter().zip(&paces).map(|(time, pace)| time * reference / pace);
+        // The first run behind the reference network finds its own numbers in no cache.
+        let slow = |run: usize| {
+            let run = WARM + run;
+            (run % EACH == EACH - 1).then(|| traced[run / EACH] / reference)
+        };
+        Ok((typical(&cpu.collect::<Vec<f64>>()), ran(&trace.events, &slow)?, reference))
     }
 
-    /// Nanoseconds of processor of a run. Rounds are chosen by how quiet they are ([`Measured::quieter`]), as those that predictions
-    /// are judged by: turns within one are not, or predictions come out 2 to 5 % low. The first runs do not count: memory is planned in
-    /// one and mapped in the next.
-    fn untraced(&self, drawn: &Drawn) -> Result<f64, Diagnostic> {
+    /// Nanoseconds of processor of a run, in each of some turns with readings of the pace around them. The first runs do not count:
+    /// memory is planned in one and mapped in the next.
+    fn untraced(&self, drawn: &Drawn, pace: &mut Pace) -> Result<Vec<f64>, Diagnostic> {
         let mut contestant = timed(self.runtime, drawn)?;
         for _ in 0..WARM {
             contestant.turn(0, Duration::ZERO, Work::Thread)?;
         }
-        let turn = |_| Ok(contestant.turn(0, TURN, Work::Thread)?.cpu);
-        Ok(typical(&(0..TURNS).map(turn).collect::<Result<Vec<f64>, Diagnostic>>()?))
-    }
-
-    /// Nanoseconds of what ran, by signature, in order; and of everything together.
-    fn kernels(&self, drawn: &Drawn) -> Result<(Times, f64), Diagnostic> {
-        let options = LoadOptions::default();
-        let runs = WARM + self.plan.runs;
-        ran(&self.runtime.trace(ModelSource::Graph(&drawn.graph), &options, &drawn.inputs, runs)?.events)
+        pace.read()?;
+        let mut turn = |_| {
+            let time = contestant.turn(0, TURN, Work::Thread)?.cpu;
+            pace.read().map(|()| time)
+        };
+        (0..TURNS).map(&mut turn).collect()
     }
 }
 

@@ -89,7 +89,7 @@ pub fn import(collector: &Collector<'_>, folder: &Path) -> Result<Measured, Diag
         if !trace.exists() {
             continue;
         }
-        let (ran, sum) = ran(&std::fs::read(&trace).map_err(io(&trace))?)?;
+        let (ran, sum) = ran(&std::fs::read(&trace).map_err(io(&trace))?, &|_| Some(1.0))?;
         let graph = collector.drawn(numbers, number, collector.priors)?.graph;
         let kernels: Vec<Kernel> = detect(&graph, collector.target)?.into_iter().map(|p| p.kernel).collect();
         let times = assign(&kernels, &ran);

@@ -14,7 +14,7 @@ use serde::Serialize;
 use spaceevo_ir::{Diagnostic, Graph};
 use spaceevo_passes::Target;
 
-use crate::kernels::{FEATURES, Kernel, Placed, counts, detect, features};
+use crate::kernels::{FEATURES, Kernel, Placed, counts_and_features, detect};
 
 mod base;
 mod batch;
@@ -29,8 +29,10 @@ mod forest;
 pub mod job;
 pub mod judge;
 mod known;
+mod lanes;
 pub mod measurements;
 pub mod network;
+pub mod pace;
 mod pricing;
 pub mod ran;
 mod usual;
@@ -67,7 +69,7 @@ pub struct Model {
 impl Model {
     /// Nanoseconds.
     pub fn time(&self, kernel: &Kernel) -> f64 {
-        let (counts, features) = (counts(kernel), features(kernel));
+        let (counts, features) = counts_and_features(kernel);
         self.base.time(&counts) * libm::exp(f64::from(self.forest.answer(&features)))
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use spaceevo_ir::Diagnostic;
 
-use super::fit::median;
+use super::fit::{median, typical};
 use crate::kernels::{Kernel, has_scales};
 use crate::measure::trace::{Data, Ran, parse};
 
@@ -14,13 +14,15 @@ const CUT: f64 = 0.5;
 /// Runs of a trace that are not counted.
 pub(super) const WARM: usize = 3;
 
-/// What a trace of several runs says, the first of them left out. Errors: `profile-format`.
-pub(super) fn ran(events: &[u8]) -> Result<(Times, f64), Diagnostic> {
+/// What a trace of several runs says, the first of them left out. `slow` says of each other run how many times as slow as it mostly
+/// is the machine was, or that it does not count. Errors: `profile-format`.
+pub(super) fn ran(events: &[u8], slow: &dyn Fn(usize) -> Option<f64>) -> Result<(Times, f64), Diagnostic> {
     let runs = parse(events, WARM)?;
     let mut ran = Times::new();
     let mut sum = 0.0;
     for kernel in &runs.kernels {
-        let nanos = (quiet(&kernel.micros) + CUT) * 1000.0;
+        let steady = kernel.micros.iter().enumerate().filter_map(|(run, micros)| Some((micros + CUT) / slow(run)?));
+        let nanos = typical(&steady.collect::<Vec<f64>>()) * 1000.0;
         sum += nanos;
         let signature = signature(kernel);
         ran.entry(signature).or_default().push(nanos);

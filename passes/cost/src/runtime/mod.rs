@@ -36,19 +36,24 @@ pub trait Runtime: Send + Sync {
     /// Makes a model ready to run. Errors have the code `runtime-load`.
     fn load(&self, model: ModelSource<'_>, options: &LoadOptions) -> Result<Box<dyn Session>, Diagnostic>;
 
-    /// Loads a model, runs it `runs` times on one sample, and notes every kernel that ran. Errors: `profile-unsupported` from
-    /// runtimes that cannot tell, `file-io` for its temporary files, and those of loading and running.
+    /// Loads a model, runs it `runs` times on one sample, and notes every kernel that ran. `between` is called before each run and
+    /// behind the last. Errors: `profile-unsupported` from runtimes that cannot tell, `file-io` for its temporary files, and those of
+    /// loading, running and `between`.
     fn trace(
         &self,
         _model: ModelSource<'_>,
         _options: &LoadOptions,
         _inputs: &[Tensor],
         _runs: usize,
+        _between: Between<'_>,
     ) -> Result<Trace, Diagnostic> {
         let what = "does not say what its kernels take; profiles need ONNX Runtime";
         Err(failed("profile-unsupported", self.name(), Loc::Unknown, what))
     }
 }
+
+/// What is done between the runs of a trace.
+pub type Between<'a> = &'a mut dyn FnMut() -> Result<(), Diagnostic>;
 
 /// What a runtime noted while it ran: read by [`crate::measure::trace`].
 #[derive(Clone, PartialEq, Eq, Debug)]

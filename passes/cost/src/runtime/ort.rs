@@ -14,7 +14,7 @@ use spaceevo_ir::graph::Loc;
 use spaceevo_ir::{Diagnostic, Dim, Elem, Tensor, TensorType, Type};
 
 use super::library::{Candidate, candidates};
-use super::{LoadOptions, ModelSource, Port, Runtime, Session, TensorView, Trace, check_inputs, failed};
+use super::{Between, LoadOptions, ModelSource, Port, Runtime, Session, TensorView, Trace, check_inputs, failed};
 use crate::memory::GiveBack;
 
 pub(super) const NAME: &str = "onnxruntime";
@@ -120,8 +120,9 @@ impl Runtime for OnnxRuntime {
         options: &LoadOptions,
         inputs: &[Tensor],
         runs: usize,
+        between: Between<'_>,
     ) -> Result<Trace, Diagnostic> {
-        self.traced(model, options, inputs, runs)
+        self.traced(model, options, inputs, runs, between)
     }
 }
 

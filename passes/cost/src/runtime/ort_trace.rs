@@ -4,7 +4,7 @@ use spaceevo_ir::graph::Loc;
 use spaceevo_ir::{Diagnostic, Tensor};
 
 use super::ort::{NAME, OnnxRuntime, commit};
-use super::{LoadOptions, ModelSource, Session, Trace, failed};
+use super::{Between, LoadOptions, ModelSource, Session, Trace, failed};
 
 impl OnnxRuntime {
     /// See [`super::Runtime::trace`].
@@ -14,6 +14,7 @@ impl OnnxRuntime {
         options: &LoadOptions,
         inputs: &[Tensor],
         runs: usize,
+        between: Between<'_>,
     ) -> Result<Trace, Diagnostic> {
         let loc = model.loc();
         let load = |e: &dyn std::fmt::Display| failed("runtime-load", NAME, loc.clone(), e);
@@ -26,8 +27,10 @@ impl OnnxRuntime {
         let builder = builder.with_optimized_model_path(&rewritten).map_err(|e| load(&e))?;
         let builder = builder.with_profiling(folder.path().join("profile")).map_err(|e| load(&e))?;
         let mut session = commit(builder, model)?;
+        between()?;
         for _ in 0..runs {
             session.run_with(inputs, &mut |_, _| {})?;
+            between()?;
         }
         let events = session.inner.end_profiling().map_err(|e| failed("runtime-run", NAME, Loc::Unknown, e))?;
         Ok(Trace {
