@@ -1,21 +1,19 @@
 //! Times of whole networks on this machine, twice each, and the table that they are kept in.
 //!
-//! Networks take turns in groups, and all groups are gone through several times, each time in sessions of their own: where memory
-//! lies and who else uses a cache that processors share changes what a network takes by several percent, some of it for minutes.
-//! Every other pass makes one of two measurements, of which the quieter half of the turns counts. What the two differ by is what a
-//! prediction cannot be better than. Between turns the reference network of predictors is timed, and times are brought to the speed
-//! that the machine had when the predictor was built.
+//! All networks are gone through several times, each time alone and in a session of its own: where memory lies and who else uses a cache
+//! that processors share changes what a network takes by several percent, some of it for minutes. Every other pass makes one of two
+//! measurements. What the two differ by is what a prediction cannot be better than. Between turns the reference network of predictors is
+//! timed, and times are brought to the speed that the machine had when the predictor was built.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
-use spaceevo_cost::measure::clock::Work;
 use spaceevo_cost::measure::inputs::{Shapes, drawn};
 use spaceevo_cost::measure::interleave::Contestant;
 use spaceevo_cost::predictor::Predictor;
+use spaceevo_cost::predictor::network::Numbers;
 use spaceevo_cost::predictor::pace::Pace;
-use spaceevo_cost::predictor::ran::quiet;
+use spaceevo_cost::predictor::typical;
 use spaceevo_cost::runtime::ort::OnnxRuntime;
 use spaceevo_cost::runtime::{LoadOptions, ModelSource, Runtime};
 use spaceevo_ir::{Diagnostic, Loc};
@@ -26,14 +24,8 @@ use crate::file::load;
 /// Nanoseconds by name of the model: two measurements.
 pub type Times = BTreeMap<String, [f64; 2]>;
 
-/// Networks that take turns.
-const GROUP: usize = 8;
-/// Passes over all groups, for both measurements together.
+/// Passes over all networks, for both measurements together.
 const PASSES: usize = 8;
-/// Turns of each in a pass.
-const ROUNDS: usize = 3;
-/// Length of a turn.
-const TURN: Duration = Duration::from_millis(12);
 
 /// Measures models on ONNX Runtime with one thread, in processor time.
 ///
@@ -45,35 +37,25 @@ pub fn measure(
     target: &Target,
 ) -> Result<Times, Vec<Diagnostic>> {
     let one = |d: Diagnostic| vec![d];
-    let usual: Option<f64> = predictor.origin.get("reference").and_then(|text| text.parse().ok());
     let runtime = OnnxRuntime::open(None).map_err(one)?;
-    let mut pace = Pace::new(&runtime, target, &crate::registry()).map_err(one)?;
+    let kind = |numbers, key: &str| -> Result<(Pace, Option<f64>), Vec<Diagnostic>> {
+        let usual = predictor.origin.get(key).and_then(|text| text.parse().ok()).filter(|usual| *usual > 0.0);
+        Ok((Pace::new(numbers, &runtime, target, &crate::registry()).map_err(one)?, usual))
+    };
+    let (mut stored, mut float) = (kind(Numbers::Stored, "reference")?, kind(Numbers::Float, "reference-float")?);
     let mut all: BTreeMap<String, [Vec<f64>; 2]> = BTreeMap::new();
     for pass in 0..PASSES {
-        for group in models.chunks(GROUP) {
-            let mut contestants =
-                group.iter().map(|model| contestant(&runtime, model, shapes)).collect::<Result<Vec<_>, _>>()?;
-            pace.read().map_err(one)?;
-            let mut turns = Vec::new();
-            for (number, at) in (0..ROUNDS).flat_map(|number| (0..group.len()).map(move |at| (number, at))) {
-                let at = (number + at) % group.len();
-                turns.push((at, contestants[at].turn(0, TURN, Work::Thread).map_err(one)?.cpu));
-                pace.read().map_err(one)?;
-            }
-            for ((at, time), pace) in turns.into_iter().zip(pace.around()) {
-                let steady = time * usual.map_or(1.0, |usual| usual / pace);
-                all.entry(group[at].display().to_string()).or_default()[pass % 2].push(steady);
-            }
+        for model in models {
+            let graph = load(model)?.graph;
+            let session = runtime.load(ModelSource::Graph(&graph), &LoadOptions::default()).map_err(one)?;
+            let inputs = drawn(session.inputs(), shapes).map_err(one)?;
+            let (pace, usual) = if Numbers::of(&graph) == Numbers::Stored { &mut stored } else { &mut float };
+            let turns = pace.beside(&mut Contestant::new(vec![session], inputs)).map_err(one)?;
+            let steady = turns.into_iter().map(|[time, pace]| time * usual.map_or(1.0, |usual| usual / pace));
+            all.entry(model.display().to_string()).or_default()[pass % 2].extend(steady);
         }
     }
-    Ok(all.into_iter().map(|(model, both)| (model, both.map(|times| quiet(&times)))).collect())
-}
-
-fn contestant(runtime: &OnnxRuntime, model: &Path, shapes: &Shapes) -> Result<Contestant, Vec<Diagnostic>> {
-    let graph = load(model)?.graph;
-    let session = runtime.load(ModelSource::Graph(&graph), &LoadOptions::default()).map_err(|d| vec![d])?;
-    let inputs = drawn(session.inputs(), shapes).map_err(|d| vec![d])?;
-    Ok(Contestant::new(vec![session], inputs))
+    Ok(all.into_iter().map(|(model, both)| (model, both.map(|times| typical(&times)))).collect())
 }
 
 /// The table: columns model, first_ns, second_ns.

@@ -12,6 +12,7 @@ use spaceevo::cost::measure::inputs::{Shapes, settle};
 use spaceevo::cost::predictor::collect::{Collector, Plan, given, priors_of};
 use spaceevo::cost::predictor::draw::{Prior, priors};
 use spaceevo::cost::predictor::measurements::Measured;
+use spaceevo::cost::predictor::network::Numbers;
 use spaceevo::cost::predictor::{Held, Origin, Predictor, curves, fit, job, strata, width};
 use spaceevo::file::{load, refuse_existing, write_whole};
 use spaceevo::ir::{Diagnostic, Loc};
@@ -169,7 +170,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
         (None, Some(table)) => (job::table(table)?, true),
         (None, None) => here(arguments, &collector)?,
     };
-    let (measured, reference) = (measured.steady().quieter(), measured.reference());
+    let [stored, float] = [Numbers::Stored, Numbers::Float].map(|numbers| format!("{:.1}", measured.reference(numbers)));
+    let measured = measured.steady();
     let samples = strata(measured.samples(), arguments.hold_out, &limits);
     let mut origin = Origin::new();
     for (key, value) in [
@@ -177,7 +179,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
         ("machine", arguments.machine.clone().unwrap_or_else(|| Machine::detect().to_string())),
         ("runtime", format!("{} {}, one thread", runtime.name(), runtime.version())),
         ("date", today()),
-        ("reference", format!("{reference:.1}")),
+        ("reference", stored),
+        ("reference-float", float),
         ("kernels", samples.len().to_string()),
         ("seed", arguments.seed.to_string()),
     ] {

@@ -21,7 +21,7 @@ fn drawn_networks_run_the_kernels_that_are_foreseen() {
         }
     };
     let (target, registry) = (Target::named("x86-vnni").unwrap(), Registry::standard());
-    let mut networks = vec![reference(&target, &registry).unwrap()];
+    let mut networks = vec![reference(Numbers::Stored, &target, &registry).unwrap()];
     for number in 0..4 {
         for numbers in [Numbers::Stored, Numbers::Float] {
             networks.push(network(&mut Draws::new(11, number), &[], numbers, &target, &registry).unwrap());

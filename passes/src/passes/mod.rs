@@ -15,6 +15,7 @@ mod drop_dead;
 mod drop_identity;
 mod drop_se;
 mod equalize_layers;
+mod flush_subnormals;
 mod fold_clip;
 mod fold_constants;
 mod fold_conv_affine;
@@ -82,6 +83,7 @@ pub(crate) fn all() -> Vec<Arc<dyn Pass>> {
         Arc::new(drop_identity::DropIdentity),
         Arc::new(drop_se::DropSe),
         Arc::new(equalize_layers::EqualizeLayers),
+        Arc::new(flush_subnormals::FlushSubnormals),
         Arc::new(fold_clip::FoldClip),
         Arc::new(fold_constants::FoldConstants),
         Arc::new(fold_conv_affine::FoldConvAffine),

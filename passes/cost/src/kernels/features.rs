@@ -3,10 +3,10 @@
 //! Nothing here knows a runtime. How well channels are aligned is the largest power of two that divides them; which alignment
 //! matters, and from where on, is found in measurements (`predictor::rules`).
 
-use super::{Kernel, Layout, numbers};
+use super::{Fused, Kernel, Layout, numbers};
 
 /// Names of the counts, in the order of [`counts`].
-pub const COUNTS: [&str; 12] = [
+pub const COUNTS: [&str; 13] = [
     "calls",
     "macs",
     "numbers read",
@@ -19,6 +19,7 @@ pub const COUNTS: [&str; 12] = [
     "macs beyond blocks of 16",
     "weights from afar",
     "calls from afar",
+    "numbers activated",
 ];
 
 /// How much of what a network needs comes from afar: in a network that moves 4 MB in a run ([`Kernel::around`]) a kernel finds its code
@@ -73,14 +74,14 @@ impl Work {
         }
     }
 
-    fn counts(&self, kernel: &Kernel) -> [f64; 12] {
+    fn counts(&self, kernel: &Kernel) -> [f64; 13] {
         let &Work { multiplies, each, taps, read, made, pixels, macs, weights, gathered } = self;
         let far = afar(kernel.around);
         if !multiplies && taps == 1 {
             // What goes over numbers once has nothing to gather; where channels are last and it makes another map of them, it copies
             // a row for each pixel.
             let pixels = if kernel.layout == Layout::Last && kernel.input != kernel.output { pixels } else { 0.0 };
-            return [1.0, 0.0, read, made, weights, 0.0, 0.0, pixels, 0.0, 0.0, 0.0, far];
+            return [1.0, 0.0, read, made, weights, 0.0, 0.0, pixels, 0.0, 0.0, 0.0, far, 0.0];
         }
         let rows = f64::from(kernel.output[2]) * f64::from(kernel.output[1].div_ceil(16));
         let each = if multiplies { f64::from(each) * f64::from(taps) } else { f64::from(taps) };
@@ -88,17 +89,19 @@ impl Work {
         // Vector instructions do 16 results at once; how those left over are done is another matter.
         let (whole, over) = (f64::from(kernel.output[1].next_multiple_of(16)), f64::from(kernel.output[1] % 16));
         let (whole, over) = (pixels * each * whole, pixels * each * over);
-        [1.0, macs, read, made, weights, gathered, rows, pixels, whole, over, weights_from_afar, far]
+        // Results are clipped on the way; other activations go over them again.
+        let activated = if kernel.fused > Fused::Relu { made } else { 0.0 };
+        [1.0, macs, read, made, weights, gathered, rows, pixels, whole, over, weights_from_afar, far, activated]
     }
 }
 
 /// Quantities to which time can be proportional.
-pub fn counts(kernel: &Kernel) -> [f64; 12] {
+pub fn counts(kernel: &Kernel) -> [f64; 13] {
     Work::of(kernel).counts(kernel)
 }
 
 /// Names of the features, in the order of [`features`].
-pub const FEATURES: [&str; 30] = [
+pub const FEATURES: [&str; 31] = [
     "input channels",
     "output channels",
     "alignment of input channels",
@@ -129,21 +132,22 @@ pub const FEATURES: [&str; 30] = [
     "numbers for a result",
     "pixels beyond blocks of 16",
     "bytes of all weights, logarithm",
+    "work of the activation",
 ];
 
 /// What tells kernels of a family apart.
-pub fn features(kernel: &Kernel) -> [f32; 30] {
+pub fn features(kernel: &Kernel) -> [f32; 31] {
     Work::of(kernel).features(kernel)
 }
 
 /// Both at once, for whoever asks of many kernels.
-pub(crate) fn counts_and_features(kernel: &Kernel) -> ([f64; 12], [f32; 30]) {
+pub(crate) fn counts_and_features(kernel: &Kernel) -> ([f64; 13], [f32; 31]) {
     let work = Work::of(kernel);
     (work.counts(kernel), work.features(kernel))
 }
 
 impl Work {
-    fn features(&self, kernel: &Kernel) -> [f32; 30] {
+    fn features(&self, kernel: &Kernel) -> [f32; 31] {
         let &Work { read, made, pixels, macs, weights, gathered, taps, .. } = self;
         let (input, output) = (kernel.input[1].max(1), kernel.output[1].max(1));
         let groups = kernel.groups.max(1);
@@ -184,6 +188,7 @@ impl Work {
             (each * taps) as f32,
             (pixels % 16.0) as f32,
             f32::from(kernel.weights) / 4.0,
+            f32::from(kernel.fused.rank()),
         ]
     }
 }

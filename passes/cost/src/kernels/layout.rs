@@ -14,7 +14,7 @@ use super::rules::{
     MULTIPLIES, Names, Number, Rules, TRANSPOSES,
 };
 use super::values::{Shape, Values};
-use super::{Extents, Kernel, Layout};
+use super::{Extents, Fused, Kernel, Layout};
 
 /// Gives the nodes of a room their layouts.
 pub(super) fn place(graph: &Graph, rules: &Rules, room: &mut Room, kernels: &mut Vec<Kernel>, ops: &mut Vec<Span>) {
@@ -219,6 +219,16 @@ impl<'a> Placer<'a> {
         // It has to wait for the other operand, and what it did so far it does no more.
         let mut kernel = self.kernels[maker].clone();
         kernel.others = super::numbers(kernel.output) as u32;
+        let next = graph.only_user(made);
+        let follows = next.filter(|&next| {
+            let (conv, second) = (self.names.number("Conv"), self.names.number(&graph.op(next).name().op));
+            self.names.fuses(conv, second)
+        });
+        if let Some(next) = follows {
+            kernel.fused = Fused::of(&graph.op(next).name().op);
+            self.marks[next.index()] |= DONE;
+            graph.op(next).results().iter().for_each(|&v| self.values.make(v, Layout::Blocked));
+        }
         let from = self.all.len();
         for span in [self.ops[maker], node.ops] {
             self.all.extend_from_within(span.range());
@@ -227,14 +237,6 @@ impl<'a> Placer<'a> {
         (self.ops[maker], self.gone) = (Span::GONE, true);
         self.push(kernel, ops);
         self.values.make(made, Layout::Blocked);
-        if let Some(next) = graph.only_user(made) {
-            let second = self.names.number(&graph.op(next).name().op);
-            let conv = self.names.number("Conv");
-            if self.names.fuses(conv, second) {
-                self.marks[next.index()] |= DONE;
-                graph.op(next).results().iter().for_each(|&v| self.values.make(v, Layout::Blocked));
-            }
-        }
         true
     }
 
@@ -343,6 +345,7 @@ impl<'a> Placer<'a> {
         let depthwise = groups > 1 && first.extents[1] == groups;
         Kernel {
             op,
+            fused: node.fused,
             layout,
             bytes: [first.bytes, made.bytes],
             input,

@@ -13,6 +13,7 @@ use std::sync::Arc;
 
 mod detect;
 mod features;
+mod fused;
 mod layout;
 mod nodes;
 mod rules;
@@ -21,6 +22,7 @@ mod values;
 pub use detect::{Detector, List, Placed, detect};
 pub(crate) use features::counts_and_features;
 pub use features::{COUNTS, FEATURES, counts, features};
+pub use fused::Fused;
 
 /// The order of a tensor's numbers in memory.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
@@ -56,6 +58,8 @@ pub fn numbers(extents: Extents) -> f64 {
 pub struct Kernel {
     /// Operator as the runtime's profile names it.
     pub op: Arc<str>,
+    /// What it does to its results as it stores them.
+    pub fused: Fused,
     /// Layout of what it reads and makes; of a change of layout: the one that it makes.
     pub layout: Layout,
     /// Bytes of a number that it reads, and of one that it makes.
@@ -99,6 +103,7 @@ impl Kernel {
     fn like(op: Arc<str>, layout: Layout, bytes: [u8; 2], extents: Extents) -> Kernel {
         Kernel {
             op,
+            fused: Fused::Nothing,
             layout,
             bytes,
             input: extents,
@@ -193,10 +198,10 @@ fn multiplies(op: &str) -> bool {
 }
 
 impl fmt::Display for Kernel {
-    /// `QLinearConv last 1:1 1x32x28x28 1x64x28x28 k3x3 s1x1 d1x1 g1 +0 in24/22`
+    /// `QLinearConv last 1:1 1x32x28x28 1x64x28x28 k3x3 s1x1 d1x1 g1 +0 in24/22`; with an activation `Conv+Relu blocked …`
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let [a, b] = self.bytes;
-        write!(f, "{} {} {a}:{b} ", self.op, self.layout.word())?;
+        write!(f, "{}{} {} {a}:{b} ", self.op, self.fused, self.layout.word())?;
         for extents in [self.input, self.output] {
             let [n, c, h, w] = extents;
             write!(f, "{n}x{c}x{h}x{w} ")?;
@@ -230,9 +235,11 @@ impl FromStr for Kernel {
         // Tables of other devices need not know the weights.
         let (moves, weighs) = network.split_once('/').unwrap_or((network, ""));
         let weights = if weighs.is_empty() { Some(USUAL_WEIGHTS) } else { quarters(weighs) };
+        let (op, fused) = op.split_once('+').map_or((op, Fused::Nothing), |(op, fused)| (op, Fused::of(fused)));
         let sizes: [u32; 2] = list(bytes, ':')?.try_into().map_err(|_| wrong(bytes))?;
         Ok(Kernel {
             op: op.into(),
+            fused,
             layout,
             bytes: sizes.map(|size| size.min(255) as u8),
             input: four(input)?,
@@ -271,6 +278,9 @@ mod tests {
         assert!(finer.key().ends_with(" in24.25/20.5"));
         assert_eq!(finer.key().parse::<Kernel>().unwrap(), finer);
         assert_eq!(conv.key().replace("/22", "").parse::<Kernel>().unwrap(), conv);
+        let activated = Kernel { fused: Fused::HardSwish, ..conv.clone() };
+        assert!(activated.key().starts_with("QLinearConv+HardSwish last "));
+        assert_eq!(activated.key().parse::<Kernel>().unwrap(), activated);
         let other = |from: &str, to: &str| conv.key().replace(from, to);
         for wrong in
             ["", "QLinearConv", &other("k3", "k-3"), &other("last", "first"), &other("in24", "in64"), &other("/22", "/64")]

@@ -3,6 +3,7 @@
 use spaceevo_ir::graph::{Op, User};
 use spaceevo_ir::{Attr, Graph, OpId, ValueId};
 
+use super::Fused;
 use super::rules::{CONVOLVES, FREE, LOOKS_UP, MUL, MULTIPLIES, Names, Number, Operator, Rules, SCALED};
 use super::values::Values;
 
@@ -43,6 +44,8 @@ pub(super) struct Node {
     pub(super) outputs: Span,
     /// Does more than its own operator.
     pub(super) merged: bool,
+    /// That, if it is an activation.
+    pub(super) fused: Fused,
     /// Of convolutions, pools: window, strides, dilations, groups.
     pub(super) window: Window,
     /// Numbers of further operands.
@@ -133,6 +136,7 @@ impl<'a> Collector<'a> {
                 node.ops.length += 1;
                 node.outputs = self.list(follower.results());
                 node.merged = true;
+                node.fused = self.names.get(second).fused_as;
             }
             self.nodes.push(node);
         }
@@ -180,7 +184,7 @@ impl<'a> Collector<'a> {
         }
         self.ops.push(op);
         let ops = Span::since(self.ops.len() - 1, self.ops);
-        Node { op: number, ops, inputs, outputs, merged: false, window, others }
+        Node { op: number, ops, inputs, outputs, merged: false, fused: Fused::Nothing, window, others }
     }
 
     /// Numbers of a join of stored maps that have another type than its result.
@@ -229,7 +233,16 @@ impl<'a> Collector<'a> {
         let outputs = Span::since(outputs, self.lists);
         let ops = Span::since(ops, self.ops);
         let window = self.window(graph.op(op), number);
-        Some(Node { op: number, ops, inputs: self.list(&[read]), outputs, merged: false, window, others: 0 })
+        Some(Node {
+            op: number,
+            ops,
+            inputs: self.list(&[read]),
+            outputs,
+            merged: false,
+            fused: Fused::Nothing,
+            window,
+            others: 0,
+        })
     }
 
     /// A sigmoid that only the product with what it reads reads, as one node.
@@ -250,7 +263,7 @@ impl<'a> Collector<'a> {
         self.ops.extend([op, product]);
         let ops = Span::since(self.ops.len() - 2, self.ops);
         let (inputs, outputs) = (self.list(&[read]), self.list(record_of_product.results()));
-        Some(Node { op: number, ops, inputs, outputs, merged: false, window, others: 0 })
+        Some(Node { op: number, ops, inputs, outputs, merged: false, fused: Fused::Nothing, window, others: 0 })
     }
 
     fn window(&mut self, record: &Op, number: Number) -> Window {

@@ -6,6 +6,8 @@ use std::sync::Arc;
 use spaceevo_ir::OpName;
 use spaceevo_passes::kernel_rules::{Blocked, KernelRules};
 
+use super::Fused;
+
 /// Number of an operator in [`Rules`], or of one that the rules do not name in [`Names`].
 pub(super) type Number = u32;
 
@@ -45,6 +47,8 @@ pub(super) const LOOKS_UP: u16 = 1 << 14;
 #[derive(Debug)]
 pub(super) struct Operator {
     pub(super) name: Arc<str>,
+    /// What it is to a kernel that does it as it stores its results.
+    pub(super) fused_as: Fused,
     is: u16,
     /// By domain: what runs it on stored numbers.
     stored: Vec<(Box<str>, Number)>,
@@ -74,6 +78,7 @@ impl Operator {
         set(MUL, name == "Mul");
         Operator {
             name: name.into(),
+            fused_as: Fused::of(name),
             is,
             stored: Vec::new(),
             fused: Vec::new(),

@@ -202,7 +202,7 @@ mod tests {
 
     /// Of convolutions, with trees of one level and one of `depth`; of sums nothing is known.
     fn predictor(depth: usize) -> Predictor {
-        let base = Base([900.0, 0.01, 0.1, 0.1, 0.0, 0.0, 3.0, 0.0, 0.0, 0.0, 0.0, 90.0]);
+        let base = Base([900.0, 0.01, 0.1, 0.1, 0.0, 0.0, 3.0, 0.0, 0.0, 0.0, 0.0, 90.0, 0.1]);
         let tree = |feature: usize, least: f32| Tree { questions: vec![(feature, least)], leaves: vec![0.125, -0.3] };
         let questions = (0..depth).map(|level| (level % 3, 20.0 * level as f32)).collect();
         let leaves = (0..1 << depth).map(|leaf| leaf as f32 * 1e-4).collect();

@@ -22,10 +22,9 @@ use super::fit::{Limits, Sample, fit, held_out, median, typical};
 use super::known::Known;
 use super::measurements::{Measured, Traced};
 use super::network::{self, Drawn, Numbers, network};
-use super::pace::Pace;
-use super::ran::{Times, WARM, assign, counted, ran};
+use super::pace::{Pace, WARM};
+use super::ran::{Times, ran};
 use crate::kernels::{Kernel, detect};
-use crate::measure::clock::Work;
 use crate::measure::interleave::Contestant;
 use crate::runtime::{LoadOptions, ModelSource, Runtime};
 
@@ -55,10 +54,6 @@ impl Plan {
 
 /// Runs of a trace between two readings of the pace, of which the last counts.
 const EACH: usize = 2;
-/// Length of a turn that is not traced.
-const TURN: Duration = Duration::from_millis(3);
-/// Turns of a network that is not traced.
-const TURNS: usize = 6;
 /// Part of the networks that are drawn before errors are looked at.
 const FIRST: f64 = 0.6;
 /// Rounds of these before that.
@@ -116,7 +111,8 @@ impl Collector<'_> {
         }
         let turn = |t: &Traced| (t.numbers, t.number, t.round);
         let done: BTreeSet<_> = measured.traced.iter().map(turn).collect();
-        let mut pace = Pace::new(self.runtime, self.target, self.registry)?;
+        let pace = |numbers| Pace::new(numbers, self.runtime, self.target, self.registry);
+        let (mut stored, mut float) = (pace(Numbers::Stored)?, pace(Numbers::Float)?);
         let mut near: Option<Vec<Prior>> = None;
         let is_given = |numbers, number| number >= self.drawn_of(numbers);
         let mut known = Known::new(self.plan.kernels, self.hold_out, self.limits, &is_given, &measured);
@@ -135,8 +131,9 @@ impl Collector<'_> {
             };
             let drawn = self.drawn(numbers, number, priors)?;
             let kernels: Vec<Kernel> = detect(&drawn.graph, self.target)?.into_iter().map(|p| p.kernel).collect();
-            let (cpu, (ran, sum), reference) = self.trace(&drawn, &mut pace)?;
-            let ([all, scaled], mut times) = (counted(&ran), assign(&kernels, &ran));
+            let (cpu, ran, reference) =
+                self.trace(&drawn, if numbers == Numbers::Stored { &mut stored } else { &mut float })?;
+            let ([all, scaled], sum, mut times) = (ran.counted(), ran.sum(), ran.assign(&kernels));
             times.retain(|(kernel, _)| known.takes((numbers, number), kernel));
             let traced = Traced { numbers, number, round, cpu, kernels: all, scaled, sum, reference, times };
             append.write_all(traced.to_text().as_bytes()).map_err(io)?;
@@ -237,7 +234,7 @@ impl Collector<'_> {
     }
 
     /// Nanoseconds of a run, of what ran in it, and of the reference network.
-    fn trace(&self, drawn: &Drawn, pace: &mut Pace) -> Result<(f64, (Times, f64), f64), Diagnostic> {
+    fn trace(&self, drawn: &Drawn, pace: &mut Pace) -> Result<(f64, Times, f64), Diagnostic> {
         let (options, runs) = (LoadOptions::default(), WARM + EACH * self.plan.runs);
         let mut run = 0;
         let mut between = || {
@@ -248,31 +245,16 @@ impl Collector<'_> {
         let trace = self.runtime.trace(ModelSource::Graph(&drawn.graph), &options, &drawn.inputs, runs, &mut between)?;
         let traced = pace.around();
         // In every round: what a process has allocated before changes what everything takes by some percent.
-        let turns = self.untraced(drawn, pace)?;
-        let paces = pace.around();
-        let reference = median(&[&traced[..], &paces[..]].concat());
-        let cpu = turns.iter().zip(&paces).map(|(time, pace)| time * reference / pace);
+        let turns = pace.beside(&mut timed(self.runtime, drawn)?)?;
+        let paces: Vec<f64> = traced.iter().copied().chain(turns.iter().map(|[_, pace]| *pace)).collect();
+        let reference = median(&paces);
+        let cpu: Vec<f64> = turns.iter().map(|[time, pace]| time * reference / pace).collect();
         // The first run behind the reference network finds its own numbers in no cache.
         let slow = |run: usize| {
             let run = WARM + run;
             (run % EACH == EACH - 1).then(|| traced[run / EACH] / reference)
         };
-        Ok((typical(&cpu.collect::<Vec<f64>>()), ran(&trace.events, &slow)?, reference))
-    }
-
-    /// Nanoseconds of processor of a run, in each of some turns with readings of the pace around them. The first runs do not count:
-    /// memory is planned in one and mapped in the next.
-    fn untraced(&self, drawn: &Drawn, pace: &mut Pace) -> Result<Vec<f64>, Diagnostic> {
-        let mut contestant = timed(self.runtime, drawn)?;
-        for _ in 0..WARM {
-            contestant.turn(0, Duration::ZERO, Work::Thread)?;
-        }
-        pace.read()?;
-        let mut turn = |_| {
-            let time = contestant.turn(0, TURN, Work::Thread)?.cpu;
-            pace.read().map(|()| time)
-        };
-        (0..TURNS).map(&mut turn).collect()
+        Ok((typical(&cpu), ran(&trace.events, &slow)?, reference))
     }
 }
 
@@ -301,8 +283,7 @@ pub fn given(graph: Graph) -> Result<(Numbers, Drawn), Diagnostic> {
         let dims: Option<Vec<usize>> = shape.and_then(|shape| shape.iter().enumerate().map(extent).collect());
         inputs.push(network::filled(&dims.ok_or_else(|| open(graph.label(input)))?));
     }
-    let stored = graph.ops_in(graph.body()).any(|op| &*graph.op(op).name().op == "QuantizeLinear");
-    Ok((if stored { Numbers::Stored } else { Numbers::Float }, Drawn { graph, inputs }))
+    Ok((Numbers::of(&graph), Drawn { graph, inputs }))
 }
 
 /// Numbers of networks from a first one on, so many of each kind, spread evenly.

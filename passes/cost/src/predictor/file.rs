@@ -1,7 +1,7 @@
 //! A predictor as text: one line for each fact, each with a sum by which damage is found.
 //!
 //! ```text
-//! spaceevo-predictor 4 #5f0c63d1
+//! spaceevo-predictor 5 #5f0c63d1
 //! origin machine AMD EPYC, 2 threads #…
 //! overhead -2100.5 -350.25 1.02 0.01 #…
 //! family QLinearConv-last 1180 0.041 #…
@@ -21,7 +21,7 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::{Base, Forest, Model, Origin, Overhead, Predictor, ROW, TERMS, Tree};
 
-const HEAD: &str = "spaceevo-predictor 4";
+const HEAD: &str = "spaceevo-predictor 5";
 
 impl Predictor {
     /// The text. The same predictor has the same bytes.
@@ -172,7 +172,7 @@ mod tests {
     use super::*;
 
     fn predictor() -> Predictor {
-        let base = Base([1.5, 0.1 + 0.2, 0.0, 1e-300, 3.0, 0.0, 0.0, 1.0 / 3.0, 0.0, 2.0, 0.0, 0.5]);
+        let base = Base([1.5, 0.1 + 0.2, 0.0, 1e-300, 3.0, 0.0, 0.0, 1.0 / 3.0, 0.0, 2.0, 0.0, 0.5, 0.25]);
         let rules = vec![(3, 16.0), (0, 96.5)];
         let tree = Tree { questions: vec![(1, 96.5), (23, 0.1)], leaves: vec![0.1, -0.2, 1e-20, 0.3] };
         let model = Model { samples: 7, base, rules, forest: Forest { trees: vec![tree] }, spread: 0.04 };

@@ -210,7 +210,7 @@ fn judge(family: &str, model: &Model, rows: &[&Row], found: Vec<Rule>, held: &[&
 }
 
 /// The mean of all but the lowest and the highest eighth, each rounded up from three numbers on; 0 of nothing.
-pub(super) fn typical(numbers: &[f64]) -> f64 {
+pub fn typical(numbers: &[f64]) -> f64 {
     let mut sorted = numbers.to_vec();
     sorted.sort_unstable_by(f64::total_cmp);
     let cut = if sorted.len() < 3 { 0 } else { sorted.len().div_ceil(8) };

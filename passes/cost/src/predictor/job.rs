@@ -10,7 +10,7 @@ use spaceevo_onnx::WriteOptions;
 use super::collect::Collector;
 use super::measurements::{Measured, Traced};
 use super::network::Numbers;
-use super::ran::{assign, counted, ran};
+use super::ran::ran;
 use crate::kernels::{Kernel, detect};
 
 /// Runs each model that the list names, and leaves its trace beside it.
@@ -89,11 +89,11 @@ pub fn import(collector: &Collector<'_>, folder: &Path) -> Result<Measured, Diag
         if !trace.exists() {
             continue;
         }
-        let (ran, sum) = ran(&std::fs::read(&trace).map_err(io(&trace))?, &|_| Some(1.0))?;
+        let ran = ran(&std::fs::read(&trace).map_err(io(&trace))?, &|_| Some(1.0))?;
         let graph = collector.drawn(numbers, number, collector.priors)?.graph;
         let kernels: Vec<Kernel> = detect(&graph, collector.target)?.into_iter().map(|p| p.kernel).collect();
-        let times = assign(&kernels, &ran);
-        let [kernels, scaled] = counted(&ran);
+        let (times, sum) = (ran.assign(&kernels), ran.sum());
+        let [kernels, scaled] = ran.counted();
         let traced = Traced { numbers, number, round: 0, cpu: 0.0, kernels, scaled, sum, reference: 1.0, times };
         measured.traced.push(traced);
     }

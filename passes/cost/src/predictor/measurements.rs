@@ -90,36 +90,20 @@ impl Measured {
         plan.chain(self.traced.iter().map(Traced::to_text)).collect()
     }
 
-    /// Nanoseconds that the reference network takes mostly; 0 where nothing was measured.
-    pub fn reference(&self) -> f64 {
-        median(&self.traced.iter().map(|t| t.reference).collect::<Vec<_>>())
+    /// Nanoseconds that the reference network of these numbers takes mostly; 0 where nothing was measured.
+    pub fn reference(&self, numbers: Numbers) -> f64 {
+        median(&self.traced.iter().filter(|t| t.numbers == numbers).map(|t| t.reference).collect::<Vec<_>>())
     }
 
     /// The same at the speed that the machine has mostly.
     pub fn steady(&self) -> Measured {
-        let usual = self.reference();
+        let (stored, float) = (self.reference(Numbers::Stored), self.reference(Numbers::Float));
         let steady = |traced: &Traced| {
-            let slow = traced.reference / usual;
+            let slow = traced.reference / if traced.numbers == Numbers::Stored { stored } else { float };
             let times = traced.times.iter().map(|(kernel, time)| (kernel.clone(), time / slow)).collect();
             Traced { cpu: traced.cpu / slow, sum: traced.sum / slow, times, ..traced.clone() }
         };
         Measured { traced: self.traced.iter().map(steady).collect(), plan: self.plan.clone() }
-    }
-
-    /// Of each network the half of its rounds in which all of it together took least: what disturbs a machine makes it slower, and
-    /// not always so that a small reference network shows it. Whole rounds, so that the times of kernels still add up to those of
-    /// networks.
-    pub fn quieter(self) -> Measured {
-        let mut rounds: BTreeMap<(Numbers, usize), Vec<(f64, usize)>> = BTreeMap::new();
-        for traced in &self.traced {
-            rounds.entry((traced.numbers, traced.number)).or_default().push((traced.sum + traced.cpu, traced.round));
-        }
-        for all in rounds.values_mut() {
-            all.sort_by(|a, b| a.0.total_cmp(&b.0));
-            all.truncate(all.len().div_ceil(2));
-        }
-        let kept = |t: &Traced| rounds[&(t.numbers, t.number)].iter().any(|&(_, round)| round == t.round);
-        Measured { traced: self.traced.iter().filter(|t| kept(t)).cloned().collect(), plan: self.plan }
     }
 
     /// Kernels with all their times.
@@ -309,20 +293,9 @@ mod tests {
         let slow = Traced { reference: 100.0, ..traced(0, 0, 16.0) };
         let traced = [traced(0, 1, 8.0), traced(0, 2, 8.0), slow];
         let times = Measured { traced: traced.to_vec(), plan: None };
-        assert_eq!(times.reference(), 50.0);
+        assert_eq!((times.reference(Numbers::Stored), times.reference(Numbers::Float)), (50.0, 0.0));
         let steady = times.steady();
         assert!(steady.traced.iter().all(|t| t.times[0].1 == 8.0));
-    }
-
-    #[test]
-    fn the_quieter_half_of_the_rounds_of_each_network_counts() {
-        let round = |number: usize, round: usize, sum: f64| Traced { sum, ..traced(number, round, sum) };
-        let sums = [5.0, 9.0, 4.0, 8.0, 7.0];
-        let all: Vec<Traced> =
-            sums.iter().enumerate().flat_map(|(at, &sum)| [round(0, at, sum), round(1, at, 90.0 - sum)]).collect();
-        let kept = Measured { traced: all, plan: None }.quieter();
-        let of = |number: usize| kept.traced.iter().filter(|t| t.number == number).map(|t| t.round).collect::<Vec<_>>();
-        assert_eq!((of(0), of(1)), (vec![0, 2, 4], vec![1, 3, 4]));
     }
 
     #[test]

@@ -42,7 +42,7 @@ pub use base::{Base, Row, TERMS};
 pub use batch::{Batch, Table};
 pub use curve::{Curve, curves};
 pub use discover::{Rule, rules, words};
-pub use fit::{Held, Limits, Point, Sample, fit, held_out, strata};
+pub use fit::{Held, Limits, Point, Sample, fit, held_out, strata, typical};
 pub use forest::{Forest, Tree};
 pub use pricing::priced;
 pub use width::width;

@@ -24,6 +24,14 @@ pub enum Numbers {
     Stored,
 }
 
+impl Numbers {
+    /// What a graph computes with: bytes, where some are made.
+    pub fn of(graph: &Graph) -> Numbers {
+        let stored = graph.ops_in(graph.body()).any(|op| &*graph.op(op).name().op == "QuantizeLinear");
+        if stored { Numbers::Stored } else { Numbers::Float }
+    }
+}
+
 /// Blocks of a network, at least and at most: what a network takes beside its kernels shows in how many it has.
 const BLOCKS: [usize; 2] = [1, 17];
 /// Weights behind which no block is begun: networks for devices have no more.
@@ -42,11 +50,12 @@ pub struct Drawn {
 }
 
 /// The network beside which everything is timed: convolutions of a mobile network, about a millisecond of them. Always the same,
-/// so that what it takes says how fast the machine is at the moment.
+/// so that what it takes says how fast the machine is at the moment. One in integers and one in floats: who else uses a core slows
+/// floats down by more.
 ///
 /// Errors: those of [`network`].
-pub fn reference(target: &Target, registry: &Registry) -> Result<Drawn, Diagnostic> {
-    let mut writer = Writer::new(Numbers::Stored);
+pub fn reference(numbers: Numbers, target: &Target, registry: &Registry) -> Result<Drawn, Diagnostic> {
+    let mut writer = Writer::new(numbers);
     let mut map = writer.input(32, 56);
     for (output, window, stride, groups) in
         [(96, 1, 1, 1), (96, 3, 2, 96), (48, 1, 1, 1), (64, 3, 1, 1), (192, 1, 1, 1), (192, 5, 2, 192), (96, 1, 1, 1)]

@@ -6,36 +6,20 @@ use std::sync::Arc;
 use spaceevo_ir::Diagnostic;
 
 use super::fit::{median, typical};
+use super::pace::WARM;
 use crate::kernels::{Kernel, has_scales};
 use crate::measure::trace::{Data, Ran, parse};
 
 /// ONNX Runtime cuts off parts of microseconds, half of one on average.
 const CUT: f64 = 0.5;
-/// Runs of a trace that are not counted.
-pub(super) const WARM: usize = 3;
-
 /// What a trace of several runs says, the first of them left out. `slow` says of each other run how many times as slow as it mostly
 /// is the machine was, or that it does not count. Errors: `profile-format`.
-pub(super) fn ran(events: &[u8], slow: &dyn Fn(usize) -> Option<f64>) -> Result<(Times, f64), Diagnostic> {
-    let runs = parse(events, WARM)?;
-    let mut ran = Times::new();
-    let mut sum = 0.0;
-    for kernel in &runs.kernels {
+pub(super) fn ran(events: &[u8], slow: &dyn Fn(usize) -> Option<f64>) -> Result<Times, Diagnostic> {
+    let nanos = |kernel: &Ran| {
         let steady = kernel.micros.iter().enumerate().filter_map(|(run, micros)| Some((micros + CUT) / slow(run)?));
-        let nanos = typical(&steady.collect::<Vec<f64>>()) * 1000.0;
-        sum += nanos;
-        let signature = signature(kernel);
-        ran.entry(signature).or_default().push(nanos);
-    }
-    Ok((ran, sum))
-}
-
-/// The mean of the lower half: what disturbs a run makes it longer, never shorter.
-pub fn quiet(numbers: &[f64]) -> f64 {
-    let mut sorted = numbers.to_vec();
-    sorted.sort_unstable_by(f64::total_cmp);
-    sorted.truncate(sorted.len().div_ceil(2));
-    sorted.iter().sum::<f64>() / sorted.len().max(1) as f64
+        typical(&steady.collect::<Vec<f64>>()) * 1000.0
+    };
+    Ok(Times(parse(events, WARM)?.kernels.iter().map(|kernel| (signature(kernel), nanos(kernel))).collect()))
 }
 
 /// The [`Kernel::signature`] of what ran.
@@ -48,30 +32,57 @@ pub fn signature(ran: &Ran) -> (Arc<str>, u64, u64) {
     (Arc::from(ran.op.as_str()), read.unwrap_or(1), ran.outputs.first().map_or(1, numbers))
 }
 
-/// Nanoseconds by [`Kernel::signature`].
-pub(super) type Times = BTreeMap<(Arc<str>, u64, u64), Vec<f64>>;
+/// What says of a kernel that ran which one it was ([`Kernel::signature`]).
+type Signature = (Arc<str>, u64, u64);
 
-/// Kernels that ran, and those of them that are told scales.
-pub(super) fn counted(ran: &Times) -> [usize; 2] {
-    let scaled = ran.iter().filter(|((op, ..), _)| has_scales(op)).map(|(_, times)| times.len());
-    [ran.values().map(Vec::len).sum(), scaled.sum()]
+/// Kernels that ran, in their order, with their nanoseconds.
+#[derive(Debug)]
+pub(super) struct Times(Vec<(Signature, f64)>);
+
+impl Times {
+    /// Nanoseconds of everything together.
+    pub(super) fn sum(&self) -> f64 {
+        self.0.iter().map(|(_, nanos)| nanos).sum()
+    }
+
+    /// Kernels that ran, and those of them that are told scales.
+    pub(super) fn counted(&self) -> [usize; 2] {
+        [self.0.len(), self.0.iter().filter(|((op, ..), _)| has_scales(op)).count()]
+    }
+
+    /// Gives kernels, in the order that is foreseen, the times of what ran. Where that is the order in which they ran, all of them;
+    /// else those of what ran with their signature, or with it between two of the same signatures, where all such kernels are one. None
+    /// where it is not clear which is which.
+    pub(super) fn assign(&self, kernels: &[Kernel]) -> Vec<(Kernel, f64)> {
+        let foreseen: Vec<Signature> = kernels.iter().map(Kernel::signature).collect();
+        let ran: Vec<Signature> = self.0.iter().map(|(signature, _)| signature.clone()).collect();
+        let mut by: BTreeMap<&Kernel, Vec<f64>> = BTreeMap::new();
+        if foreseen == ran {
+            kernels.iter().zip(&self.0).for_each(|(kernel, (_, nanos))| by.entry(kernel).or_default().push(*nanos));
+        } else {
+            for around in [0, 1] {
+                let (mut alike, mut times) = (BTreeMap::new(), BTreeMap::new());
+                for (at, kernel) in kernels.iter().enumerate() {
+                    alike.entry(near(&foreseen, at, around)).or_insert_with(Vec::new).push(kernel);
+                }
+                for (at, (_, nanos)) in self.0.iter().enumerate() {
+                    times.entry(near(&ran, at, around)).or_insert_with(Vec::new).push(*nanos);
+                }
+                for (place, kernels) in alike {
+                    let times = times.remove(&place).filter(|times| times.len() == kernels.len());
+                    if let Some(times) = times.filter(|_| kernels.iter().all(|&kernel| kernel == kernels[0])) {
+                        by.entry(kernels[0]).or_insert(times);
+                    }
+                }
+            }
+        }
+        by.into_iter().map(|(kernel, times)| (kernel.clone(), median(&times))).collect()
+    }
 }
 
-/// Gives kernels the times of what ran with their signature: all of them, where all kernels of a signature are one, and none
-/// where it is not clear which is which.
-pub(super) fn assign(kernels: &[Kernel], ran: &Times) -> Vec<(Kernel, f64)> {
-    let mut by: BTreeMap<_, Vec<&Kernel>> = BTreeMap::new();
-    for kernel in kernels {
-        by.entry(kernel.signature()).or_default().push(kernel);
-    }
-    let mut found = Vec::new();
-    for (signature, kernels) in by {
-        let Some(times) = ran.get(&signature) else { continue };
-        if kernels.len() == times.len() && kernels.iter().all(|&kernel| kernel == kernels[0]) {
-            found.push((kernels[0].clone(), median(times)));
-        }
-    }
-    found
+/// The signature of what is at a place, and those of so many on either side.
+fn near(all: &[Signature], at: usize, around: usize) -> Vec<Option<&Signature>> {
+    (at..=at + 2 * around).map(|place| place.checked_sub(around).and_then(|place| all.get(place))).collect()
 }
 
 #[cfg(test)]
@@ -83,9 +94,23 @@ mod tests {
     fn times_are_given_only_where_it_is_clear_whose_they_are() {
         let small = Kernel::same("QLinearConv", Layout::Last, [1, 1], [1, 8, 7, 7]);
         let other = Kernel { window: [3, 3], ..small.clone() };
-        let ran: Times = [(small.signature(), vec![4.0, 6.0])].into();
-        assert_eq!(assign(&[small.clone(), small.clone()], &ran), [(small.clone(), 5.0)]);
-        assert_eq!(assign(&[small.clone(), other], &ran), []);
-        assert_eq!(assign(std::slice::from_ref(&small), &ran), []);
+        let sum = Kernel::same("QLinearAdd", Layout::Last, [1, 1], [1, 8, 7, 7]);
+        let ran = |kernels: &[&Kernel]| {
+            let time = |(at, kernel): (usize, &&Kernel)| (kernel.signature(), 2.0 * (at + 1) as f64);
+            Times(kernels.iter().enumerate().map(time).collect())
+        };
+        assert_eq!(ran(&[&small, &small]).assign(&[small.clone(), small.clone()]), [(small.clone(), 3.0)]);
+        // In the order that is foreseen each is the one that it looks like.
+        let found = ran(&[&small, &other, &sum]).assign(&[small.clone(), other.clone(), sum.clone()]);
+        assert_eq!(found, [(sum.clone(), 6.0), (small.clone(), 2.0), (other.clone(), 4.0)]);
+        // In another, either may be either, but for what is beside it.
+        let all = [&small, &other, &sum].map(Clone::clone);
+        assert_eq!(ran(&[&sum, &other, &small]).assign(&all), [(sum.clone(), 2.0)]);
+        let last = Kernel::same("Transpose", Layout::Plain, [1, 1], [1, 8, 7, 7]);
+        let all = [&small, &sum, &other, &last, &sum].map(Clone::clone);
+        let found = ran(&[&small, &sum, &sum, &other, &last]).assign(&all);
+        assert_eq!(found, [(sum, 5.0), (small.clone(), 2.0), (last, 10.0)]);
+        assert_eq!(ran(&[&small, &small]).assign(std::slice::from_ref(&small)), []);
+        assert_eq!(ran(&[&small]).counted(), [1, 1]);
     }
 }
