@@ -109,7 +109,7 @@ mod tests {
         let last = Kernel::same("Transpose", Layout::Plain, [1, 1], [1, 8, 7, 7]);
         let all = [&small, &sum, &other, &last, &sum].map(Clone::clone);
         let found = ran(&[&small, &sum, &sum, &other, &last]).assign(&all);
-        assert_eq!(found, [(sum, 5.0), (small.clone(), 2.0), (last, 10.0)]);
+        assert_eq!(found, [(sum, 5.0), (small.clone(), 2.0), (other.clone(), 8.0), (last, 10.0)]);
         assert_eq!(ran(&[&small, &small]).assign(std::slice::from_ref(&small)), []);
         assert_eq!(ran(&[&small]).counted(), [1, 1]);
     }

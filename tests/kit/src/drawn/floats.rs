@@ -15,6 +15,7 @@ pub(super) const FAMILIES: &[Family] = &[
     Family { pass: "fold-conv-affine", about: "", draw: affine },
     Family { pass: "fold-hard-sigmoid", about: "", draw: line },
     Family { pass: "fold-pad", about: "", draw: padded },
+    Family { pass: "flush-subnormals", about: "", draw: next_to_nothing },
     Family { pass: "merge-clips", about: "", draw: clips },
     Family { pass: "lift-hard-swish", about: "", draw: hard_swish },
     Family { pass: "lift-hard-sigmoid", about: "", draw: hard_sigmoid },
@@ -279,6 +280,21 @@ fn product(dice: &mut Dice) -> Drawn {
         "  %w = const {} : f32[{rows},{columns}]\n  %b = const {} : f32[{columns}]\n  \
          %p = onnx.MatMul %x, %w : f32[{batch},{columns}]\n  %y = onnx.Add %p, %b : f32[{batch},{columns}]\n",
         constant(dice, &[rows, columns]),
+        constant(dice, &[columns])
+    );
+    Drawn { text: graph(&shape, &body), inputs: vec![numbers(dice, &shape)], allowed: ROUNDING }
+}
+
+fn next_to_nothing(dice: &mut Dice) -> Drawn {
+    let (rows, columns, batch) = map(dice);
+    let shape = [batch, rows];
+    let mut weight =
+        || if dice.below(3) == 0 { dice.of(&["1e-39", "-3e-42", "1.1e-38"]).into() } else { dice.number().to_string() };
+    let weights = nested(&[rows, columns], &mut weight);
+    let body = format!(
+        "  %w = const {weights} : f32[{rows},{columns}]\n  %tiny = const splat(1e-40) : f32[{columns}]\n  \
+         %g = onnx.Gemm %x, %w, %tiny : f32[{batch},{columns}]\n  %b = const {} : f32[{columns}]\n  \
+         %y = onnx.Add %g, %b : f32[{batch},{columns}]\n",
         constant(dice, &[columns])
     );
     Drawn { text: graph(&shape, &body), inputs: vec![numbers(dice, &shape)], allowed: ROUNDING }
