@@ -12,6 +12,9 @@ use crate::measure::trace::{Data, Ran, parse};
 
 /// ONNX Runtime cuts off parts of microseconds, half of one on average.
 const CUT: f64 = 0.5;
+/// Kernels of a branch that has a twin beside it, at most.
+const BRANCH: usize = 4;
+
 /// What a trace of several runs says, the first of them left out. `slow` says of each other run how many times as slow as it mostly
 /// is the machine was, or that it does not count. Errors: `profile-format`.
 pub(super) fn ran(events: &[u8], slow: &dyn Fn(usize) -> Option<f64>) -> Result<Times, Diagnostic> {
@@ -50,20 +53,22 @@ impl Times {
         [self.0.len(), self.0.iter().filter(|((op, ..), _)| has_scales(op)).count()]
     }
 
-    /// Gives kernels, in the order that is foreseen, the times of what ran. Where that is the order in which they ran, all of them;
-    /// else those of what ran with their signature, or with it between two of the same signatures, where all such kernels are one. None
-    /// where it is not clear which is which.
+    /// Gives kernels, in the order that is foreseen, the times of what ran: where that is the order in which they ran, all of them; else
+    /// those of what ran with their signature, or with it between two of the same signatures, where all such kernels are one. None where
+    /// it is not clear which is which: nobody knows which of two branches, alike but for a window, a runtime does first.
     pub(super) fn assign(&self, kernels: &[Kernel]) -> Vec<(Kernel, f64)> {
         let foreseen: Vec<Signature> = kernels.iter().map(Kernel::signature).collect();
         let ran: Vec<Signature> = self.0.iter().map(|(signature, _)| signature.clone()).collect();
+        let beside = |at: usize| at.saturating_sub(BRANCH)..(at + BRANCH + 1).min(kernels.len());
+        let is_clear = |at: &usize| beside(*at).all(|b| foreseen[b] != foreseen[*at] || kernels[b] == kernels[*at]);
         let mut by: BTreeMap<&Kernel, Vec<f64>> = BTreeMap::new();
         if foreseen == ran {
-            kernels.iter().zip(&self.0).for_each(|(kernel, (_, nanos))| by.entry(kernel).or_default().push(*nanos));
+            (0..ran.len()).filter(is_clear).for_each(|at| by.entry(&kernels[at]).or_default().push(self.0[at].1));
         } else {
             for around in [0, 1] {
                 let (mut alike, mut times) = (BTreeMap::new(), BTreeMap::new());
-                for (at, kernel) in kernels.iter().enumerate() {
-                    alike.entry(near(&foreseen, at, around)).or_insert_with(Vec::new).push(kernel);
+                for at in (0..kernels.len()).filter(is_clear) {
+                    alike.entry(near(&foreseen, at, around)).or_insert_with(Vec::new).push(&kernels[at]);
                 }
                 for (at, (_, nanos)) in self.0.iter().enumerate() {
                     times.entry(near(&ran, at, around)).or_insert_with(Vec::new).push(*nanos);
@@ -100,16 +105,17 @@ mod tests {
             Times(kernels.iter().enumerate().map(time).collect())
         };
         assert_eq!(ran(&[&small, &small]).assign(&[small.clone(), small.clone()]), [(small.clone(), 3.0)]);
-        // In the order that is foreseen each is the one that it looks like.
-        let found = ran(&[&small, &other, &sum]).assign(&[small.clone(), other.clone(), sum.clone()]);
-        assert_eq!(found, [(sum.clone(), 6.0), (small.clone(), 2.0), (other.clone(), 4.0)]);
-        // In another, either may be either, but for what is beside it.
-        let all = [&small, &other, &sum].map(Clone::clone);
-        assert_eq!(ran(&[&sum, &other, &small]).assign(&all), [(sum.clone(), 2.0)]);
+        // In the order that is foreseen each is the one that it looks like, but for branches that are alike.
         let last = Kernel::same("Transpose", Layout::Plain, [1, 1], [1, 8, 7, 7]);
-        let all = [&small, &sum, &other, &last, &sum].map(Clone::clone);
-        let found = ran(&[&small, &sum, &sum, &other, &last]).assign(&all);
-        assert_eq!(found, [(sum, 5.0), (small.clone(), 2.0), (other.clone(), 8.0), (last, 10.0)]);
+        let chain = [&small, &sum, &sum, &sum, &sum, &other];
+        let found = ran(&chain).assign(&chain.map(Clone::clone));
+        assert_eq!(found, [(sum.clone(), 7.0), (small.clone(), 2.0), (other.clone(), 12.0)]);
+        let branches = [&small, &other, &sum];
+        assert_eq!(ran(&branches).assign(&branches.map(Clone::clone)), [(sum.clone(), 6.0)]);
+        // In another order those are known that are between the same.
+        let all = [&small, &sum, &sum, &sum, &sum, &other, &last].map(Clone::clone);
+        let found = ran(&[&small, &sum, &last, &sum, &sum, &sum, &other]).assign(&all);
+        assert_eq!(found, [(sum, 8.0), (small.clone(), 2.0), (last, 6.0)]);
         assert_eq!(ran(&[&small, &small]).assign(std::slice::from_ref(&small)), []);
         assert_eq!(ran(&[&small]).counted(), [1, 1]);
     }
