@@ -55,7 +55,7 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "MODEL", num_args = 1..)]
     models: Vec<PathBuf>,
     /// Networks to draw in integers, and three quarters as many in float, if there are not enough kernels before
-    #[arg(long, default_value_t = 46)]
+    #[arg(long, default_value_t = 70)]
     networks: usize,
     /// Kernels to keep at most
     #[arg(long, default_value_t = 5000)]

@@ -78,22 +78,9 @@ fn kind(kernel: &Kernel) -> usize {
 }
 
 impl Batch<'_> {
-    /// Nanoseconds of each kernel, in their order. Kernels that are there more than once go through the trees once.
+    /// Nanoseconds of each kernel, in their order. Who meets the same ones again and again keeps a [`Table`]: to look a kernel up takes
+    /// as long as the trees do.
     pub fn kernels(&self, kernels: &[Kernel]) -> Vec<f64> {
-        let mut seen: HashMap<&Kernel, u32, std::hash::BuildHasherDefault<Mixer>> = HashMap::default();
-        let mut distinct: Vec<&Kernel> = Vec::new();
-        let number = |kernel| {
-            *seen.entry(kernel).or_insert_with(|| {
-                distinct.push(kernel);
-                distinct.len() as u32 - 1
-            })
-        };
-        let numbers: Vec<u32> = kernels.iter().map(number).collect();
-        let times = self.distinct(&distinct);
-        numbers.into_iter().map(|at| times[at as usize]).collect()
-    }
-
-    fn distinct(&self, kernels: &[&Kernel]) -> Vec<f64> {
         let mut members: Vec<Vec<u32>> = vec![Vec::new(); self.models.len()];
         let mut times = vec![NOTHING; kernels.len()];
         // Kernels of one detector share their operators' names: an address says what a comparison of names would.
@@ -113,8 +100,8 @@ impl Batch<'_> {
         for (model, members) in self.models.iter().zip(&members) {
             for members in members.chunks(LANES) {
                 let mut found = [0.0; LANES];
-                let mut each = [kernels[members[0] as usize]; LANES];
-                each.iter_mut().zip(members).for_each(|(each, &at)| *each = kernels[at as usize]);
+                let mut each = [&kernels[members[0] as usize]; LANES];
+                each.iter_mut().zip(members).for_each(|(each, &at)| *each = &kernels[at as usize]);
                 model.times(&each[..members.len()], &mut answers, &mut found);
                 members.iter().zip(found).for_each(|(&at, time)| times[at as usize] = time);
             }

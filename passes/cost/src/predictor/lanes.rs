@@ -7,7 +7,7 @@
 //! Trees ask the same questions again and again: each is asked once of 32 kernels, whose answers are 32 bytes. A tree then puts the
 //! bits of these together to numbers of leaves. So nearly all of the work is on bytes in a row, which compilers make vectors of. What
 //! they do not see is that the 32 leaves of five questions are two registers of AVX-512, out of which one instruction picks 16; there
-//! the trees run more than twice as fast. Every kernel's sum is made in the order of the trees whatever the vectors.
+//! the trees run about twice as fast. Every kernel's sum is made in the order of the trees whatever the vectors.
 
 use super::{Forest, ROW};
 
