@@ -22,8 +22,9 @@ static INFO: PassInfo = PassInfo {
     summary: "make weights zero that are too small for a normal float32",
     doc: "A weight, factor, slope or summand of Conv, ConvTranspose, Gemm, MatMul, BatchNormalization, PRelu, Mul, Add or Sub whose \
           magnitude is below 2^-126 becomes zero. A sum of products changes by less than 1.2e-38 times the sum of the magnitudes of \
-          what is read, which is far below the rounding of any number that is not as small itself; each product with such a weight takes a processor about a hundred times as long \
-          (IEEE 754 calls these numbers subnormal).\n\n\
+          what is read, which is far below the rounding of any number that is not as small itself; each product with such a \
+          weight takes a processor about a hundred times as long (IEEE 754 calls these numbers subnormal). A constant of one \
+          number stays: it may be what keeps a division from zero.\n\n\
           It declines where another kind of op reads the constant, too.",
     effect: Effect::Rounding,
     accepts: Form::Any,
@@ -83,7 +84,7 @@ fn other_reader(graph: &Graph, value: ValueId) -> Option<String> {
 
 /// The tensor without subnormal numbers, and how many there were; `None` where there are none.
 fn flushed(tensor: &Tensor) -> Option<(Tensor, usize)> {
-    if tensor.elem() != Elem::F32 || tensor.rand().is_some() {
+    if tensor.elem() != Elem::F32 || tensor.len() < 2 || tensor.rand().is_some() {
         return None;
     }
     let values = tensor.values::<f32>()?;

@@ -144,7 +144,8 @@ impl Collector<'_> {
     }
 
     /// What a network's number depends on: a file that was begun with other networks cannot be gone on with. Networks that are given
-    /// are known by their kernels, convolutions to draw others like by what they are.
+    /// are known by their kernels, convolutions to draw others like by what they are. The version is that of predictors: what times are
+    /// told by, and what a kernel says, are another thing in another version.
     fn begun_with(&self) -> Result<String, Diagnostic> {
         let mut given = String::new();
         for (numbers, drawn) in self.given {
@@ -155,7 +156,7 @@ impl Collector<'_> {
         let (Plan { seed, stored, float, .. }, models) = (self.plan, self.given.len());
         let like = format!("{:?}", self.priors);
         Ok(format!(
-            "seed {seed}, networks {stored} and {float}, models {models} #{:08x}, like {} #{:08x}",
+            "version 5, seed {seed}, networks {stored} and {float}, models {models} #{:08x}, like {} #{:08x}",
             hash(&given),
             self.priors.len(),
             hash(&like)

@@ -128,3 +128,30 @@ impl Tree {
         leaf
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::predictor::Tree as Fitted;
+
+    /// Both ways, whatever this processor has: [`Questions::sums`] takes one of them.
+    #[test]
+    fn sums_are_those_of_each_row_alone() {
+        let tree = |questions: &[(usize, f32)]| Fitted {
+            questions: questions.to_vec(),
+            leaves: (0..1 << questions.len()).map(|leaf| 0.1 * leaf as f32 - 0.7).collect(),
+        };
+        let all = [(0, 3.0), (1, 9.0), (2, 20.5), (0, 17.0), (ROW - 1, 4.0)];
+        let forest = Forest { trees: (1..=5).map(|levels| tree(&all[..levels])).collect() };
+        let row = |lane: usize| -> [f32; ROW] { std::array::from_fn(|feature| (lane * (feature + 1) % 31) as f32) };
+        let columns: [Lanes; ROW] = std::array::from_fn(|feature| std::array::from_fn(|lane| row(lane)[feature]));
+        let questions = Questions::new(&forest).unwrap();
+        let alone: Lanes = std::array::from_fn(|lane| forest.answer(&row(lane)));
+        let mut answers = Vec::new();
+        assert_eq!(questions.sums(&columns, &mut answers), alone);
+        questions.ask(&columns, &mut answers);
+        assert_eq!(questions.looked_up(&answers), alone);
+        let deep = [(0, 1.0), (1, 2.0), (2, 3.0), (3, 4.0), (4, 5.0), (5, 6.0)];
+        assert!(Questions::new(&Forest { trees: vec![tree(&deep)] }).is_none());
+    }
+}

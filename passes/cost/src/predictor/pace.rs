@@ -69,3 +69,15 @@ impl Pace {
         around
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_ran_is_told_by_the_readings_on_both_sides() {
+        let mut pace = Pace { network: Contestant::new(Vec::new(), Vec::new()), readings: vec![2.0, 4.0, 8.0] };
+        assert_eq!(pace.around(), [3.0, 6.0]);
+        assert!(pace.around().is_empty(), "each run is told once");
+    }
+}
