@@ -44,11 +44,11 @@ pub fn page(predictor: &Predictor, held: &[Held], curves: &[Curve], samples: &[S
             100.0 * h.work_10,
         );
     }
-    out += "</table>\n</section>\n<section>\n<h2>Rules found</h2>\n<p>Alignments and thresholds that explain most of what work does not, \
-            with how many times cheaper the same kernels are where they hold.</p>\n<ul>\n";
+    out += "</table>\n</section>\n<section>\n<h2>Rules found</h2>\n<p>Alignments and least widths below which a runtime has slower kernels, \
+            with how many times as cheap those below would be if they were not, all of them together.</p>\n<ul>\n";
     for h in held {
-        for (rule, ratio) in &h.rules {
-            let _ = writeln!(out, "<li>{}: {ratio:.2} when {}</li>", escape(&h.family), escape(rule));
+        for (rule, cheaper) in &h.rules {
+            let _ = writeln!(out, "<li>{}: {cheaper:.2}x cheaper when {}</li>", escape(&h.family), escape(rule));
         }
     }
     out += "</ul>\n</section>\n";

@@ -259,9 +259,8 @@ fn summary(output: &Path, kernels: usize, predictor: &spaceevo::cost::predictor:
         print(&format!("{:<40} {fitted:>6} {count:>5}  {predicted:>14} {again:>14} {work:>6}", h.family));
     }
     for h in held {
-        for (rule, ratio) in h.rules.iter().filter(|(_, ratio)| *ratio > 1.3 || *ratio < 0.77) {
-            let (times, word) = if *ratio >= 1.0 { (*ratio, "cheaper") } else { (1.0 / ratio, "dearer") };
-            print(&format!("  {}: {times:.1}x {word} when {rule}", h.family));
+        for (rule, cheaper) in h.rules.iter().filter(|(_, cheaper)| *cheaper > 1.3) {
+            print(&format!("  {}: {cheaper:.1}x cheaper when {rule}", h.family));
         }
     }
 }

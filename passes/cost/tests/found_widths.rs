@@ -1,6 +1,6 @@
 //! What a predictor finds out about channel counts decides what `legalize-width` does.
 
-use spaceevo_cost::predictor::{Base, Forest, Model, Overhead, Predictor, Tree, width};
+use spaceevo_cost::predictor::{Base, Forest, Model, Overhead, Predictor, width};
 use spaceevo_ir::Graph;
 use spaceevo_ir::text::{self, NoBlobs};
 use spaceevo_passes::target_text::with_width;
@@ -8,9 +8,9 @@ use spaceevo_passes::{Manager, Pipeline, Registry, Target};
 
 /// A machine whose depthwise convolutions are three times as fast when channels are a multiple of `least`.
 fn predictor(least: f32) -> Predictor {
-    let base = Base(std::array::from_fn(|term| [100.0, 0.03].get(term).copied().unwrap_or(0.0)));
-    let tree = Tree { questions: vec![(2, least)], leaves: vec![3f64.ln() as f32, 0.0] };
-    let model = Model { samples: 200, base, rules: vec![(2, least)], forest: Forest { trees: vec![tree] }, spread: 0.03 };
+    let weights = |factor: f64| std::array::from_fn(|term| factor * [100.0, 0.03].get(term).copied().unwrap_or(0.0));
+    let base = Base { weights: weights(1.0), below: vec![((2, least), weights(2.0))] };
+    let model = Model { samples: 200, base, forest: Forest::default(), spread: 0.03 };
     let overhead = Overhead { step: 0.0, scales: 0.0, factor: 1.0, spread: 0.0 };
     let models = [("QLinearConv-depthwise-last".to_owned(), model)].into();
     Predictor { origin: Default::default(), overhead, models }

@@ -5,8 +5,11 @@
 
 use super::{Fused, Kernel, Layout, numbers};
 
+/// Number of counts.
+const COUNTED: usize = 20;
+
 /// Names of the counts, in the order of [`counts`].
-pub const COUNTS: [&str; 13] = [
+pub const COUNTS: [&str; COUNTED] = [
     "calls",
     "macs",
     "numbers read",
@@ -16,21 +19,24 @@ pub const COUNTS: [&str; 13] = [
     "rows",
     "pixels",
     "macs in blocks of 16",
-    "macs beyond blocks of 16",
+    "macs beyond blocks of 8",
     "weights from afar",
     "calls from afar",
     "numbers activated",
+    "windows",
+    "blocks of 64",
+    "results beyond blocks of 4",
+    "output channels",
+    "macs in tiles of 16 by 64",
+    "macs in tiles of 6 by 16",
+    "calls from farther",
 ];
 
-/// How much of what a network needs comes from afar: in a network that moves 4 MB in a run ([`Kernel::around`]) a kernel finds its code
-/// and constants in a near cache again, in one that moves 32 MB it does not.
-fn afar(around: u8) -> f64 {
-    (f64::from(around) / 4.0 - 22.0).clamp(0.0, 3.0) / 3.0
-}
-
-/// How much of the weights comes from afar: those of a network of 1 MB stay in a near cache, of those of 16 MB nothing does.
-fn weights_afar(weights: u8) -> f64 {
-    (f64::from(weights) / 4.0 - 20.0).clamp(0.0, 4.0) / 4.0
+/// How far a logarithm of bytes, in quarters, is on the way between two others. In a network that moves a MB in a run
+/// ([`Kernel::around`]) a kernel finds its code and constants in a near cache again, and weights stay there; in one that moves 64 MB
+/// they do not. What it takes on the way is found by measuring.
+fn between(quarters: u8, least: f64, most: f64) -> f64 {
+    ((f64::from(quarters) / 4.0 - least) / (most - least)).clamp(0.0, 1.0)
 }
 
 /// What counts and features are made of; all of it whole numbers, so nothing is rounded.
@@ -74,34 +80,57 @@ impl Work {
         }
     }
 
-    fn counts(&self, kernel: &Kernel) -> [f64; 13] {
+    fn counts(&self, kernel: &Kernel) -> [f64; COUNTED] {
         let &Work { multiplies, each, taps, read, made, pixels, macs, weights, gathered } = self;
-        let far = afar(kernel.around);
+        let [far, farther] = [between(kernel.around, 20.0, 23.0), between(kernel.around, 23.0, 26.0)];
+        let channels = kernel.output[1];
+        let mut counts = [0.0; COUNTED];
+        counts[..5].copy_from_slice(&[1.0, macs, read, made, weights]);
+        (counts[11], counts[16], counts[19]) = (far, f64::from(channels), farther);
         if !multiplies && taps == 1 {
             // What goes over numbers once has nothing to gather; where channels are last and it makes another map of them, it copies
             // a row for each pixel.
-            let pixels = if kernel.layout == Layout::Last && kernel.input != kernel.output { pixels } else { 0.0 };
-            return [1.0, 0.0, read, made, weights, 0.0, 0.0, pixels, 0.0, 0.0, 0.0, far, 0.0];
+            counts[7] = if kernel.layout == Layout::Last && kernel.input != kernel.output { pixels } else { 0.0 };
+            return counts;
         }
-        let rows = f64::from(kernel.output[2]) * f64::from(kernel.output[1].div_ceil(16));
-        let each = if multiplies { f64::from(each) * f64::from(taps) } else { f64::from(taps) };
-        let weights_from_afar = if multiplies { weights_afar(kernel.weights) * weights } else { 0.0 };
-        // Vector instructions do 16 results at once; how those left over are done is another matter.
-        let (whole, over) = (f64::from(kernel.output[1].next_multiple_of(16)), f64::from(kernel.output[1] % 16));
-        let (whole, over) = (pixels * each * whole, pixels * each * over);
+        let result = if multiplies { f64::from(each) * f64::from(taps) } else { f64::from(taps) };
+        let depthwise = kernel.is_depthwise();
+        // A group is a convolution of its own; depthwise ones go over all channels at once.
+        let groups = if depthwise { 1 } else { kernel.groups.max(1) };
+        let makes = channels / groups;
+        let (pixels, tile) = (pixels * f64::from(groups), |n: f64, of: f64| (n / of).ceil() * of);
+        counts[5] = gathered;
+        counts[6] = f64::from(kernel.output[2]) * f64::from(channels.div_ceil(16));
+        counts[7] = pixels;
+        // Vector instructions make many results at once, of matrices all of a tile; those left over are made one by one.
+        counts[8] = pixels * result * f64::from(makes.next_multiple_of(16));
+        counts[9] = pixels * result * f64::from(channels % 8);
+        counts[13] = pixels * f64::from(taps);
+        counts[14] = pixels * f64::from(makes.div_ceil(64));
+        counts[15] = pixels * f64::from(makes % 4);
+        counts[18] = tile(pixels, 6.0) * result * f64::from(makes.next_multiple_of(16));
+        if multiplies && !depthwise {
+            counts[17] = tile(pixels, 16.0) * tile(result, 64.0) * f64::from(makes.next_multiple_of(16));
+        }
+        if multiplies {
+            counts[10] = between(kernel.weights, 20.0, 26.0) * weights;
+        }
         // Results are clipped on the way; other activations go over them again.
-        let activated = if kernel.fused > Fused::Relu { made } else { 0.0 };
-        [1.0, macs, read, made, weights, gathered, rows, pixels, whole, over, weights_from_afar, far, activated]
+        counts[12] = if kernel.fused > Fused::Relu { made } else { 0.0 };
+        counts
     }
 }
 
 /// Quantities to which time can be proportional.
-pub fn counts(kernel: &Kernel) -> [f64; 13] {
+pub fn counts(kernel: &Kernel) -> [f64; COUNTED] {
     Work::of(kernel).counts(kernel)
 }
 
+/// Number of features.
+const FEATURED: usize = 34;
+
 /// Names of the features, in the order of [`features`].
-pub const FEATURES: [&str; 31] = [
+pub const FEATURES: [&str; FEATURED] = [
     "input channels",
     "output channels",
     "alignment of input channels",
@@ -133,21 +162,24 @@ pub const FEATURES: [&str; 31] = [
     "pixels beyond blocks of 16",
     "bytes of all weights, logarithm",
     "work of the activation",
+    "alignment of input channels and output channels",
+    "numbers for a result beyond blocks of 64",
+    "output channels of a group beyond blocks of 16",
 ];
 
 /// What tells kernels of a family apart.
-pub fn features(kernel: &Kernel) -> [f32; 31] {
+pub fn features(kernel: &Kernel) -> [f32; FEATURED] {
     Work::of(kernel).features(kernel)
 }
 
 /// Both at once, for whoever asks of many kernels.
-pub(crate) fn counts_and_features(kernel: &Kernel) -> ([f64; 13], [f32; 31]) {
+pub(crate) fn counts_and_features(kernel: &Kernel) -> ([f64; COUNTED], [f32; FEATURED]) {
     let work = Work::of(kernel);
     (work.counts(kernel), work.features(kernel))
 }
 
 impl Work {
-    fn features(&self, kernel: &Kernel) -> [f32; 31] {
+    fn features(&self, kernel: &Kernel) -> [f32; FEATURED] {
         let &Work { read, made, pixels, macs, weights, gathered, taps, .. } = self;
         let (input, output) = (kernel.input[1].max(1), kernel.output[1].max(1));
         let groups = kernel.groups.max(1);
@@ -189,6 +221,9 @@ impl Work {
             (pixels % 16.0) as f32,
             f32::from(kernel.weights) / 4.0,
             f32::from(kernel.fused.rank()),
+            alignment(input).min(alignment(output)),
+            (each * taps % 64) as f32,
+            (makes % 16) as f32,
         ]
     }
 }
@@ -203,11 +238,11 @@ mod tests {
             let kernel = Kernel { around, weights, ..Kernel::same(op, Layout::Last, [1, 1], [1, 8, 7, 7]) };
             let counts = counts(&kernel);
             let of = |name: &str| counts[COUNTS.iter().position(|count| *count == name).unwrap()];
-            [of("weights"), of("weights from afar"), of("calls from afar")]
+            ["weights", "weights from afar", "calls from afar", "calls from farther"].map(of)
         };
-        assert_eq!(count("QLinearConv", 4 * 21, 4 * 20), [64.0, 0.0, 0.0]);
-        assert_eq!(count("QLinearConv", 4 * 23 + 2, 4 * 23), [64.0, 48.0, 0.5]);
-        assert_eq!(count("QLinearConv", 4 * 27, 4 * 22), [64.0, 32.0, 1.0]);
-        assert_eq!(count("QLinearSigmoid", 4 * 27, 4 * 27), [0.0, 0.0, 1.0]);
+        assert_eq!(count("QLinearConv", 4 * 20, 4 * 20), [64.0, 0.0, 0.0, 0.0]);
+        assert_eq!(count("QLinearConv", 4 * 21 + 2, 4 * 23), [64.0, 32.0, 0.5, 0.0]);
+        assert_eq!(count("QLinearConv", 4 * 27, 4 * 24 + 2), [64.0, 48.0, 1.0, 1.0]);
+        assert_eq!(count("QLinearSigmoid", 4 * 26, 4 * 27), [0.0, 0.0, 1.0, 1.0]);
     }
 }

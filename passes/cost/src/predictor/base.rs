@@ -2,24 +2,41 @@
 //!
 //! ```text
 //! time = call + a macs + b numbers read + c numbers made + …
+//!        + (where channels are no multiple of 16: d + e macs + f numbers read + …) + …
 //! ```
 //!
-//! It holds for kernels that are larger than all that were measured. One sum for all kernels of a family: with a sum for each side of a
-//! rule (a model tree), the trees behind it predict fewer of those held out, 66 and 70 instead of 70 and 71 of 100 within 5 %
-//! (convolutions of stored numbers in two builds, five-fold cross-validation).
+//! It holds for kernels that are larger than all that were measured. A runtime has a fast kernel for some channel counts, and a slow
+//! one, that costs more of something, for the others: of these [`thresholds`](super::discover::thresholds) finds which they are. What both
+//! cost is fitted on all kernels of a family.
 
 use crate::kernels::COUNTS;
 
 use super::ROW;
+use super::discover::thresholds;
 
 /// Number of counts.
 pub const TERMS: usize = COUNTS.len();
 /// Rows below which what is moved has one weight.
 const FEW: usize = 24;
+/// Rows that a count is in at least: a weight of few rows is what else is wrong with them.
+const LEAST: usize = 8;
+/// Steps of the fit at most.
+const SWEEPS: usize = 3000;
 
 /// Nanoseconds of each count.
+pub type Weights = [f64; TERMS];
+
+/// A feature, and where the fast side of it begins.
+pub type Threshold = (usize, f32);
+
+/// A sum of counts.
 #[derive(Clone, PartialEq, Debug)]
-pub struct Base(pub [f64; TERMS]);
+pub struct Base {
+    /// What all kernels cost.
+    pub weights: Weights,
+    /// What those cost beside that which are below a threshold.
+    pub below: Vec<(Threshold, Weights)>,
+}
 
 /// A measured kernel.
 #[derive(Clone, Debug)]
@@ -33,65 +50,135 @@ pub struct Row {
 }
 
 impl Base {
+    /// The same sum for all kernels.
+    pub fn simple(weights: Weights) -> Base {
+        Base { weights, below: Vec::new() }
+    }
+
     /// Nanoseconds.
-    pub fn time(&self, counts: &[f64; TERMS]) -> f64 {
-        self.0.iter().zip(counts).map(|(w, c)| w * c).sum::<f64>().max(1.0)
+    pub fn time(&self, counts: &[f64; TERMS], features: &[f32; ROW]) -> f64 {
+        time(&self.of_sides(self.sides(features)), counts)
+    }
+
+    /// Which thresholds a kernel is below, a bit each.
+    pub(super) fn sides(&self, features: &[f32; ROW]) -> usize {
+        let bit =
+            |(at, &((feature, least), _)): (usize, &(Threshold, Weights))| usize::from(features[feature] < least) << at;
+        self.below.iter().enumerate().map(bit).sum()
+    }
+
+    /// The weights of kernels that are below these thresholds.
+    pub(super) fn of_sides(&self, sides: usize) -> Weights {
+        let mut all = self.weights;
+        for (_, weights) in self.below.iter().enumerate().filter(|(at, _)| sides >> at & 1 == 1).map(|(_, below)| below) {
+            all.iter_mut().zip(weights).for_each(|(all, more)| *all += more);
+        }
+        all
     }
 
     /// Fits rows, of which there is at least one.
     pub fn fit(rows: &[&Row]) -> Base {
         // Few rows do not tell numbers read from numbers made: what a weight of its own would be is anybody's guess.
-        if rows.len() < FEW { Base::of_few(rows) } else { Base(weights(rows)) }
+        if rows.len() < FEW { Base::of_few(rows) } else { Base::with(rows, &thresholds(rows), SWEEPS) }
+    }
+
+    /// Fits rows with these thresholds.
+    pub(super) fn with(rows: &[&Row], thresholds: &[Threshold], sweeps: usize) -> Base {
+        let columns = |row: &&Row| {
+            let below = |&(feature, least): &Threshold| if row.features[feature] < least { 1.0 } else { 0.0 };
+            let factors = std::iter::once(1.0).chain(thresholds.iter().map(below));
+            factors.flat_map(|factor| row.counts.map(|count| factor * count / row.time)).collect()
+        };
+        let all = weights(&rows.iter().map(columns).collect::<Vec<_>>(), sweeps);
+        let mut parts = all.chunks_exact(TERMS).map(|part| std::array::from_fn(|term| part[term]));
+        let weights = parts.next().unwrap_or([0.0; TERMS]);
+        Base { weights, below: thresholds.iter().copied().zip(parts).collect() }
     }
 
     /// A sum that needs few rows: of a call, multiply-accumulates, and numbers moved, whichever way.
     pub(super) fn of_few(rows: &[&Row]) -> Base {
-        Base(weights_of_few(rows))
+        Base::simple(weights_of_few(rows))
     }
 }
 
+/// Nanoseconds of counts; in eight sums, which are a vector.
+pub(super) fn time(weights: &Weights, counts: &[f64; TERMS]) -> f64 {
+    let mut sums = [0.0; 8];
+    for (weights, counts) in weights.chunks(8).zip(counts.chunks(8)) {
+        sums.iter_mut().zip(weights).zip(counts).for_each(|((sum, weight), count)| *sum += weight * count);
+    }
+    sums.iter().sum::<f64>().max(1.0)
+}
+
 /// The weights of a call, of a multiply-accumulate, of a number moved, whichever way, of one gathered for a window, and of a pixel.
-fn weights_of_few(rows: &[&Row]) -> [f64; TERMS] {
+fn weights_of_few(rows: &[&Row]) -> Weights {
     let joined = |row: &&Row| {
         let [calls, macs, read, made, weights, gathered, _, pixels, ..] = row.counts;
-        let mut counts = [0.0; TERMS];
         let [gathered, pixels] = if macs > 0.0 { [0.0; 2] } else { [gathered, pixels] };
-        counts[..5].copy_from_slice(&[calls, macs, read + made + weights, gathered, pixels]);
-        Row { counts, ..(*row).clone() }
+        [calls, macs, read + made + weights, gathered, pixels].map(|count| count / row.time).to_vec()
     };
-    let rows: Vec<Row> = rows.iter().map(joined).collect();
-    let [call, mac, moved, gathered, pixel, ..] = weights(&rows.iter().collect::<Vec<_>>());
+    let found = weights(&rows.iter().map(joined).collect::<Vec<_>>(), SWEEPS);
+    let [call, mac, moved, gathered, pixel] = found[..] else { return [0.0; TERMS] };
     let mut all = [0.0; TERMS];
     all[..8].copy_from_slice(&[call, mac, moved, moved, moved, gathered, 0.0, pixel]);
     all
 }
 
-/// The weights of the least relative error, none of them negative: coordinate descent on the normal equations.
-fn weights(rows: &[&Row]) -> [f64; TERMS] {
-    // Columns in units of their mean, so that they are alike in size.
-    let mut scale = [0.0; TERMS];
+/// The weights by which the columns of each row come to 1 with the least squared error, none of them negative: coordinate descent on
+/// the normal equations.
+fn weights(rows: &[Vec<f64>], sweeps: usize) -> Vec<f64> {
+    let terms = rows.first().map_or(0, Vec::len);
+    // Columns in units of their mean, so that they are alike in size; those that are hardly anywhere have no part.
+    let is_in = |term: usize| rows.iter().filter(|row| row[term] > 0.0).count() >= LEAST.min(rows.len());
+    let mean = |term: usize| rows.iter().map(|row| row[term]).sum::<f64>() / rows.len() as f64;
+    let used: Vec<(usize, f64)> = (0..terms).filter(|&term| is_in(term)).map(|term| (term, mean(term))).collect();
+    let mut gram = vec![0.0; used.len() * used.len()];
+    let mut left = vec![0.0; used.len()];
+    let mut scaled = vec![0.0; used.len()];
     for row in rows {
-        for (scale, count) in scale.iter_mut().zip(row.counts) {
-            *scale += count / row.time / rows.len() as f64;
+        scaled.iter_mut().zip(&used).for_each(|(column, &(term, mean))| *column = row[term] / mean);
+        for (a, sums) in gram.chunks_exact_mut(used.len()).enumerate() {
+            left[a] += scaled[a];
+            sums.iter_mut().zip(&scaled).for_each(|(sum, column)| *sum += scaled[a] * column);
         }
     }
-    let mut gram = [[0.0; TERMS]; TERMS];
-    let mut right = [0.0; TERMS];
-    for row in rows {
-        let column = |term: usize| if scale[term] > 0.0 { row.counts[term] / row.time / scale[term] } else { 0.0 };
-        for a in 0..TERMS {
-            right[a] += column(a);
-            gram[a].iter_mut().enumerate().for_each(|(b, sum)| *sum += column(a) * column(b));
-        }
-    }
-    let mut weights = [0.0; TERMS];
-    for _ in 0..300 {
-        for a in 0..TERMS {
-            if gram[a][a] > 0.0 {
-                let others: f64 = (0..TERMS).filter(|&b| b != a).map(|b| gram[a][b] * weights[b]).sum();
-                weights[a] = ((right[a] - others) / gram[a][a]).max(0.0);
+    // `left` is what each column still leaves; it is kept up as weights change.
+    let mut found = vec![0.0; used.len()];
+    for _ in 0..sweeps {
+        let mut moved = 0.0f64;
+        for (a, sums) in gram.chunks_exact(used.len()).enumerate() {
+            let next = (found[a] + left[a] / sums[a]).max(0.0);
+            let step = next - found[a];
+            if step != 0.0 {
+                found[a] = next;
+                left.iter_mut().zip(sums).for_each(|(left, sum)| *left -= step * sum);
+                moved = moved.max(step.abs());
             }
         }
+        if moved < 1e-7 {
+            break;
+        }
     }
-    std::array::from_fn(|term| if scale[term] > 0.0 { weights[term] / scale[term] } else { 0.0 })
+    let mut weights = vec![0.0; terms];
+    for (&(term, mean), found) in used.iter().zip(found) {
+        weights[term] = found / mean;
+    }
+    weights
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn weights_are_found_again_and_none_is_negative() {
+        let row = |at: usize| {
+            let counts = [1.0, (at * 7 % 11) as f64, (at * 5 % 13) as f64, 0.0];
+            let time = 2.0 + 3.0 * counts[1] - 0.01 * counts[2];
+            counts.map(|count| count / time).to_vec()
+        };
+        let found = weights(&(0..40).map(row).collect::<Vec<_>>(), SWEEPS);
+        assert!((found[0] - 2.0).abs() < 0.1 && (found[1] - 3.0).abs() < 0.02, "{found:?}");
+        assert_eq!(found[2..], [0.0, 0.0]);
+    }
 }

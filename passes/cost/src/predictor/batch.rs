@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use super::base::{Weights, time};
 use super::lanes::{LANES, Questions};
 use super::{Model, NOTHING, Predictor, ROW};
 use crate::kernels::{Kernel, Layout, counts_and_features};
@@ -23,13 +24,16 @@ pub struct Batch<'a> {
 #[derive(Debug)]
 struct Flat<'a> {
     model: &'a Model,
+    /// The weights of its sum by the thresholds that a kernel is below.
+    weights: Vec<Weights>,
     /// None of trees that are too deep: they are asked about one kernel after the other.
     questions: Option<Questions>,
 }
 
 impl<'a> Flat<'a> {
     fn new(model: &'a Model) -> Flat<'a> {
-        Flat { model, questions: Questions::new(&model.forest) }
+        let weights = (0..1 << model.base.below.len()).map(|sides| model.base.of_sides(sides)).collect();
+        Flat { model, weights, questions: Questions::new(&model.forest) }
     }
 
     /// Nanoseconds of up to [`LANES`] kernels.
@@ -38,7 +42,7 @@ impl<'a> Flat<'a> {
         let mut sums = [0.0f32; LANES];
         for (lane, kernel) in kernels.iter().enumerate() {
             let (counts, row) = counts_and_features(kernel);
-            times[lane] = self.model.base.time(&counts);
+            times[lane] = time(&self.weights[self.model.base.sides(&row)], &counts);
             if self.questions.is_none() {
                 sums[lane] = self.model.forest.answer(&row);
             }
@@ -189,12 +193,13 @@ mod tests {
 
     /// Of convolutions, with trees of one level and one of `depth`; of sums nothing is known.
     fn predictor(depth: usize) -> Predictor {
-        let base = Base([900.0, 0.01, 0.1, 0.1, 0.0, 0.0, 3.0, 0.0, 0.0, 0.0, 0.0, 90.0, 0.1]);
+        let weights = |first: f64| std::array::from_fn(|term| if term == 0 { first } else { 0.01 * term as f64 });
+        let base = Base { weights: weights(900.0), below: vec![((2, 16.0), weights(50.0)), ((0, 40.0), weights(7.0))] };
         let tree = |feature: usize, least: f32| Tree { questions: vec![(feature, least)], leaves: vec![0.125, -0.3] };
         let questions = (0..depth).map(|level| (level % 3, 20.0 * level as f32)).collect();
         let leaves = (0..1 << depth).map(|leaf| leaf as f32 * 1e-4).collect();
         let forest = Forest { trees: vec![tree(0, 16.0), tree(11, 50.0), Tree { questions, leaves }, tree(3, 8.0)] };
-        let model = Model { samples: 9, base, rules: Vec::new(), forest, spread: 0.1 };
+        let model = Model { samples: 9, base, forest, spread: 0.1 };
         let models = [("QLinearConv-last".to_owned(), model)].into();
         let overhead = Overhead { step: 0.0, scales: 0.0, factor: 1.0, spread: 0.0 };
         Predictor { origin: Origin::new(), overhead, models }

@@ -144,8 +144,8 @@ impl Collector<'_> {
     }
 
     /// What a network's number depends on: a file that was begun with other networks cannot be gone on with. Networks that are given
-    /// are known by their kernels, convolutions to draw others like by what they are. The version is that of predictors: what times are
-    /// told by, and what a kernel says, are another thing in another version.
+    /// are known by their kernels, convolutions to draw others like by what they are. The version is that of measurements:
+    /// what times are told by, and what a kernel says, are another thing in another version.
     fn begun_with(&self) -> Result<String, Diagnostic> {
         let mut given = String::new();
         for (numbers, drawn) in self.given {

@@ -1,12 +1,12 @@
 //! A predictor as text: one line for each fact, each with a sum by which damage is found.
 //!
 //! ```text
-//! spaceevo-predictor 5 #5f0c63d1
+//! spaceevo-predictor 6 #5f0c63d1
 //! origin machine AMD EPYC, 2 threads #…
 //! overhead -2100.5 -350.25 1.02 0.01 #…
 //! family QLinearConv-last 1180 0.041 #…
 //! sum 950.0 0.0031 0.0 … #…                 nanoseconds of each count
-//! rule 3 16.0 #…                            a feature, and from where on kernels are cheaper or dearer
+//! below 3 16.0 210.0 0.0 0.01 … #…          and what kernels cost beside that whose feature is below a threshold
 //! tree 3:16.0 1:96.0 | 0.01 -0.02 0.0 0.1 #…
 //! end #…
 //! ```
@@ -19,9 +19,12 @@ use std::fmt::Write;
 use spaceevo_ir::{Diagnostic, Loc};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-use super::{Base, Forest, Model, Origin, Overhead, Predictor, ROW, TERMS, Tree};
+use super::{Base, Forest, Model, Origin, Overhead, Predictor, ROW, TERMS, Threshold, Tree, Weights};
 
-const HEAD: &str = "spaceevo-predictor 5";
+/// Thresholds of a family at most: the weights of all their sides are kept at hand.
+const THRESHOLDS: usize = 8;
+
+const HEAD: &str = "spaceevo-predictor 6";
 
 impl Predictor {
     /// The text. The same predictor has the same bytes.
@@ -34,9 +37,10 @@ impl Predictor {
         lines.push(format!("overhead {step:?} {scales:?} {factor:?} {spread:?}"));
         for (family, model) in &self.models {
             lines.push(format!("family {family} {} {:?}", model.samples, model.spread));
-            let weights: Vec<String> = model.base.0.iter().map(|w| format!("{w:?}")).collect();
-            lines.push(format!("sum {}", weights.join(" ")));
-            lines.extend(model.rules.iter().map(|(feature, least)| format!("rule {feature} {least:?}")));
+            lines.push(format!("sum {}", write_weights(&model.base.weights)));
+            for ((feature, least), weights) in &model.base.below {
+                lines.push(format!("below {feature} {least:?} {}", write_weights(weights)));
+            }
             lines.extend(model.forest.trees.iter().map(write_tree));
         }
         lines.push("end".to_owned());
@@ -77,18 +81,20 @@ impl Predictor {
             let (family, samples, spread) =
                 head().ok_or_else(|| lines.fault("'family NAME SAMPLES SPREAD' or 'end' is expected"))?;
             let weights = lines.next()?.strip_prefix("sum ").and_then(floats::<TERMS>);
-            let base = Base(weights.ok_or_else(|| lines.fault("'sum' and a number for each count are expected"))?);
-            let (mut rules, mut forest) = (Vec::new(), Forest::default());
+            let mut base =
+                Base::simple(weights.ok_or_else(|| lines.fault("'sum' and a number for each count are expected"))?);
+            let mut forest = Forest::default();
             line = lines.next()?;
-            while let Some(rule) = line.strip_prefix("rule ") {
-                rules.push(read_question(rule, ' ').ok_or_else(|| lines.fault("this is no rule"))?);
+            while line.starts_with("below ") {
+                let below = read_below(line).filter(|_| base.below.len() < THRESHOLDS);
+                base.below.push(below.ok_or_else(|| lines.fault("this is no threshold with a number for each count"))?);
                 line = lines.next()?;
             }
             while line.starts_with("tree ") {
                 forest.trees.push(read_tree(line).ok_or_else(|| lines.fault("this is no tree"))?);
                 line = lines.next()?;
             }
-            predictor.models.insert(family, Model { samples, base, rules, forest, spread });
+            predictor.models.insert(family, Model { samples, base, forest, spread });
         }
         match lines.text.next() {
             None => Ok(predictor),
@@ -144,6 +150,16 @@ fn floats<const N: usize>(text: &str) -> Option<[f64; N]> {
     numbers.try_into().ok()
 }
 
+fn write_weights(weights: &Weights) -> String {
+    weights.map(|weight| format!("{weight:?}")).join(" ")
+}
+
+fn read_below(line: &str) -> Option<(Threshold, Weights)> {
+    let mut parts = line.strip_prefix("below ")?.splitn(3, ' ');
+    let (feature, least) = (parts.next()?, parts.next()?);
+    Some((question(feature, least)?, floats(parts.next()?)?))
+}
+
 fn write_tree(tree: &Tree) -> String {
     let questions: Vec<String> = tree.questions.iter().map(|(feature, least)| format!("{feature}:{least:?}")).collect();
     let leaves: Vec<String> = tree.leaves.iter().map(|leaf| format!("{leaf:?}")).collect();
@@ -152,14 +168,16 @@ fn write_tree(tree: &Tree) -> String {
 
 fn read_tree(line: &str) -> Option<Tree> {
     let (questions, leaves) = line.strip_prefix("tree ")?.split_once(" | ")?;
-    let questions: Vec<_> = questions.split(' ').map(|text| read_question(text, ':')).collect::<Option<_>>()?;
+    let questions: Vec<_> = questions
+        .split(' ')
+        .map(|text| text.split_once(':').and_then(|(feature, least)| question(feature, least)))
+        .collect::<Option<_>>()?;
     let leaves: Vec<f32> = leaves.split(' ').map(finite).collect::<Option<_>>()?;
     (questions.len() <= 16 && leaves.len() == 1 << questions.len()).then_some(Tree { questions, leaves })
 }
 
 /// A feature and the least value of a yes.
-fn read_question(text: &str, between: char) -> Option<(usize, f32)> {
-    let (feature, least) = text.split_once(between)?;
+fn question(feature: &str, least: &str) -> Option<(usize, f32)> {
     Some((feature.parse().ok().filter(|&f: &usize| f < ROW)?, finite(least)?))
 }
 
@@ -172,10 +190,10 @@ mod tests {
     use super::*;
 
     fn predictor() -> Predictor {
-        let base = Base([1.5, 0.1 + 0.2, 0.0, 1e-300, 3.0, 0.0, 0.0, 1.0 / 3.0, 0.0, 2.0, 0.0, 0.5, 0.25]);
-        let rules = vec![(3, 16.0), (0, 96.5)];
+        let weights = std::array::from_fn(|term| [1.5, 0.1 + 0.2, 0.0, 1e-300, 1.0 / 3.0][term % 5]);
+        let base = Base { weights, below: vec![((3, 16.0), weights), ((0, 96.5), [0.25; TERMS])] };
         let tree = Tree { questions: vec![(1, 96.5), (23, 0.1)], leaves: vec![0.1, -0.2, 1e-20, 0.3] };
-        let model = Model { samples: 7, base, rules, forest: Forest { trees: vec![tree] }, spread: 0.04 };
+        let model = Model { samples: 7, base, forest: Forest { trees: vec![tree] }, spread: 0.04 };
         Predictor {
             origin: [("machine".to_owned(), "one, two".to_owned())].into(),
             overhead: Overhead { step: -2000.25, scales: 0.1, factor: 1.5, spread: 0.01 },

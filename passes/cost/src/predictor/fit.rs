@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Serialize;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-use super::{Base, Forest, Model, OTHER, Origin, Overhead, Predictor, Row, Rule, UNKNOWN, rules};
+use super::{Base, Forest, Model, OTHER, Origin, Overhead, Predictor, Row, UNKNOWN, rules};
 use crate::kernels::{Kernel, counts, features};
 
 /// A measured kernel.
@@ -51,7 +51,7 @@ pub struct Held {
     pub ceiling_10: f64,
     /// Part within 10 % by work alone: so many nanoseconds per multiply-accumulate, or per number.
     pub work_10: f64,
-    /// What was found out: rule, and how much cheaper kernels are where it holds.
+    /// What was found out: rule, and how many times as cheap kernels for which it does not hold would be if it did.
     pub rules: Vec<(String, f64)>,
     /// Those held out.
     pub points: Vec<Point>,
@@ -139,16 +139,14 @@ pub fn fit(samples: &[Sample], origin: Origin, overhead: Overhead, fold: u64, li
         let rows: Vec<Row> = fitted.iter().map(|s| row(s)).collect();
         let rows: Vec<&Row> = rows.iter().collect();
         let base = Base::fit(&rows);
-        let targets: Vec<f64> = rows.iter().map(|r| libm::log(r.time / base.time(&r.counts))).collect();
+        let targets: Vec<f64> = rows.iter().map(|r| libm::log(r.time / base.time(&r.counts, &r.features))).collect();
         let features: Vec<_> = rows.iter().map(|r| r.features).collect();
-        let found = rules(&rows);
-        let asked = found.iter().map(|rule| (rule.feature, rule.least)).collect();
         let forest = Forest::fit(&features, &targets);
-        let mut model = Model { samples: rows.len(), base, rules: asked, forest, spread: 0.0 };
+        let mut model = Model { samples: rows.len(), base, forest, spread: 0.0 };
         let judged = if held.len() >= 8 { &held } else { &fitted };
         let error = |s: &&Sample| libm::log(model.time(&s.kernel) / s.time());
         model.spread = libm::sqrt(judged.iter().map(|s| error(s) * error(s)).sum::<f64>() / judged.len() as f64);
-        report.push(judge(&family, &model, &rows, found, &held));
+        report.push(judge(&family, &model, &rows, &held));
         models.insert(family, model);
     }
     if let Some(model) = other(samples, fold) {
@@ -167,8 +165,7 @@ fn other(samples: &[Sample], fold: u64) -> Option<Model> {
         }
     }
     let rows: Vec<&Row> = families.values().flatten().collect();
-    let model =
-        |base: Base| Model { samples: rows.len(), base, rules: Vec::new(), forest: Forest::default(), spread: UNKNOWN };
+    let model = |base: Base| Model { samples: rows.len(), base, forest: Forest::default(), spread: UNKNOWN };
     (rows.len() >= FEWEST).then(|| model(Base::of_few(&rows)))
 }
 
@@ -180,7 +177,7 @@ fn point(model: &Model, sample: &Sample) -> Point {
     Point { kernel: sample.kernel.key(), predicted: model.time(&sample.kernel), measured: sample.time() }
 }
 
-fn judge(family: &str, model: &Model, rows: &[&Row], found: Vec<Rule>, held: &[&Sample]) -> Held {
+fn judge(family: &str, model: &Model, rows: &[&Row], held: &[&Sample]) -> Held {
     let part = |of: &dyn Fn(&Sample) -> Option<bool>| {
         let known: Vec<bool> = held.iter().filter_map(|s| of(s)).collect();
         known.iter().filter(|&&yes| yes).count() as f64 / known.len().max(1) as f64
@@ -204,7 +201,7 @@ fn judge(family: &str, model: &Model, rows: &[&Row], found: Vec<Rule>, held: &[&
         ceiling_5: again(0.05),
         ceiling_10: again(0.10),
         work_10: part(&|s| Some((rate * work(&counts(&s.kernel)) / s.time() - 1.0).abs() <= 0.10)),
-        rules: found.into_iter().map(|rule| (rule.words, rule.cheaper)).collect(),
+        rules: rules(&model.base, rows).into_iter().map(|rule| (rule.words, rule.cheaper)).collect(),
         points: held.iter().map(|s| point(model, s)).collect(),
     }
 }

@@ -38,7 +38,7 @@ pub mod ran;
 mod usual;
 mod width;
 
-pub use base::{Base, Row, TERMS};
+pub use base::{Base, Row, TERMS, Threshold, Weights};
 pub use batch::{Batch, Table};
 pub use curve::{Curve, curves};
 pub use discover::{Rule, rules, words};
@@ -57,8 +57,6 @@ pub struct Model {
     pub samples: usize,
     /// The first estimate.
     pub base: Base,
-    /// Features that tell fast kernels from slow ones, and where: what was found, for targets to read. Nothing is predicted by it.
-    pub rules: Vec<(usize, f32)>,
     /// Logarithms of what it is wrong by.
     pub forest: Forest,
     /// Root mean square of the logarithm of the error on kernels that were held out; of those it was fitted on where there
@@ -70,7 +68,7 @@ impl Model {
     /// Nanoseconds.
     pub fn time(&self, kernel: &Kernel) -> f64 {
         let (counts, features) = counts_and_features(kernel);
-        self.base.time(&counts) * libm::exp(f64::from(self.forest.answer(&features)))
+        self.base.time(&counts, &features) * libm::exp(f64::from(self.forest.answer(&features)))
     }
 }
 

@@ -93,11 +93,15 @@ impl<'a> Asked<'a> {
     /// Of the multiples that rules ask for, and 1: the one to which padding is cheapest on average.
     fn multiple(&self, side: &str, kernel: &dyn Fn(u32) -> Kernel) -> usize {
         let family = kernel(32).family();
-        let rules = self.predictor.models.get(&family).map_or_else(Vec::new, |model| model.rules.clone());
+        let rules = self
+            .predictor
+            .models
+            .get(&family)
+            .map_or_else(Vec::new, |model| model.base.below.iter().map(|below| below.0).collect());
         let about = |feature: usize| FEATURES.get(feature).and_then(|name| name.strip_prefix("alignment of "));
         // Of a depthwise convolution both sides are one.
         let both = self.predictor.models.contains_key(&family) && kernel(32).is_depthwise();
-        let fits = |feature: usize| about(feature).is_some_and(|name| name == side || both);
+        let fits = |feature: usize| about(feature).is_some_and(|name| name.split(" and ").any(|name| name == side) || both);
         let mut multiples: Vec<u32> =
             rules.iter().filter(|(feature, _)| fits(*feature)).map(|(_, least)| *least as u32).collect();
         multiples.push(1);
@@ -136,15 +140,14 @@ fn lcm(a: u32, b: u32) -> u32 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Base, Forest, Model, Origin, Overhead, Tree};
+    use super::super::{Base, Forest, Model, Origin, Overhead};
     use super::*;
 
     /// Depthwise convolutions that are `factor` times as fast when channels are a multiple of `least`, and nothing else.
     fn predictor(least: f32, factor: f64) -> Predictor {
-        let base = Base(std::array::from_fn(|term| [10.0, 0.03].get(term).copied().unwrap_or(0.0)));
-        let tree = Tree { questions: vec![(2, least)], leaves: vec![factor.ln() as f32, 0.0] };
-        let model =
-            Model { samples: 100, base, rules: vec![(2, least)], forest: Forest { trees: vec![tree] }, spread: 0.03 };
+        let weights = |factor: f64| std::array::from_fn(|term| factor * [10.0, 0.03].get(term).copied().unwrap_or(0.0));
+        let base = Base { weights: weights(1.0), below: vec![((2, least), weights(factor - 1.0))] };
+        let model = Model { samples: 100, base, forest: Forest::default(), spread: 0.03 };
         let overhead = Overhead { step: 0.0, scales: 0.0, factor: 1.0, spread: 0.0 };
         let models = [("QLinearConv-depthwise-last".to_owned(), model)].into();
         Predictor { origin: Origin::new(), overhead, models }
