@@ -83,41 +83,58 @@ impl Work {
     fn counts(&self, kernel: &Kernel) -> [f64; COUNTED] {
         let &Work { multiplies, each, taps, read, made, pixels, macs, weights, gathered } = self;
         let [far, farther] = [between(kernel.around, 20.0, 23.0), between(kernel.around, 23.0, 26.0)];
-        let channels = kernel.output[1];
-        let mut counts = [0.0; COUNTED];
-        counts[..5].copy_from_slice(&[1.0, macs, read, made, weights]);
-        (counts[11], counts[16], counts[19]) = (far, f64::from(channels), farther);
+        let channels = f64::from(kernel.output[1]);
         if !multiplies && taps == 1 {
             // What goes over numbers once has nothing to gather; where channels are last and it makes another map of them, it copies
             // a row for each pixel.
-            counts[7] = if kernel.layout == Layout::Last && kernel.input != kernel.output { pixels } else { 0.0 };
+            let copied = if kernel.layout == Layout::Last && kernel.input != kernel.output { pixels } else { 0.0 };
+            let first = [1.0, 0.0, read, made, weights, 0.0, 0.0, copied, 0.0, 0.0, 0.0, far];
+            let mut counts = [0.0; COUNTED];
+            counts[..first.len()].copy_from_slice(&first);
+            (counts[16], counts[19]) = (channels, farther);
             return counts;
         }
-        let result = if multiplies { f64::from(each) * f64::from(taps) } else { f64::from(taps) };
+        let result = f64::from(if multiplies { each * taps } else { taps });
         let depthwise = kernel.is_depthwise();
         // A group is a convolution of its own; depthwise ones go over all channels at once.
         let groups = if depthwise { 1 } else { kernel.groups.max(1) };
-        let makes = channels / groups;
-        let (pixels, tile) = (pixels * f64::from(groups), |n: f64, of: f64| (n / of).ceil() * of);
-        counts[5] = gathered;
-        counts[6] = f64::from(kernel.output[2]) * f64::from(channels.div_ceil(16));
-        counts[7] = pixels;
-        // Vector instructions make many results at once, of matrices all of a tile; those left over are made one by one.
-        counts[8] = pixels * result * f64::from(makes.next_multiple_of(16));
-        counts[9] = pixels * result * f64::from(channels % 8);
-        counts[13] = pixels * f64::from(taps);
-        counts[14] = pixels * f64::from(makes.div_ceil(64));
-        counts[15] = pixels * f64::from(makes % 4);
-        counts[18] = tile(pixels, 6.0) * result * f64::from(makes.next_multiple_of(16));
-        if multiplies && !depthwise {
-            counts[17] = tile(pixels, 16.0) * tile(result, 64.0) * f64::from(makes.next_multiple_of(16));
-        }
-        if multiplies {
-            counts[10] = between(kernel.weights, 20.0, 26.0) * weights;
-        }
+        let makes = kernel.output[1] / groups;
+        let pixels = pixels * f64::from(groups);
+        let rows = f64::from(kernel.output[2]) * f64::from(kernel.output[1].div_ceil(16));
+        // Vector instructions make many results at once, matrices a tile of them; those left over are made one by one.
+        let whole = |n: f64, of: f64| (n / of).ceil() * of;
+        let wide = f64::from(makes.next_multiple_of(16));
+        let over = pixels * result * f64::from(kernel.output[1] % 8);
+        let matrix = if multiplies && !depthwise { whole(pixels, 16.0) * whole(result, 64.0) * wide } else { 0.0 };
+        let blocks = pixels * f64::from(makes.div_ceil(64));
+        let single = pixels * f64::from(makes % 4);
+        let weights_from_afar = if multiplies { between(kernel.weights, 20.0, 26.0) * weights } else { 0.0 };
         // Results are clipped on the way; other activations go over them again.
-        counts[12] = if kernel.fused > Fused::Relu { made } else { 0.0 };
-        counts
+        let activated = if kernel.fused > Fused::Relu { made } else { 0.0 };
+        let (windows, tiles) = (pixels * f64::from(taps), whole(pixels, 6.0) * result * wide);
+        let blocked = pixels * result * wide;
+        [
+            1.0,
+            macs,
+            read,
+            made,
+            weights,
+            gathered,
+            rows,
+            pixels,
+            blocked,
+            over,
+            weights_from_afar,
+            far,
+            activated,
+            windows,
+            blocks,
+            single,
+            channels,
+            matrix,
+            tiles,
+            farther,
+        ]
     }
 }
 

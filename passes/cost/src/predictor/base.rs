@@ -5,9 +5,9 @@
 //!        + (where channels are no multiple of 16: d + e macs + f numbers read + …) + …
 //! ```
 //!
-//! It holds for kernels that are larger than all that were measured. A runtime has a fast kernel for some channel counts, and a slow
-//! one, that costs more of something, for the others: of these [`thresholds`](super::discover::thresholds) finds which they are. What both
-//! cost is fitted on all kernels of a family.
+//! It holds for kernels that are larger than all that were measured. A runtime has a fast kernel for some channel counts, and for
+//! the others a slow one, which costs more of something: [`thresholds`] finds which they are, and one fit of all kernels of the family
+//! what both cost.
 
 use crate::kernels::COUNTS;
 
@@ -70,8 +70,10 @@ impl Base {
     /// The weights of kernels that are below these thresholds.
     pub(super) fn of_sides(&self, sides: usize) -> Weights {
         let mut all = self.weights;
-        for (_, weights) in self.below.iter().enumerate().filter(|(at, _)| sides >> at & 1 == 1).map(|(_, below)| below) {
-            all.iter_mut().zip(weights).for_each(|(all, more)| *all += more);
+        for (at, (_, weights)) in self.below.iter().enumerate() {
+            if sides >> at & 1 == 1 {
+                all.iter_mut().zip(weights).for_each(|(all, more)| *all += more);
+            }
         }
         all
     }
