@@ -13,8 +13,9 @@ use super::base::{Base, Threshold};
 const MOST: usize = 3;
 /// Rows on either side of a threshold at least.
 const LEAST: usize = 8;
-/// Rows of a family that has rules at least: with fewer a second sum is fitted to chance.
-const ROWS: usize = 40;
+/// Rows of a family that has rules at least: with fewer a second sum is fitted to chance (from 40 rows on, convolutions in groups came to
+/// 62 in place of 66 of 100 within 10 %).
+const ROWS: usize = 64;
 /// Part of the squared error that a rule must take away.
 const WORTH: f64 = 0.08;
 /// Squared error of a logarithm that is as bad as any other: no single kernel makes a rule.
