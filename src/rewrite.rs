@@ -3,10 +3,10 @@
 use spaceevo_ir::{Diagnostic, Graph};
 use spaceevo_passes::{Manager, Pipeline, Registry, Report, Target};
 
-/// ONNX Runtime does the same at load: ConvBatchNormFusion, ConvMulFusion and ConvAddFusion, PadFusion, GeluFusion,
-/// EliminateIdentity, EliminateDropout. Its Gelu is older than ONNX's, which needs operator set 20.
-const FOLDED: &str =
-    "infer-shapes,upgrade-opset{to=20},lift-gelu,fold-conv-bn,fold-conv-affine,fold-pad,drop-identity,drop-dead";
+/// ONNX Runtime does the same at load: ConstantFolding, EliminateCommonSubexpression, ConvBatchNormFusion, ConvMulFusion and
+/// ConvAddFusion, PadFusion, GeluFusion, EliminateIdentity, EliminateDropout. Its Gelu is older than ONNX's, which needs operator set 20.
+const FOLDED: &str = "infer-shapes,upgrade-opset{to=20},fold-constants,merge-duplicates,lift-gelu,fold-conv-bn,fold-conv-affine,\
+     fold-pad,drop-identity,drop-dead";
 
 /// Runs a pipeline.
 ///

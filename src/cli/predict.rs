@@ -91,6 +91,18 @@ pub(crate) fn read_predictor(path: &Path) -> Result<Predictor, Failure> {
     Ok(Predictor::parse(&text, &name)?)
 }
 
+/// A warning where weights are inputs.
+fn variables(graph: &Graph) -> Option<Diagnostic> {
+    let inputs = graph.region(graph.body()).inputs();
+    let weights = inputs.iter().filter(|&&value| graph.value(value).tensor().is_some()).count();
+    let what =
+        format!("{weights} weights are listed as inputs, so that ONNX Runtime takes them for variables and folds nothing");
+    (weights > 0).then(|| {
+        Diagnostic::warning("weights-are-inputs", Loc::Unknown, what)
+            .note("what is predicted is the model with constant weights: spaceevo-opt run model.onnx -p freeze-inputs -o frozen.onnx")
+    })
+}
+
 /// Runs the command.
 pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let target = find_target(&arguments.target)?;
@@ -106,6 +118,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     known(&shapes, &graphs.iter().collect::<Vec<_>>())?;
     for (graph, path) in graphs.iter_mut().zip(&arguments.models) {
         settle(graph, &shapes).map_err(|found| found.note(format!("the model is {}", shown(path))))?;
+        variables(graph).iter().for_each(|found| show(&found.clone().note(format!("the model is {}", shown(path)))));
         as_loaded(graph, &target, &registry)?;
     }
     if let Some(csv) = &arguments.measure {
