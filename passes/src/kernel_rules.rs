@@ -61,11 +61,14 @@ pub struct Blocked {
     pub align: u32,
     /// Run in blocks. A convolution reads narrow operands (fewer channels than a block) in the plain layout.
     pub wanted: Vec<String>,
-    /// Run in the layout of what they read, where that is blocks.
+    /// Run in the layout of what they read, where that is blocks; a Resize only if it makes maps whole times as large.
     pub follow: Vec<String>,
     /// Run in blocks by the convolution that makes one of their operands, if nothing else reads that.
     #[serde(default)]
     pub joined: Vec<String>,
+    /// Have another name in blocks.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub renamed: BTreeMap<String, String>,
     /// Operators that bring a tensor into blocks and out of them.
     pub reorder: [String; 2],
 }

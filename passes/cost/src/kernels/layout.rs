@@ -11,7 +11,7 @@ use spaceevo_ir::{Graph, OpId, ValueId};
 use super::nodes::{DONE, Node, Room, Span, Window};
 use super::rules::{
     BLOCKS, Blocks, CONCAT, CONV, CONVOLVES, FOLLOW_BLOCKS, FOLLOW_LAST, JOIN_BLOCKS, KEEP_LAST, LAST, LOOKS_UP, MUL,
-    MULTIPLIES, Names, Number, Rules, TRANSPOSES,
+    MULTIPLIES, Names, Number, RESIZES, Rules, TRANSPOSES,
 };
 use super::values::{Shape, Values};
 use super::{Extents, Fused, Kernel, Layout};
@@ -242,7 +242,13 @@ impl<'a> Placer<'a> {
 
     fn follows_blocks(&mut self, rule: Blocks, node: &Node) -> bool {
         let inputs = self.inputs(node);
-        if !self.names.is(node.op, FOLLOW_BLOCKS) || node.others != 0 && inputs.len() < 2 {
+        if !self.names.is(node.op, FOLLOW_BLOCKS) {
+            return false;
+        }
+        if self.names.is(node.op, RESIZES) {
+            return inputs.len() == 1 && self.values.native(inputs[0]) == Layout::Blocked && self.enlarges(node);
+        }
+        if node.others != 0 && inputs.len() < 2 {
             return false;
         }
         // A constant is in no blocks, be it a single number.
@@ -257,6 +263,21 @@ impl<'a> Placer<'a> {
                 let alike = extents == first || concat && extents[1].is_multiple_of(rule.block);
                 alike && self.values.native(v) == Layout::Blocked
             })
+    }
+
+    /// A Resize that ONNX Runtime has a kernel in blocks for: whole times as many pixels, each a copy or between its neighbours.
+    fn enlarges(&mut self, node: &Node) -> bool {
+        let ([_, _, height, width], [.., tall, wide]) =
+            (self.first_shape(self.inputs(node)).extents, self.first_shape(self.outputs(node)).extents);
+        let Some(&op) = node.ops.of(self.all).first() else { return false };
+        let op = self.graph.op(op);
+        let placed = op.str("coordinate_transformation_mode", "half_pixel");
+        let known = match op.str("mode", "nearest") {
+            "nearest" => placed == "asymmetric" && op.str("nearest_mode", "round_prefer_floor") == "floor",
+            "linear" => ["asymmetric", "align_corners", "half_pixel"].contains(&placed),
+            _ => false,
+        };
+        known && tall.is_multiple_of(height) && wide.is_multiple_of(width)
     }
 
     fn follows_last(&mut self, node: &Node) -> bool {
@@ -315,6 +336,7 @@ impl<'a> Placer<'a> {
         let operator = self.names.get(node.op);
         let renamed: Option<Number> = match layout {
             Layout::Last => operator.renamed,
+            Layout::Blocked => operator.blocked,
             Layout::Plain if node.merged => operator.merged,
             _ => None,
         };

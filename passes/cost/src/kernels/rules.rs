@@ -42,6 +42,8 @@ pub(super) const MUL: u16 = 1 << 13;
 
 /// Puts stored maps beside each other: what has the scale of the result is copied, other numbers are looked up.
 pub(super) const LOOKS_UP: u16 = 1 << 14;
+/// Makes another number of pixels out of those of a map.
+pub(super) const RESIZES: u16 = 1 << 15;
 
 /// An operator, with all that rules say of it.
 #[derive(Debug)]
@@ -57,6 +59,8 @@ pub(super) struct Operator {
     /// Its name with channels last, and in the plain layout where it does more than its own operator.
     pub(super) renamed: Option<Number>,
     pub(super) merged: Option<Number>,
+    /// Its name in blocks.
+    pub(super) blocked: Option<Number>,
     /// What is run in its place.
     pub(super) written_as: Vec<Number>,
     /// What runs all of its kind that read one value.
@@ -76,6 +80,7 @@ impl Operator {
         set(CONCAT, name == "Concat");
         set(LOOKS_UP, name == "QLinearConcat");
         set(MUL, name == "Mul");
+        set(RESIZES, name == "Resize");
         Operator {
             name: name.into(),
             fused_as: Fused::of(name),
@@ -84,6 +89,7 @@ impl Operator {
             fused: Vec::new(),
             renamed: None,
             merged: None,
+            blocked: None,
             written_as: Vec::new(),
             joined: None,
             gated: None,
@@ -126,9 +132,13 @@ impl Rules {
             (KEEP_LAST, &rules.keep_last),
         ];
         lists.into_iter().for_each(|(flag, names)| table.mark(flag, names));
-        if let Some(Blocked { block, align, wanted, follow, joined, reorder }) = &rules.blocked {
+        if let Some(Blocked { block, align, wanted, follow, joined, renamed, reorder }) = &rules.blocked {
             let lists = [(BLOCKS, wanted), (FOLLOW_BLOCKS, follow), (JOIN_BLOCKS, joined)];
             lists.into_iter().for_each(|(flag, names)| table.mark(flag, names));
+            for (name, other) in renamed {
+                let (op, other) = (table.number(name), table.number(other));
+                table.operators[op as usize].blocked = Some(other);
+            }
             let reorder = [table.number(&reorder[0]), table.number(&reorder[1])];
             table.blocked = Some(Blocks { block: *block, align: *align, reorder });
         }

@@ -53,6 +53,28 @@ fn a_sum_that_somebody_else_reads_a_part_of_is_a_kernel() {
 }
 
 #[test]
+fn a_resize_runs_in_blocks_where_it_makes_whole_times_as_many_pixels() {
+    let found = |attrs: &str, size: usize| {
+        float(
+            &format!(
+                "  %s = const [1.0, 1.0, {0}.0, {0}.0] : f32[4]\n  %c = onnx.Conv %x, %w : f32DIMS\n  \
+                 %y = onnx.Resize %c, _, %s {{{attrs}}} : f32[1,32,{1},{1}]\n",
+                size,
+                8 * size
+            ),
+            "%y",
+        )
+    };
+    let copies = r#"mode = "nearest", coordinate_transformation_mode = "asymmetric", nearest_mode = "floor""#;
+    let blocked = ["ReorderInput blocked", "Conv blocked", "Upsample blocked", "ReorderOutput plain"];
+    assert_eq!(found(copies, 2), blocked);
+    assert_eq!(found(r#"mode = "linear", coordinate_transformation_mode = "align_corners""#, 2), blocked);
+    let plain = ["ReorderInput blocked", "Conv blocked", "ReorderOutput plain", "Resize plain"];
+    assert_eq!(found(r#"mode = "cubic""#, 2), plain);
+    assert_eq!(found(r#"mode = "nearest""#, 2), plain);
+}
+
+#[test]
 fn stored_numbers_have_channels_last_between_convolutions() {
     let found = stored(
         "  %c = onnx.Conv %x, %w : qu8(0.1, 0)DIMS\n  %d = onnx.Conv %c, %w : qu8(0.1, 0)DIMS\n  \
