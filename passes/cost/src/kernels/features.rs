@@ -3,7 +3,7 @@
 //! Nothing here knows a runtime. How well channels are aligned is the largest power of two that divides them; which alignment
 //! matters, and from where on, is found in measurements (`predictor::rules`).
 
-use super::{Fused, Kernel, Layout, numbers};
+use super::{Fused, Kernel, Layout};
 
 /// Number of counts.
 const COUNTED: usize = 20;
@@ -31,117 +31,6 @@ pub const COUNTS: [&str; COUNTED] = [
     "macs in tiles of 6 by 16",
     "calls from farther",
 ];
-
-/// How far a logarithm of bytes, in quarters, is on the way between two others. In a network that moves a MB in a run
-/// ([`Kernel::around`]) a kernel finds its code and constants in a near cache again, and weights stay there; in one that moves 64 MB
-/// they do not. What it takes on the way is found by measuring.
-fn between(quarters: u8, least: f64, most: f64) -> f64 {
-    ((f64::from(quarters) / 4.0 - least) / (most - least)).clamp(0.0, 1.0)
-}
-
-/// What counts and features are made of; all of it whole numbers, so nothing is rounded.
-struct Work {
-    multiplies: bool,
-    /// Channels that a result is made of, and numbers of the window.
-    each: u32,
-    taps: u32,
-    read: f64,
-    made: f64,
-    pixels: f64,
-    macs: f64,
-    weights: f64,
-    /// Numbers that are gathered for a window: what a convolution by a matrix product reads.
-    gathered: f64,
-}
-
-impl Work {
-    fn of(kernel: &Kernel) -> Work {
-        let multiplies = kernel.multiplies();
-        let [n, channels, height, width] = kernel.output;
-        let pixels = f64::from(n) * f64::from(height) * f64::from(width);
-        let (mut read, made) = (numbers(kernel.input), pixels * f64::from(channels));
-        // What takes a part of a tensor reads no more than that.
-        if ["Slice", "Gather"].contains(&&*kernel.op) {
-            read = read.min(made);
-        }
-        let taps = kernel.window[0] * kernel.window[1];
-        let each = kernel.input[1] / kernel.groups.max(1);
-        let window = f64::from(each) * f64::from(taps);
-        Work {
-            multiplies,
-            each,
-            taps,
-            read,
-            made,
-            pixels,
-            macs: if multiplies { made * window } else { 0.0 },
-            weights: if multiplies { f64::from(channels) * window } else { f64::from(kernel.others) },
-            gathered: if multiplies || taps > 1 { pixels * f64::from(kernel.input[1]) * f64::from(taps) } else { 0.0 },
-        }
-    }
-
-    fn counts(&self, kernel: &Kernel) -> [f64; COUNTED] {
-        let &Work { multiplies, each, taps, read, made, pixels, macs, weights, gathered } = self;
-        let [far, farther] = [between(kernel.around, 20.0, 23.0), between(kernel.around, 23.0, 26.0)];
-        let channels = f64::from(kernel.output[1]);
-        if !multiplies && taps == 1 {
-            // What goes over numbers once has nothing to gather; where channels are last and it makes another map of them, it copies
-            // a row for each pixel.
-            let copied = if kernel.layout == Layout::Last && kernel.input != kernel.output { pixels } else { 0.0 };
-            let first = [1.0, 0.0, read, made, weights, 0.0, 0.0, copied, 0.0, 0.0, 0.0, far];
-            let mut counts = [0.0; COUNTED];
-            counts[..first.len()].copy_from_slice(&first);
-            (counts[16], counts[19]) = (channels, farther);
-            return counts;
-        }
-        let result = f64::from(if multiplies { each * taps } else { taps });
-        let depthwise = kernel.is_depthwise();
-        // A group is a convolution of its own; depthwise ones go over all channels at once.
-        let groups = if depthwise { 1 } else { kernel.groups.max(1) };
-        let makes = kernel.output[1] / groups;
-        let pixels = pixels * f64::from(groups);
-        let rows = f64::from(kernel.output[2]) * f64::from(kernel.output[1].div_ceil(16));
-        // Vector instructions make many results at once, matrices a tile of them; those left over are made one by one.
-        let whole = |n: f64, of: f64| (n / of).ceil() * of;
-        let wide = f64::from(makes.next_multiple_of(16));
-        let over = pixels * result * f64::from(kernel.output[1] % 8);
-        let matrix = if multiplies && !depthwise { whole(pixels, 16.0) * whole(result, 64.0) * wide } else { 0.0 };
-        let blocks = pixels * f64::from(makes.div_ceil(64));
-        let single = pixels * f64::from(makes % 4);
-        let weights_from_afar = if multiplies { between(kernel.weights, 20.0, 26.0) * weights } else { 0.0 };
-        // Results are clipped on the way; other activations go over them again.
-        let activated = if kernel.fused > Fused::Relu { made } else { 0.0 };
-        let (windows, tiles) = (pixels * f64::from(taps), whole(pixels, 6.0) * result * wide);
-        let blocked = pixels * result * wide;
-        [
-            1.0,
-            macs,
-            read,
-            made,
-            weights,
-            gathered,
-            rows,
-            pixels,
-            blocked,
-            over,
-            weights_from_afar,
-            far,
-            activated,
-            windows,
-            blocks,
-            single,
-            channels,
-            matrix,
-            tiles,
-            farther,
-        ]
-    }
-}
-
-/// Quantities to which time can be proportional.
-pub fn counts(kernel: &Kernel) -> [f64; COUNTED] {
-    Work::of(kernel).counts(kernel)
-}
 
 /// Number of features.
 const FEATURED: usize = 34;
@@ -184,65 +73,217 @@ pub const FEATURES: [&str; FEATURED] = [
     "output channels of a group beyond blocks of 16",
 ];
 
+/// What counts and features are made of, all of it whole numbers, so that nothing is rounded: numbers of [`Parts`].
+#[derive(Clone, Copy)]
+enum Part {
+    Batch,
+    Input,
+    InputHeight,
+    InputWidth,
+    Output,
+    Height,
+    Width,
+    Taps,
+    Stride,
+    Dilation,
+    Groups,
+    /// Channels of a group that a result is made of, and that are made of them.
+    Each,
+    Makes,
+    Others,
+    /// Batches that are read, which are others where axes change their places.
+    InputBatch,
+    Around,
+    Weights,
+    Fused,
+    /// 1 of ops whose work is multiply-accumulates.
+    Multiplies,
+    /// 1 of ops that read no more than they make.
+    Takes,
+    /// 1 where each channel has a filter of its own.
+    Depthwise,
+    /// 1 of ops without a window that make another map with channels last.
+    Copies,
+}
+
+/// The parts of a kernel.
+pub(crate) type Parts = [u32; PARTS];
+/// How many there are.
+pub(crate) const PARTS: usize = Part::Copies as usize + 1;
+
+/// What of an operator counts and features depend on.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub(crate) struct Does {
+    multiplies: bool,
+    takes: bool,
+}
+
+impl Does {
+    pub(crate) fn of(op: &str) -> Does {
+        // What takes a part of a tensor reads no more than that.
+        Does { multiplies: super::multiplies(op), takes: ["Slice", "Gather"].contains(&op) }
+    }
+}
+
+/// The parts of a kernel, whose operator does `does`.
+#[inline]
+pub(crate) fn parts(kernel: &Kernel, does: Does) -> Parts {
+    let ([batch, output, height, width], groups) = (kernel.output, kernel.groups.max(1));
+    let [each, makes] = if groups == 1 { [kernel.input[1], output] } else { [kernel.input[1] / groups, output / groups] };
+    let taps = kernel.window[0].wrapping_mul(kernel.window[1]);
+    let copies = kernel.layout == Layout::Last && kernel.input != kernel.output;
+    [
+        batch,
+        kernel.input[1],
+        kernel.input[2],
+        kernel.input[3],
+        output,
+        height,
+        width,
+        taps,
+        kernel.strides[0].max(kernel.strides[1]),
+        kernel.dilations[0].max(kernel.dilations[1]),
+        groups,
+        each,
+        makes,
+        kernel.others,
+        kernel.input[0],
+        kernel.around.into(),
+        kernel.weights.into(),
+        kernel.fused.rank().into(),
+        does.multiplies.into(),
+        does.takes.into(),
+        kernel.is_depthwise().into(),
+        copies.into(),
+    ]
+}
+
+/// Counts and features of a kernel, whose parts `part` says. Without a branch, so that compilers make vectors of many kernels.
+#[inline(always)]
+pub(crate) fn computed(part: impl Fn(usize) -> u32) -> ([f64; COUNTED], [f32; FEATURED]) {
+    use Part::{
+        Around, Batch, Copies, Depthwise, Dilation, Each, Groups, Height, Input, InputBatch, InputHeight, InputWidth, Makes,
+        Multiplies, Others, Output, Stride, Takes, Taps, Weights, Width,
+    };
+    let whole = |p: Part| part(p as usize);
+    let is = |p: Part| part(p as usize) != 0;
+    let n = |p: Part| f64::from(part(p as usize));
+    let only = |yes: bool, n: f64| if yes { n } else { 0.0 };
+    let next = |n: u32, of: u32| n.wrapping_add(of - 1) & !(of - 1);
+
+    let maps = n(Batch) * n(Height) * n(Width);
+    let made = maps * n(Output);
+    let of_input = n(InputBatch) * n(InputHeight) * n(InputWidth);
+    let all = of_input * n(Input);
+    let read = if is(Takes) { all.min(made) } else { all };
+    let window = n(Each) * n(Taps);
+    let macs = only(is(Multiplies), made * window);
+    let weights = if is(Multiplies) { n(Output) * window } else { n(Others) };
+    let windowed = is(Multiplies) | (whole(Taps) > 1);
+    // Numbers that are gathered for a window: what a convolution by a matrix product reads.
+    let gathered = only(windowed, maps * n(Input) * n(Taps));
+    // What a single pixel makes is read where it is.
+    let copied = (whole(Taps) > 1) | (whole(Stride) > 1);
+
+    // How far a logarithm of bytes is on the way between two others. In a network that moves a MB in a run ([`Kernel::around`]) a
+    // kernel finds its code and constants in a near cache again, and weights stay there; in one that moves 64 MB they do not. What it
+    // takes on the way is found by measuring.
+    let between = |quarters: f64, least: f64, most: f64| ((quarters / 4.0 - least) / (most - least)).clamp(0.0, 1.0);
+    // What goes over numbers once has nothing to gather; where channels are last and it makes another map of them, it copies a row
+    // for each pixel. A group is a convolution of its own; depthwise ones go over all channels at once.
+    let makes = if is(Depthwise) { whole(Output) } else { whole(Makes) };
+    let pixels = maps * if is(Depthwise) { 1.0 } else { n(Groups) };
+    let result = only(windowed, if is(Multiplies) { window } else { n(Taps) });
+    // Vector instructions make many results at once, matrices a tile of them; those left over are made one by one.
+    let tiles = |n: f64, of: f64| (n / of).ceil() * of;
+    let wide = f64::from(next(makes, 16));
+    let matrix = only(is(Multiplies) & !is(Depthwise), tiles(pixels, 16.0) * tiles(result, 64.0) * wide);
+    // Results are clipped on the way; other activations go over them again.
+    let activated = only(windowed & (whole(Part::Fused) > u32::from(Fused::Relu.rank())), made);
+    let counts = [
+        1.0,
+        macs,
+        read,
+        made,
+        weights,
+        only(copied, gathered),
+        only(windowed, n(Height) * f64::from(next(whole(Output), 16) / 16)),
+        if windowed { pixels } else { only(is(Copies), maps) },
+        pixels * result * wide,
+        pixels * result * f64::from(whole(Output) % 8),
+        only(is(Multiplies), between(n(Weights), 20.0, 26.0) * weights),
+        between(n(Around), 20.0, 23.0),
+        activated,
+        only(windowed & copied, pixels * n(Taps)),
+        only(windowed, pixels * f64::from(next(makes, 64) / 64)),
+        only(windowed, pixels * f64::from(makes % 4)),
+        n(Output),
+        matrix,
+        only(windowed, tiles(pixels, 6.0) * result * wide),
+        between(n(Around), 23.0, 26.0),
+    ];
+
+    let f = |p: Part| part(p as usize) as f32;
+    let one = |p: Part| part(p as usize).max(1);
+    let alignment = |n: u32| (n & n.wrapping_neg()).min(64) as f32;
+    let fill = |n: u32, of: u32| n as f32 / next(n, of) as f32;
+    let [input, output, each, made_of] = [one(Input), one(Output), one(Each), one(Makes)];
+    let work = if macs > 0.0 { macs } else { gathered.max(made) };
+    let moved = read + made + weights;
+    let sums = whole(Each).max(1).wrapping_mul(whole(Taps));
+    let features = [
+        input as f32,
+        output as f32,
+        alignment(input),
+        alignment(output),
+        each as f32,
+        alignment(each),
+        made_of as f32,
+        f(Groups),
+        f(Taps),
+        f(Stride),
+        f(Dilation),
+        maps as f32,
+        f(Width),
+        alignment(one(Width)),
+        (read / f64::from(input)) as f32,
+        read as f32,
+        made as f32,
+        weights as f32,
+        work as f32,
+        fill(output, 16),
+        fill(output, 64),
+        fill(input, 64),
+        f(Others),
+        (work / moved.max(1.0)) as f32,
+        f(Around) / 4.0,
+        (input % 16) as f32,
+        (output % 16) as f32,
+        sums as f32,
+        (whole(Batch).wrapping_mul(whole(Height)).wrapping_mul(whole(Width)) % 16) as f32,
+        f(Weights) / 4.0,
+        f(Part::Fused),
+        alignment(input).min(alignment(output)),
+        (sums % 64) as f32,
+        (made_of % 16) as f32,
+    ];
+    (counts, features)
+}
+
+/// Quantities to which time can be proportional.
+pub fn counts(kernel: &Kernel) -> [f64; COUNTED] {
+    counts_and_features(kernel).0
+}
+
 /// What tells kernels of a family apart.
 pub fn features(kernel: &Kernel) -> [f32; FEATURED] {
-    Work::of(kernel).features(kernel)
+    counts_and_features(kernel).1
 }
 
-/// Both at once, for whoever asks of many kernels.
+/// Both at once.
 pub(crate) fn counts_and_features(kernel: &Kernel) -> ([f64; COUNTED], [f32; FEATURED]) {
-    let work = Work::of(kernel);
-    (work.counts(kernel), work.features(kernel))
-}
-
-impl Work {
-    fn features(&self, kernel: &Kernel) -> [f32; FEATURED] {
-        let &Work { read, made, pixels, macs, weights, gathered, taps, .. } = self;
-        let (input, output) = (kernel.input[1].max(1), kernel.output[1].max(1));
-        let groups = kernel.groups.max(1);
-        let each = self.each.max(1);
-        let makes = if groups == 1 { output } else { (output / groups).max(1) };
-        let alignment = |n: u32| (1u32 << n.trailing_zeros().min(6)) as f32;
-        let fill = |n: u32, of: u32| n as f32 / n.next_multiple_of(of) as f32;
-        let work = if macs > 0.0 { macs } else { gathered.max(made) };
-        let moved = read + made + weights;
-        [
-            input as f32,
-            output as f32,
-            alignment(input),
-            alignment(output),
-            each as f32,
-            alignment(each),
-            makes as f32,
-            groups as f32,
-            taps as f32,
-            kernel.strides[0].max(kernel.strides[1]) as f32,
-            kernel.dilations[0].max(kernel.dilations[1]) as f32,
-            pixels as f32,
-            kernel.output[3] as f32,
-            alignment(kernel.output[3].max(1)),
-            (read / f64::from(input)) as f32,
-            read as f32,
-            made as f32,
-            weights as f32,
-            work as f32,
-            fill(output, 16),
-            fill(output, 64),
-            fill(input, 64),
-            kernel.others as f32,
-            (work / moved.max(1.0)) as f32,
-            f32::from(kernel.around) / 4.0,
-            (input % 16) as f32,
-            (output % 16) as f32,
-            (each * taps) as f32,
-            (pixels % 16.0) as f32,
-            f32::from(kernel.weights) / 4.0,
-            f32::from(kernel.fused.rank()),
-            alignment(input).min(alignment(output)),
-            (each * taps % 64) as f32,
-            (makes % 16) as f32,
-        ]
-    }
+    let parts = parts(kernel, Does::of(&kernel.op));
+    computed(|part| parts[part])
 }
 
 #[cfg(test)]

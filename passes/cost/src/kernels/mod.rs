@@ -20,8 +20,8 @@ mod rules;
 mod values;
 
 pub use detect::{Detector, List, Placed, detect};
-pub(crate) use features::counts_and_features;
 pub use features::{COUNTS, FEATURES, counts, features};
+pub(crate) use features::{Does, PARTS, Parts, computed, counts_and_features, parts};
 pub use fused::Fused;
 
 /// The order of a tensor's numbers in memory.
@@ -138,8 +138,8 @@ impl Kernel {
         self.groups == 1 && self.others > 1 && f64::from(self.others) >= numbers(self.output) && !self.multiplies()
     }
 
-    /// The family that shares a model: the operator, its layout, of convolutions whether they have groups, and of sums and products
-    /// whether both operands are whole.
+    /// The family that shares a model: the operator (which activation it does as it stores its result is a feature), its layout, of
+    /// convolutions whether they have groups, and of sums and products whether both operands are whole.
     pub fn family(&self) -> String {
         let groups = match self.groups {
             1 if self.is_of_two() => "-both",
@@ -148,7 +148,8 @@ impl Kernel {
             _ => "-grouped",
         };
         let bytes = if self.bytes == [1, 1] { "" } else { &format!("-{}{}", self.bytes[0], self.bytes[1]) };
-        format!("{}{groups}-{}{bytes}", self.op, self.layout.word())
+        let op = self.op.strip_prefix("Fused").unwrap_or(&self.op);
+        format!("{op}{groups}-{}{bytes}", self.layout.word())
     }
 
     /// Bytes that it reads and makes, weights among them.

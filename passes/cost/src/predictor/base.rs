@@ -57,25 +57,21 @@ impl Base {
 
     /// Nanoseconds.
     pub fn time(&self, counts: &[f64; TERMS], features: &[f32; ROW]) -> f64 {
-        time(&self.of_sides(self.sides(features)), counts)
+        let [time] = self.times(&counts.map(|count| [count]), &features.map(|feature| [feature]));
+        time
     }
 
-    /// Which thresholds a kernel is below, a bit each.
-    pub(super) fn sides(&self, features: &[f32; ROW]) -> usize {
-        let bit =
-            |(at, &((feature, least), _)): (usize, &(Threshold, Weights))| usize::from(features[feature] < least) << at;
-        self.below.iter().enumerate().map(bit).sum()
-    }
-
-    /// The weights of kernels that are below these thresholds.
-    pub(super) fn of_sides(&self, sides: usize) -> Weights {
-        let mut all = self.weights;
-        for (at, (_, weights)) in self.below.iter().enumerate() {
-            if sides >> at & 1 == 1 {
-                all.iter_mut().zip(weights).for_each(|(all, more)| *all += more);
+    /// Nanoseconds of some kernels, of which each count and each feature has a row.
+    #[inline(always)]
+    pub(super) fn times<const N: usize>(&self, counts: &[[f64; N]; TERMS], features: &[[f32; N]; ROW]) -> [f64; N] {
+        let mut times = summed(&self.weights, counts);
+        for ((feature, least), weights) in &self.below {
+            let more = summed(weights, counts);
+            for lane in 0..N {
+                times[lane] += if features[*feature][lane] < *least { more[lane] } else { 0.0 };
             }
         }
-        all
+        times.map(|time| time.max(1.0))
     }
 
     /// Fits rows, of which there is at least one.
@@ -103,20 +99,23 @@ impl Base {
     }
 }
 
-/// Nanoseconds of counts; in eight sums, which are a vector.
-pub(super) fn time(weights: &Weights, counts: &[f64; TERMS]) -> f64 {
-    let mut sums = [0.0; 8];
-    for (weights, counts) in weights.chunks(8).zip(counts.chunks(8)) {
-        sums.iter_mut().zip(weights).zip(counts).for_each(|((sum, weight), count)| *sum += weight * count);
+/// Nanoseconds of counts.
+#[inline(always)]
+fn summed<const N: usize>(weights: &Weights, counts: &[[f64; N]; TERMS]) -> [f64; N] {
+    let mut sums = [0.0; N];
+    for (weight, counts) in weights.iter().zip(counts) {
+        for lane in 0..N {
+            sums[lane] += weight * counts[lane];
+        }
     }
-    sums.iter().sum::<f64>().max(1.0)
+    sums
 }
 
 /// The weights of a call, of a multiply-accumulate, of a number moved, whichever way, of one gathered for a window, and of a pixel.
 fn weights_of_few(rows: &[&Row]) -> Weights {
     let joined = |row: &&Row| {
         let [calls, macs, read, made, weights, gathered, _, pixels, ..] = row.counts;
-        let [gathered, pixels] = if macs > 0.0 { [0.0; 2] } else { [gathered, pixels] };
+        let pixels = if macs > 0.0 { 0.0 } else { pixels };
         [calls, macs, read + made + weights, gathered, pixels].map(|count| count / row.time).to_vec()
     };
     let found = weights(&rows.iter().map(joined).collect::<Vec<_>>(), SWEEPS);

@@ -4,10 +4,9 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use super::base::{Weights, time};
-use super::lanes::{LANES, Questions};
-use super::{Model, NOTHING, Predictor, ROW};
-use crate::kernels::{Kernel, Layout, counts_and_features};
+use super::lanes::{Answers, GROUP, LANES, Questions, Vectors, Work, widest};
+use super::{Model, NOTHING, Predictor, ROW, TERMS};
+use crate::kernels::{Does, Kernel, Layout, PARTS, Parts, computed, parts};
 
 /// Slots that remember which model the kernels before had.
 const SLOTS: usize = 256;
@@ -24,36 +23,65 @@ pub struct Batch<'a> {
 #[derive(Debug)]
 struct Flat<'a> {
     model: &'a Model,
-    /// The weights of its sum by the thresholds that a kernel is below.
-    weights: Vec<Weights>,
     /// None of trees that are too deep: they are asked about one kernel after the other.
     questions: Option<Questions>,
 }
 
 impl<'a> Flat<'a> {
     fn new(model: &'a Model) -> Flat<'a> {
-        let weights = (0..1 << model.base.below.len()).map(|sides| model.base.of_sides(sides)).collect();
-        Flat { model, weights, questions: Questions::new(&model.forest) }
+        Flat { model, questions: Questions::new(&model.forest) }
     }
 
-    /// Nanoseconds of up to [`LANES`] kernels.
-    fn times(&self, kernels: &[&Kernel], answers: &mut Vec<[u8; LANES]>, times: &mut [f64; LANES]) {
-        let mut columns = [[0.0f32; LANES]; ROW];
-        let mut sums = [0.0f32; LANES];
-        for (lane, kernel) in kernels.iter().enumerate() {
-            let (counts, row) = counts_and_features(kernel);
-            times[lane] = time(&self.weights[self.model.base.sides(&row)], &counts);
-            if self.questions.is_none() {
-                sums[lane] = self.model.forest.answer(&row);
+    /// Puts the times of up to [`LANES`] kernels, whose places and parts are given, where they belong.
+    fn price(&self, members: &[(u32, Parts)], times: &mut [f64], answers: &mut Vec<Answers>) {
+        let mut parts = [[0; LANES]; PARTS];
+        for (lane, (_, of_kernel)) in members.iter().enumerate() {
+            parts.iter_mut().zip(of_kernel).for_each(|(column, part)| column[lane] = *part);
+        }
+        let (model, parts) = (self, &parts);
+        let found = match members.len().div_ceil(GROUP) {
+            ..=1 => widest(Timing::<1> { model, parts, answers }),
+            2 => widest(Timing::<2> { model, parts, answers }),
+            3 => widest(Timing::<3> { model, parts, answers }),
+            _ => widest(Timing::<4> { model, parts, answers }),
+        };
+        members.iter().zip(found).for_each(|(&(at, _), time)| times[at as usize] = time);
+    }
+}
+
+/// Finds the nanoseconds of `K` groups of kernels, of which each part has a row.
+struct Timing<'a, const K: usize> {
+    model: &'a Flat<'a>,
+    parts: &'a [[u32; LANES]; PARTS],
+    answers: &'a mut Vec<Answers>,
+}
+
+impl<const K: usize> Work for Timing<'_, K> {
+    type Made = [f64; LANES];
+
+    #[inline(always)]
+    fn by(self, vectors: impl Vectors) -> [f64; LANES] {
+        let Timing { model: Flat { model, questions }, parts, answers } = self;
+        let (mut counts, mut features) = ([[0.0; LANES]; TERMS], [[0.0; LANES]; ROW]);
+        for lane in 0..K * GROUP {
+            let (counted, row) = computed(|part| parts[part][lane]);
+            for (column, value) in counts.iter_mut().zip(counted) {
+                column[lane] = value;
             }
-            columns.iter_mut().zip(row).for_each(|(column, value)| column[lane] = value);
+            for (column, value) in features.iter_mut().zip(row) {
+                column[lane] = value;
+            }
         }
-        if let Some(questions) = &self.questions {
-            sums = questions.sums(&columns, answers);
+        let mut times = model.base.times(&counts, &features);
+        let mut sums = [0.0; LANES];
+        match questions {
+            Some(questions) => sums = questions.sums::<K>(vectors, &features, answers),
+            None => (0..LANES).for_each(|lane| sums[lane] = model.forest.answer(&features.map(|column| column[lane]))),
         }
-        for lane in 0..kernels.len() {
+        for lane in 0..K * GROUP {
             times[lane] *= libm::exp(f64::from(sums[lane]));
         }
+        times
     }
 }
 
@@ -85,30 +113,25 @@ impl Batch<'_> {
     /// Nanoseconds of each kernel, in their order. Who meets the same ones again and again keeps a [`Table`]: to look a kernel up takes
     /// as long as the trees do.
     pub fn kernels(&self, kernels: &[Kernel]) -> Vec<f64> {
-        let mut members: Vec<Vec<u32>> = vec![Vec::new(); self.models.len()];
+        let mut members: Vec<Vec<(u32, Parts)>> = vec![Vec::new(); self.models.len()];
         let mut times = vec![NOTHING; kernels.len()];
         // Kernels of one detector share their operators' names: an address says what a comparison of names would.
-        let mut slots = vec![(std::ptr::null::<u8>(), 0, None); SLOTS];
+        let mut slots = vec![(std::ptr::null::<u8>(), 0, None, Does::of("")); SLOTS];
         for (at, kernel) in kernels.iter().enumerate() {
             let (name, kind) = (kernel.op.as_ptr(), kind(kernel));
             let slot = &mut slots[(name.addr() >> 4 ^ kind.wrapping_mul(0x9e37_79b1) >> 7) % SLOTS];
             if (slot.0, slot.1) != (name, kind) {
                 let model = self.predictor.model_of(kernel);
-                *slot = (name, kind, model.and_then(|(name, _)| self.families.get(name).copied()));
+                let model = model.and_then(|(name, _)| self.families.get(name).copied());
+                *slot = (name, kind, model, Does::of(&kernel.op));
             }
             if let Some(model) = slot.2 {
-                members[model].push(at as u32);
+                members[model].push((at as u32, parts(kernel, slot.3)));
             }
         }
         let mut answers = Vec::new();
         for (model, members) in self.models.iter().zip(&members) {
-            for members in members.chunks(LANES) {
-                let mut found = [0.0; LANES];
-                let mut each = [&kernels[members[0] as usize]; LANES];
-                each.iter_mut().zip(members).for_each(|(each, &at)| *each = &kernels[at as usize]);
-                model.times(&each[..members.len()], &mut answers, &mut found);
-                members.iter().zip(found).for_each(|(&at, time)| times[at as usize] = time);
-            }
+            members.chunks(LANES).for_each(|members| model.price(members, &mut times, &mut answers));
         }
         times
     }

@@ -49,7 +49,7 @@ impl Writer {
     pub(super) fn block(&mut self, read: &Map, number: usize, priors: &[Prior], part: u64, draws: &mut Draws) -> Map {
         self.turn += 1;
         let (numbers, turn) = (self.numbers, self.turn);
-        let float = numbers == Numbers::Float || draws.below(9) == 0;
+        let float = numbers == Numbers::Float || !self.bare && draws.below(9) == 0;
         if float {
             self.numbers = Numbers::Float;
         }
@@ -73,11 +73,11 @@ impl Writer {
         let made = self.conv(&wide, prior);
         let made = match draws.below(4) {
             0 => self.fused(&made, draws),
-            1 | 2 => self.numberwise(&made, NUMBERWISE[turn % NUMBERWISE.len()]),
+            1 | 2 if !self.bare => self.numberwise(&made, NUMBERWISE[turn % NUMBERWISE.len()]),
             _ => made,
         };
         let kind = TAILS[turn % TAILS.len()];
-        let made = self.tail(&made, &wide, kind, draws);
+        let made = if self.bare { made } else { self.tail(&made, &wide, kind, draws) };
         self.numbers = numbers;
         if float && numbers == Numbers::Stored {
             return self.op("Sigmoid", &[&made.name], "", made.channels, made.size);

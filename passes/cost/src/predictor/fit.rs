@@ -264,7 +264,7 @@ mod tests {
         let (predictor, _) = fit(&all, Origin::new(), overhead, 0, &|_| usize::MAX);
         let of = |op: &str| Kernel::same(op, Layout::Plain, [1, 1], [1, 30, 7, 7]);
         let name = |op: &str| predictor.model_of(&of(op)).map(|(name, _)| name.to_owned());
-        assert_eq!(name("Conv").as_deref(), Some("FusedConv-last"));
+        assert_eq!(name("Conv").as_deref(), Some("Conv-last"));
         assert_eq!(name("Elu").as_deref(), Some(OTHER));
         assert_eq!(name("Gemm"), None);
         assert!(!predictor.kernel(&of("Elu")).known);

@@ -1,24 +1,30 @@
-//! Symmetric trees on some kernels at once.
+//! Symmetric trees on 64 kernels at once, or on 16, 32 or 48 where there are not as many.
 //!
 //! ```text
 //! questions × kernels ──ask──▶ bytes, all ones for a yes ──bits of a leaf's number──▶ leaves, added tree by tree
 //! ```
 //!
-//! Trees ask the same questions again and again: each is asked once of 32 kernels, whose answers are 32 bytes. A tree then puts the
+//! Trees ask the same questions again and again: each is asked once of all kernels, whose answers are a byte each. A tree then puts the
 //! bits of these together to numbers of leaves. So nearly all of the work is on bytes in a row, which compilers make vectors of. What
-//! they do not see is that the 32 leaves of five questions are two registers of AVX-512, out of which one instruction picks 16; there
-//! the trees run about twice as fast. Every kernel's sum is made in the order of the trees whatever the vectors.
+//! they do not see is that the 32 leaves of five questions are two registers of AVX-512, out of which one instruction picks 16:
+//! [`Vectors`] says it for a processor. Every kernel's sum is made in the order of the trees whatever the vectors.
 
 use super::{Forest, ROW};
 
-/// Kernels that are looked at together.
-pub(super) const LANES: usize = 32;
+/// Kernels that one instruction picks leaves for.
+pub(super) const GROUP: usize = 16;
+/// Such groups that are looked at together at most: as many as a word of four bytes has answers.
+const GROUPS: usize = 4;
+/// Kernels that are looked at together at most.
+pub(super) const LANES: usize = GROUP * GROUPS;
 /// Levels of a tree that are looked at together: those of [`Forest::fit`].
 const LEVELS: usize = 5;
 const LEAVES: usize = 1 << LEVELS;
 
 /// A number of each kernel.
 pub(super) type Lanes = [f32; LANES];
+/// A byte of each kernel, those of a group [`GROUPS`] apart: that of lane `16 k + i` is in place `4 i + k`.
+pub(super) type Answers = [u8; LANES];
 
 /// Trees of at most five levels with their questions in a row.
 #[derive(Debug)]
@@ -29,10 +35,113 @@ pub(super) struct Questions {
 }
 
 #[derive(Debug)]
-struct Tree {
+pub(super) struct Tree {
     /// Missing levels ask a question that is never answered with yes.
     asked: [u16; LEVELS],
     leaves: [f32; LEAVES],
+}
+
+/// How a processor does what compilers do not see, for the first `K` groups of kernels; here without any special way.
+pub(super) trait Vectors: Copy {
+    /// All ones where a number is at least that.
+    #[inline(always)]
+    fn ask<const K: usize>(self, column: &Lanes, least: f32) -> Answers {
+        let mut answers = [0; LANES];
+        for lane in 0..K * GROUP {
+            answers[place(lane)] = u8::from(column[lane] >= least).wrapping_neg();
+        }
+        answers
+    }
+
+    /// The sums of the leaves of all trees.
+    #[inline(always)]
+    fn sums<const K: usize>(self, trees: &[Tree], answers: &[Answers]) -> Lanes {
+        let mut sums = [0.0; LANES];
+        for tree in trees {
+            let leaf = tree.leaf(answers);
+            for lane in 0..K * GROUP {
+                sums[lane] += tree.leaves[usize::from(leaf[place(lane)]) % LEAVES];
+            }
+        }
+        sums
+    }
+}
+
+fn place(lane: usize) -> usize {
+    lane % GROUP * GROUPS + lane / GROUP
+}
+
+/// What is done with the vectors of a processor.
+pub(super) trait Work {
+    type Made;
+
+    /// Inlined always, as all that it calls: vectors are wide where the compiler sees the whole of it.
+    fn by(self, vectors: impl Vectors) -> Self::Made;
+}
+
+/// Does it with the widest vectors here.
+pub(super) fn widest<W: Work>(work: W) -> W::Made {
+    #[cfg(target_arch = "x86_64")]
+    if let Some(simd) = pulp::x86::V4::try_new() {
+        return simd.vectorize(Wide { simd, work });
+    }
+    work.by(Plain)
+}
+
+#[cfg(target_arch = "x86_64")]
+struct Wide<W> {
+    simd: pulp::x86::V4,
+    work: W,
+}
+
+#[cfg(target_arch = "x86_64")]
+impl<W: Work> pulp::NullaryFnOnce for Wide<W> {
+    type Output = W::Made;
+
+    #[inline(always)]
+    fn call(self) -> W::Made {
+        self.work.by(self.simd)
+    }
+}
+
+/// Any processor.
+#[derive(Clone, Copy)]
+pub(super) struct Plain;
+
+impl Vectors for Plain {}
+
+#[cfg(target_arch = "x86_64")]
+impl Vectors for pulp::x86::V4 {
+    #[inline(always)]
+    fn ask<const K: usize>(self, column: &Lanes, least: f32) -> Answers {
+        use std::arch::x86_64::{__m512, _CMP_GE_OQ};
+        let f = self.avx512f;
+        let least = f._mm512_set1_ps(least);
+        let columns: [__m512; GROUPS] = pulp::cast(*column);
+        let mut answers = f._mm512_setzero_si512();
+        for (group, column) in columns.into_iter().enumerate().take(K) {
+            let yes = f._mm512_cmp_ps_mask::<_CMP_GE_OQ>(column, least);
+            answers = f._mm512_mask_or_epi32(answers, yes, answers, f._mm512_set1_epi32(0xff << (8 * group)));
+        }
+        pulp::cast(answers)
+    }
+
+    #[inline(always)]
+    fn sums<const K: usize>(self, trees: &[Tree], answers: &[Answers]) -> Lanes {
+        use std::arch::x86_64::{__m512, __m512i};
+        let f = self.avx512f;
+        let mut sums = [f._mm512_setzero_ps(); GROUPS];
+        for tree in trees {
+            let [low, high]: [__m512; 2] = pulp::cast(tree.leaves);
+            let mut leaf: __m512i = pulp::cast(tree.leaf(answers));
+            for sum in sums.iter_mut().take(K) {
+                // It looks at five bits of each word.
+                *sum = f._mm512_add_ps(*sum, f._mm512_permutex2var_ps(low, leaf, high));
+                leaf = f._mm512_srli_epi32::<8>(leaf);
+            }
+        }
+        pulp::cast(sums)
+    }
 }
 
 impl Questions {
@@ -57,67 +166,26 @@ impl Questions {
     }
 
     /// The sums of all trees; `answers` is room that is used again.
-    pub(super) fn sums(&self, columns: &[Lanes; ROW], answers: &mut Vec<[u8; LANES]>) -> Lanes {
-        #[cfg(target_arch = "x86_64")]
-        if let Some(simd) = pulp::x86::V4::try_new() {
-            return pulp::Simd::vectorize(
-                simd,
-                #[inline(always)]
-                || {
-                    self.ask(columns, answers);
-                    self.picked(simd, answers)
-                },
-            );
-        }
-        self.ask(columns, answers);
-        self.looked_up(answers)
-    }
-
     #[inline(always)]
-    fn ask(&self, columns: &[Lanes; ROW], answers: &mut Vec<[u8; LANES]>) {
+    pub(super) fn sums<const K: usize>(
+        &self,
+        vectors: impl Vectors,
+        columns: &[Lanes; ROW],
+        answers: &mut Vec<Answers>,
+    ) -> Lanes {
         answers.resize(self.questions.len() + 1, [0; LANES]);
         for (&(feature, least), answers) in self.questions.iter().zip(&mut *answers) {
-            let column = &columns[feature];
-            for lane in 0..LANES {
-                answers[lane] = u8::from(column[lane] >= least).wrapping_neg();
-            }
+            *answers = vectors.ask::<K>(&columns[feature], least);
         }
         answers[self.questions.len()] = [0; LANES];
-    }
-
-    fn looked_up(&self, answers: &[[u8; LANES]]) -> Lanes {
-        let mut sums = [0.0; LANES];
-        for tree in &self.trees {
-            let leaf = tree.leaf(answers);
-            for lane in 0..LANES {
-                sums[lane] += tree.leaves[usize::from(leaf[lane]) % LEAVES];
-            }
-        }
-        sums
-    }
-
-    #[cfg(target_arch = "x86_64")]
-    #[inline(always)]
-    fn picked(&self, simd: pulp::x86::V4, answers: &[[u8; LANES]]) -> Lanes {
-        use std::arch::x86_64::__m512;
-        let f = simd.avx512f;
-        let mut sums: [__m512; 2] = [f._mm512_setzero_ps(); 2];
-        for tree in &self.trees {
-            let leaf: [[u8; 16]; 2] = pulp::cast(tree.leaf(answers));
-            let [low, high]: [__m512; 2] = pulp::cast(tree.leaves);
-            for (sum, leaf) in sums.iter_mut().zip(leaf) {
-                let leaf = f._mm512_cvtepu8_epi32(pulp::cast(leaf));
-                *sum = f._mm512_add_ps(*sum, f._mm512_permutex2var_ps(low, leaf, high));
-            }
-        }
-        pulp::cast(sums)
+        vectors.sums::<K>(&self.trees, answers)
     }
 }
 
 impl Tree {
     /// The number of each kernel's leaf.
     #[inline(always)]
-    fn leaf(&self, answers: &[[u8; LANES]]) -> [u8; LANES] {
+    fn leaf(&self, answers: &[Answers]) -> Answers {
         let mut leaf = [0u8; LANES];
         for (level, &question) in self.asked.iter().enumerate() {
             let answers = &answers[usize::from(question)];
@@ -134,9 +202,8 @@ mod tests {
     use super::*;
     use crate::predictor::Tree as Fitted;
 
-    /// Both ways, whatever this processor has: [`Questions::sums`] takes one of them.
     #[test]
-    fn sums_are_those_of_each_row_alone() {
+    fn sums_are_those_of_each_row_alone_with_any_vectors() {
         let tree = |questions: &[(usize, f32)]| Fitted {
             questions: questions.to_vec(),
             leaves: (0..1 << questions.len()).map(|leaf| 0.1 * leaf as f32 - 0.7).collect(),
@@ -147,10 +214,13 @@ mod tests {
         let columns: [Lanes; ROW] = std::array::from_fn(|feature| std::array::from_fn(|lane| row(lane)[feature]));
         let questions = Questions::new(&forest).unwrap();
         let alone: Lanes = std::array::from_fn(|lane| forest.answer(&row(lane)));
-        let mut answers = Vec::new();
-        assert_eq!(questions.sums(&columns, &mut answers), alone);
-        questions.ask(&columns, &mut answers);
-        assert_eq!(questions.looked_up(&answers), alone);
+        assert_eq!(questions.sums::<GROUPS>(Plain, &columns, &mut Vec::new()), alone);
+        assert_eq!(questions.sums::<1>(Plain, &columns, &mut Vec::new())[..GROUP], alone[..GROUP]);
+        #[cfg(target_arch = "x86_64")]
+        if let Some(simd) = pulp::x86::V4::try_new() {
+            assert_eq!(questions.sums::<GROUPS>(simd, &columns, &mut Vec::new()), alone);
+            assert_eq!(questions.sums::<3>(simd, &columns, &mut Vec::new())[..3 * GROUP], alone[..3 * GROUP]);
+        }
         let deep = [(0, 1.0), (1, 2.0), (2, 3.0), (3, 4.0), (4, 5.0), (5, 6.0)];
         assert!(Questions::new(&Forest { trees: vec![tree(&deep)] }).is_none());
     }

@@ -145,21 +145,19 @@ impl Predictor {
         Price { nanos, untraced: self.overhead.untraced(kernel, nanos), spread, known }
     }
 
-    /// The model of a kernel's family with its name, or else the nearest one: of the same operator otherwise fused or laid out, or
+    /// The model of a kernel's family with its name, or else the nearest one: of the same operator otherwise laid out, or
     /// that of [`OTHER`] kernels.
     pub fn model_of(&self, kernel: &Kernel) -> Option<(&str, &Model)> {
         let family = kernel.family();
         if let Some((name, model)) = self.models.get_key_value(&family) {
             return Some((name, model));
         }
-        let bare = |name: &str| name.strip_prefix("Fused").unwrap_or(name).to_owned();
-        let wanted = bare(&family);
-        let op = format!("{}-", bare(&kernel.op));
-        let alike = || self.models.iter().filter(|(name, _)| bare(name).starts_with(&op));
+        let op = format!("{}-", family.split('-').next().unwrap_or_default());
+        let alike = || self.models.iter().filter(|(name, _)| name.starts_with(&op));
         // What a small operand costs says nothing about a whole one.
         let alike = || alike().filter(|(name, _)| name.contains(TWO) == family.contains(TWO));
         // As many parts of the name as possible: groups, layout, bytes.
-        let common = |name: &str| bare(name).split('-').filter(|part| wanted.split('-').any(|other| other == *part)).count();
+        let common = |name: &str| name.split('-').filter(|part| family.split('-').any(|other| other == *part)).count();
         let nearest = alike().max_by_key(|(name, _)| (common(name), std::cmp::Reverse(*name)));
         let other = || self.models.get_key_value(OTHER).filter(|_| !kernel.multiplies());
         nearest.or_else(other).map(|(name, model)| (name.as_str(), model))

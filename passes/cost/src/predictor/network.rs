@@ -5,6 +5,8 @@
 //! block: 1x1 ─▶ what was drawn ─▶ an activation ─▶ 1x1 ─▶ a sum, gate, pool, … ([`super::blocks`])
 //! ```
 //!
+//! Half of the drawn ones are convolutions only: these are most of what networks do, and there are more ways to be one.
+//!
 //! So each kernel reads what the one before has just made, in the layout in which the runtime keeps it, and weights come from
 //! where they are when a whole network has run in between. A kernel in a network of its own would have neither. And a drawn
 //! network is a network: what it takes beside its kernels is what others take, too ([`super::Overhead`]).
@@ -86,6 +88,7 @@ pub fn network(
     // Small networks live in nearer caches than large ones.
     let part = draws.one(&[1u64, 1, 2, 2, 6, 20, 60, 200]);
     writer.turn = draws.below(720);
+    writer.bare = draws.below(2) == 0;
     let mut map = writer.stem(part, draws);
     for block in 0..BLOCKS[0] + draws.below(BLOCKS[1] - BLOCKS[0] + 1) {
         if writer.is_heavy() {
@@ -117,6 +120,8 @@ pub(super) struct Writer {
     pub(super) count: usize,
     /// Which kind of block is next.
     pub(super) turn: usize,
+    /// Blocks are convolutions only.
+    pub(super) bare: bool,
     /// Scale of stored numbers that are written next.
     pub(super) scale: f32,
     /// Weights written so far.
@@ -146,7 +151,7 @@ impl Map {
 impl Writer {
     pub(super) fn new(numbers: Numbers) -> Writer {
         let (lines, inputs, outputs) = (String::new(), Vec::new(), Vec::new());
-        Writer { lines, inputs, outputs, numbers, count: 0, turn: 0, scale: SCALE, weights: 0, macs: 0 }
+        Writer { lines, inputs, outputs, numbers, count: 0, turn: 0, bare: false, scale: SCALE, weights: 0, macs: 0 }
     }
 
     pub(super) fn drawn(&self, target: &Target, registry: &Registry) -> Result<Drawn, Diagnostic> {
