@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use super::lanes::{Answers, GROUP, LANES, Questions, Vectors, Work, widest};
+use super::lanes::{Aligned, Answers, GROUP, LANES, Questions, Vectors, Work, widest};
 use super::{Model, NOTHING, Predictor, ROW, TERMS};
 use crate::kernels::{Does, Kernel, Layout, PARTS, Parts, computed, parts};
 
@@ -62,21 +62,21 @@ impl<const K: usize> Work for Timing<'_, K> {
     #[inline(always)]
     fn by(self, vectors: impl Vectors) -> [f64; LANES] {
         let Timing { model: Flat { model, questions }, parts, answers } = self;
-        let (mut counts, mut features) = ([[0.0; LANES]; TERMS], [[0.0; LANES]; ROW]);
+        let (mut counts, mut features) = ([[0.0; LANES]; TERMS], Aligned([[0.0; LANES]; ROW]));
         for lane in 0..K * GROUP {
             let (counted, row) = computed(|part| parts[part][lane]);
             for (column, value) in counts.iter_mut().zip(counted) {
                 column[lane] = value;
             }
-            for (column, value) in features.iter_mut().zip(row) {
+            for (column, value) in features.0.iter_mut().zip(row) {
                 column[lane] = value;
             }
         }
-        let mut times = model.base.times(&counts, &features);
+        let mut times = model.base.times(&counts, &features.0);
         let mut sums = [0.0; LANES];
         match questions {
             Some(questions) => sums = questions.sums::<K>(vectors, &features, answers),
-            None => (0..LANES).for_each(|lane| sums[lane] = model.forest.answer(&features.map(|column| column[lane]))),
+            None => (0..LANES).for_each(|lane| sums[lane] = model.forest.answer(&features.0.map(|column| column[lane]))),
         }
         for lane in 0..K * GROUP {
             times[lane] *= libm::exp(f64::from(sums[lane]));

@@ -9,6 +9,9 @@
 //! they do not see is that the 32 leaves of five questions are two registers of AVX-512, out of which one instruction picks 16:
 //! [`Vectors`] says it for a processor. Every kernel's sum is made in the order of the trees whatever the vectors.
 
+#[cfg(target_arch = "x86_64")]
+use bytemuck::cast_slice;
+
 use super::{Forest, ROW};
 
 /// Kernels that one instruction picks leaves for.
@@ -24,7 +27,12 @@ const LEAVES: usize = 1 << LEVELS;
 /// A number of each kernel.
 pub(super) type Lanes = [f32; LANES];
 /// A byte of each kernel, those of a group [`GROUPS`] apart: that of lane `16 k + i` is in place `4 i + k`.
-pub(super) type Answers = [u8; LANES];
+pub(super) type Answers = Aligned<[u8; LANES]>;
+
+/// Begins where a register's worth of memory does: what is not aligned would be copied before it is looked at.
+#[derive(Clone, Copy, Debug)]
+#[repr(align(64))]
+pub(super) struct Aligned<T>(pub(super) T);
 
 /// Trees of at most five levels with their questions in a row.
 #[derive(Debug)]
@@ -38,7 +46,7 @@ pub(super) struct Questions {
 pub(super) struct Tree {
     /// Missing levels ask a question that is never answered with yes.
     asked: [u16; LEVELS],
-    leaves: [f32; LEAVES],
+    leaves: Aligned<[f32; LEAVES]>,
 }
 
 /// How a processor does what compilers do not see, for the first `K` groups of kernels; here without any special way.
@@ -50,7 +58,7 @@ pub(super) trait Vectors: Copy {
         for lane in 0..K * GROUP {
             answers[place(lane)] = u8::from(column[lane] >= least).wrapping_neg();
         }
-        answers
+        Aligned(answers)
     }
 
     /// The sums of the leaves of all trees.
@@ -60,7 +68,7 @@ pub(super) trait Vectors: Copy {
         for tree in trees {
             let leaf = tree.leaf(answers);
             for lane in 0..K * GROUP {
-                sums[lane] += tree.leaves[usize::from(leaf[place(lane)]) % LEAVES];
+                sums[lane] += tree.leaves.0[usize::from(leaf[place(lane)]) % LEAVES];
             }
         }
         sums
@@ -117,13 +125,12 @@ impl Vectors for pulp::x86::V4 {
         use std::arch::x86_64::{__m512, _CMP_GE_OQ};
         let f = self.avx512f;
         let least = f._mm512_set1_ps(least);
-        let columns: [__m512; GROUPS] = pulp::cast(*column);
         let mut answers = f._mm512_setzero_si512();
-        for (group, column) in columns.into_iter().enumerate().take(K) {
-            let yes = f._mm512_cmp_ps_mask::<_CMP_GE_OQ>(column, least);
+        for (group, column) in cast_slice::<f32, __m512>(column).iter().enumerate().take(K) {
+            let yes = f._mm512_cmp_ps_mask::<_CMP_GE_OQ>(*column, least);
             answers = f._mm512_mask_or_epi32(answers, yes, answers, f._mm512_set1_epi32(0xff << (8 * group)));
         }
-        pulp::cast(answers)
+        Aligned(pulp::cast(answers))
     }
 
     #[inline(always)]
@@ -132,8 +139,13 @@ impl Vectors for pulp::x86::V4 {
         let f = self.avx512f;
         let mut sums = [f._mm512_setzero_ps(); GROUPS];
         for tree in trees {
-            let [low, high]: [__m512; 2] = pulp::cast(tree.leaves);
-            let mut leaf: __m512i = pulp::cast(tree.leaf(answers));
+            // The compiler would keep what it has of a leaf's number in memory, level by level.
+            let mut leaf = f._mm512_setzero_si512();
+            for (level, &question) in tree.asked.iter().enumerate() {
+                let answers = cast_slice::<u8, __m512i>(&answers[usize::from(question)].0);
+                leaf = f._mm512_or_si512(leaf, f._mm512_and_si512(answers[0], f._mm512_set1_epi32(0x0101_0101 << level)));
+            }
+            let &[low, high] = cast_slice::<f32, __m512>(&tree.leaves.0) else { continue };
             for sum in sums.iter_mut().take(K) {
                 // It looks at five bits of each word.
                 *sum = f._mm512_add_ps(*sum, f._mm512_permutex2var_ps(low, leaf, high));
@@ -154,12 +166,12 @@ impl Questions {
         let number = |question: &(usize, f32)| questions.iter().position(|q| q == question).map_or(never, |at| at as u16);
         let mut trees = Vec::new();
         for tree in &forest.trees {
-            let mut flat = Tree { asked: [never; LEVELS], leaves: [0.0; LEAVES] };
+            let mut flat = Tree { asked: [never; LEVELS], leaves: Aligned([0.0; LEAVES]) };
             if tree.questions.len() > LEVELS {
                 return None;
             }
             flat.asked.iter_mut().zip(&tree.questions).for_each(|(asked, question)| *asked = number(question));
-            flat.leaves.iter_mut().zip(&tree.leaves).for_each(|(flat, leaf)| *flat = *leaf);
+            flat.leaves.0.iter_mut().zip(&tree.leaves).for_each(|(flat, leaf)| *flat = *leaf);
             trees.push(flat);
         }
         Some(Questions { questions, trees })
@@ -170,14 +182,14 @@ impl Questions {
     pub(super) fn sums<const K: usize>(
         &self,
         vectors: impl Vectors,
-        columns: &[Lanes; ROW],
+        columns: &Aligned<[Lanes; ROW]>,
         answers: &mut Vec<Answers>,
     ) -> Lanes {
-        answers.resize(self.questions.len() + 1, [0; LANES]);
+        answers.resize(self.questions.len() + 1, Aligned([0; LANES]));
         for (&(feature, least), answers) in self.questions.iter().zip(&mut *answers) {
-            *answers = vectors.ask::<K>(&columns[feature], least);
+            *answers = vectors.ask::<K>(&columns.0[feature], least);
         }
-        answers[self.questions.len()] = [0; LANES];
+        answers[self.questions.len()] = Aligned([0; LANES]);
         vectors.sums::<K>(&self.trees, answers)
     }
 }
@@ -185,10 +197,10 @@ impl Questions {
 impl Tree {
     /// The number of each kernel's leaf.
     #[inline(always)]
-    fn leaf(&self, answers: &[Answers]) -> Answers {
+    fn leaf(&self, answers: &[Answers]) -> [u8; LANES] {
         let mut leaf = [0u8; LANES];
         for (level, &question) in self.asked.iter().enumerate() {
-            let answers = &answers[usize::from(question)];
+            let answers = &answers[usize::from(question)].0;
             for lane in 0..LANES {
                 leaf[lane] |= answers[lane] & 1 << level;
             }
@@ -211,7 +223,7 @@ mod tests {
         let all = [(0, 3.0), (1, 9.0), (2, 20.5), (0, 17.0), (ROW - 1, 4.0)];
         let forest = Forest { trees: (1..=5).map(|levels| tree(&all[..levels])).collect() };
         let row = |lane: usize| -> [f32; ROW] { std::array::from_fn(|feature| (lane * (feature + 1) % 31) as f32) };
-        let columns: [Lanes; ROW] = std::array::from_fn(|feature| std::array::from_fn(|lane| row(lane)[feature]));
+        let columns = Aligned(std::array::from_fn(|feature| std::array::from_fn(|lane| row(lane)[feature])));
         let questions = Questions::new(&forest).unwrap();
         let alone: Lanes = std::array::from_fn(|lane| forest.answer(&row(lane)));
         assert_eq!(questions.sums::<GROUPS>(Plain, &columns, &mut Vec::new()), alone);
