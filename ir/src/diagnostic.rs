@@ -252,7 +252,10 @@ pub const CODES: &[(&str, &str)] = &[
     ("use-before-def", "An op reads a value that is made only after it."),
     ("verify-output", "The converted model has other outputs than the float one, or outputs that are not finite."),
     ("weights-file", "The file of large constants beside a text is damaged, or something else."),
-    ("weights-are-inputs", "Weights are listed among the inputs of a model: a runtime takes them for variables, and folds nothing into them."),
+    (
+        "weights-are-inputs",
+        "Weights are listed among the inputs of a model: a runtime takes them for variables, and folds nothing into them.",
+    ),
     ("wrong-form", "A pass was given a graph of another form than it accepts, such as a search space."),
 ];
 

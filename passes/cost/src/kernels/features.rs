@@ -107,7 +107,7 @@ enum Part {
 }
 
 /// The parts of a kernel.
-pub(crate) type Parts = [u32; PARTS];
+type Parts = [u32; PARTS];
 /// How many there are.
 pub(crate) const PARTS: usize = Part::Copies as usize + 1;
 

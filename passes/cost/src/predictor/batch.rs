@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use super::lanes::{Aligned, Answers, GROUP, LANES, Questions, Vectors, Work, widest};
 use super::{Model, NOTHING, Predictor, ROW, TERMS};
-use crate::kernels::{Does, Kernel, Layout, PARTS, Parts, computed, parts};
+use crate::kernels::{Does, Kernel, Layout, PARTS, computed, parts};
 
 /// Slots that remember which model the kernels before had.
 const SLOTS: usize = 256;
@@ -32,13 +32,14 @@ impl<'a> Flat<'a> {
         Flat { model, questions: Questions::new(&model.forest) }
     }
 
-    /// Puts the times of up to [`LANES`] kernels, whose places and parts are given, where they belong.
-    fn price(&self, members: &[(u32, Parts)], times: &mut [f64], answers: &mut Vec<Answers>) {
-        let mut parts = [[0; LANES]; PARTS];
-        for (lane, (_, of_kernel)) in members.iter().enumerate() {
-            parts.iter_mut().zip(of_kernel).for_each(|(column, part)| column[lane] = *part);
+    /// Puts the times of up to [`LANES`] members of `kernels` where these are.
+    fn price(&self, kernels: &[Kernel], members: &[(u32, Does)], times: &mut [f64], answers: &mut Vec<Answers>) {
+        let mut columns = [[0; LANES]; PARTS];
+        for (lane, &(at, does)) in members.iter().enumerate() {
+            let parts = parts(&kernels[at as usize], does);
+            columns.iter_mut().zip(parts).for_each(|(column, part)| column[lane] = part);
         }
-        let (model, parts) = (self, &parts);
+        let (model, parts) = (self, &columns);
         let found = match members.len().div_ceil(GROUP) {
             ..=1 => widest(Timing::<1> { model, parts, answers }),
             2 => widest(Timing::<2> { model, parts, answers }),
@@ -79,7 +80,7 @@ impl<const K: usize> Work for Timing<'_, K> {
             None => (0..LANES).for_each(|lane| sums[lane] = model.forest.answer(&features.0.map(|column| column[lane]))),
         }
         for lane in 0..K * GROUP {
-            times[lane] *= libm::exp(f64::from(sums[lane]));
+            times[lane] *= f64::from(libm::expf(sums[lane]));
         }
         times
     }
@@ -113,7 +114,7 @@ impl Batch<'_> {
     /// Nanoseconds of each kernel, in their order. Who meets the same ones again and again keeps a [`Table`]: to look a kernel up takes
     /// as long as the trees do.
     pub fn kernels(&self, kernels: &[Kernel]) -> Vec<f64> {
-        let mut members: Vec<Vec<(u32, Parts)>> = vec![Vec::new(); self.models.len()];
+        let mut members: Vec<Vec<(u32, Does)>> = vec![Vec::new(); self.models.len()];
         let mut times = vec![NOTHING; kernels.len()];
         // Kernels of one detector share their operators' names: an address says what a comparison of names would.
         let mut slots = vec![(std::ptr::null::<u8>(), 0, None, Does::of("")); SLOTS];
@@ -126,12 +127,12 @@ impl Batch<'_> {
                 *slot = (name, kind, model, Does::of(&kernel.op));
             }
             if let Some(model) = slot.2 {
-                members[model].push((at as u32, parts(kernel, slot.3)));
+                members[model].push((at as u32, slot.3));
             }
         }
         let mut answers = Vec::new();
         for (model, members) in self.models.iter().zip(&members) {
-            members.chunks(LANES).for_each(|members| model.price(members, &mut times, &mut answers));
+            members.chunks(LANES).for_each(|members| model.price(kernels, members, &mut times, &mut answers));
         }
         times
     }

@@ -73,7 +73,19 @@ impl Forest {
             }
         }
         let best = (0..=TREES).min_by(|&a, &b| errors[a].total_cmp(&errors[b])).unwrap_or(0);
-        Grower::new(rows.to_vec(), targets.to_vec()).grow(best)
+        Grower::new(rows.to_vec(), targets.to_vec()).grow(best).merged()
+    }
+
+    /// The same answers by fewer trees: what asks the same questions is one tree. A fifth of what is grown on measured kernels is.
+    fn merged(self) -> Forest {
+        let mut trees: Vec<Tree> = Vec::new();
+        for tree in self.trees {
+            match trees.iter_mut().find(|other| other.questions == tree.questions) {
+                Some(other) => other.leaves.iter_mut().zip(tree.leaves).for_each(|(sum, leaf)| *sum += leaf),
+                None => trees.push(tree),
+            }
+        }
+        Forest { trees }
     }
 }
 
@@ -210,6 +222,18 @@ mod tests {
         let worst = rows.iter().zip(&targets).map(error).fold(0.0, f64::max);
         assert!(worst < 0.06, "{worst}");
         assert!(forest.trees.iter().all(|tree| tree.questions.iter().all(|(f, _)| [3, 5].contains(f))));
+    }
+
+    #[test]
+    fn no_two_trees_ask_the_same() {
+        let tree = |feature: usize, leaves: [f32; 2]| Tree { questions: vec![(feature, 2.0)], leaves: leaves.to_vec() };
+        let grown = Forest { trees: vec![tree(0, [1.0, 2.0]), tree(1, [0.5, 0.0]), tree(0, [0.25, -2.0])] };
+        let merged = grown.clone().merged();
+        assert_eq!(merged.trees, [tree(0, [1.25, 0.0]), tree(1, [0.5, 0.0])]);
+        for first in [1.0, 3.0] {
+            let row: [f32; ROW] = std::array::from_fn(|feature| if feature == 0 { first } else { 0.0 });
+            assert_eq!(merged.answer(&row), grown.answer(&row));
+        }
     }
 
     #[test]

@@ -68,7 +68,7 @@ impl Model {
     /// Nanoseconds.
     pub fn time(&self, kernel: &Kernel) -> f64 {
         let (counts, features) = counts_and_features(kernel);
-        self.base.time(&counts, &features) * libm::exp(f64::from(self.forest.answer(&features)))
+        self.base.time(&counts, &features) * f64::from(libm::expf(self.forest.answer(&features)))
     }
 }
 
