@@ -67,6 +67,12 @@ fn a_predictor_is_built_resumed_read_and_refused() {
     assert!(0.0 < number("low") && number("low") < number("milliseconds") && number("milliseconds") < number("high"));
     assert_eq!(model_of["by_kernel"].as_array().map(Vec::len), model_of["kernels"].as_u64().map(|n| n as usize));
 
+    let listed = folder.path().join("listed.seir");
+    let source = "graph @main(%x: f32[1,8,8,8], %w: f32[] = 2.0) with {opset = 17} {\n  %y = onnx.Mul %x, %w : f32[1,8,8,8]\n  return %y\n}\n";
+    std::fs::write(&listed, source).expect("written");
+    let warned = run(&["predict", &listed.display().to_string(), "--predictor", &file.display().to_string()]);
+    assert!(warned.status.success() && err(&warned).contains("weights-are-inputs"), "{}", err(&warned));
+
     let damaged = text.replacen("sum ", "sum 1", 1);
     std::fs::write(&file, &damaged).expect("written");
     let refused = run(&["predict", model, "--predictor", &file.display().to_string()]);

@@ -251,11 +251,11 @@ pub const CODES: &[(&str, &str)] = &[
     ("usage", "The command line makes no sense."),
     ("use-before-def", "An op reads a value that is made only after it."),
     ("verify-output", "The converted model has other outputs than the float one, or outputs that are not finite."),
-    ("weights-file", "The file of large constants beside a text is damaged, or something else."),
     (
         "weights-are-inputs",
         "Weights are listed among the inputs of a model: a runtime takes them for variables, and folds nothing into them.",
     ),
+    ("weights-file", "The file of large constants beside a text is damaged, or something else."),
     ("wrong-form", "A pass was given a graph of another form than it accepts, such as a search space."),
 ];
 
