@@ -1,7 +1,10 @@
 //! What models of latency are made of: counts, whose weighted sum is a first estimate, and features, by which it is corrected.
 //!
 //! Nothing here knows a runtime. How well channels are aligned is the largest power of two that divides them; which alignment
-//! matters, and from where on, is found in measurements (`predictor::rules`).
+//! matters, and from where on, is found in measurements (`predictor::discover`).
+//!
+//! A kernel is taken apart into whole numbers first ([`parts`]); what is made of them ([`computed`]) has no branch, so that it is made of
+//! many kernels side by side.
 
 use super::{Fused, Kernel, Layout};
 
@@ -73,10 +76,12 @@ pub const FEATURES: [&str; FEATURED] = [
     "output channels of a group beyond blocks of 16",
 ];
 
-/// What counts and features are made of, all of it whole numbers, so that nothing is rounded: numbers of [`Parts`].
+/// What counts and features are made of, all of it whole numbers, so that nothing is rounded: places in [`Parts`].
 #[derive(Clone, Copy)]
 enum Part {
     Batch,
+    /// What is read: other maps where axes change their places.
+    InputBatch,
     Input,
     InputHeight,
     InputWidth,
@@ -91,8 +96,6 @@ enum Part {
     Each,
     Makes,
     Others,
-    /// Batches that are read, which are others where axes change their places.
-    InputBatch,
     Around,
     Weights,
     Fused,
@@ -130,32 +133,31 @@ impl Does {
 pub(crate) fn parts(kernel: &Kernel, does: Does) -> Parts {
     let ([batch, output, height, width], groups) = (kernel.output, kernel.groups.max(1));
     let [each, makes] = if groups == 1 { [kernel.input[1], output] } else { [kernel.input[1] / groups, output / groups] };
-    let taps = kernel.window[0].wrapping_mul(kernel.window[1]);
-    let copies = kernel.layout == Layout::Last && kernel.input != kernel.output;
-    [
-        batch,
-        kernel.input[1],
-        kernel.input[2],
-        kernel.input[3],
-        output,
-        height,
-        width,
-        taps,
-        kernel.strides[0].max(kernel.strides[1]),
-        kernel.dilations[0].max(kernel.dilations[1]),
-        groups,
-        each,
-        makes,
-        kernel.others,
-        kernel.input[0],
-        kernel.around.into(),
-        kernel.weights.into(),
-        kernel.fused.rank().into(),
-        does.multiplies.into(),
-        does.takes.into(),
-        kernel.is_depthwise().into(),
-        copies.into(),
-    ]
+    let mut parts = [0; PARTS];
+    let mut set = |part: Part, number: u32| parts[part as usize] = number;
+    set(Part::Batch, batch);
+    set(Part::InputBatch, kernel.input[0]);
+    set(Part::Input, kernel.input[1]);
+    set(Part::InputHeight, kernel.input[2]);
+    set(Part::InputWidth, kernel.input[3]);
+    set(Part::Output, output);
+    set(Part::Height, height);
+    set(Part::Width, width);
+    set(Part::Taps, kernel.window[0].wrapping_mul(kernel.window[1]));
+    set(Part::Stride, kernel.strides[0].max(kernel.strides[1]));
+    set(Part::Dilation, kernel.dilations[0].max(kernel.dilations[1]));
+    set(Part::Groups, groups);
+    set(Part::Each, each);
+    set(Part::Makes, makes);
+    set(Part::Others, kernel.others);
+    set(Part::Around, kernel.around.into());
+    set(Part::Weights, kernel.weights.into());
+    set(Part::Fused, kernel.fused.rank().into());
+    set(Part::Multiplies, does.multiplies.into());
+    set(Part::Takes, does.takes.into());
+    set(Part::Depthwise, kernel.is_depthwise().into());
+    set(Part::Copies, (kernel.layout == Layout::Last && kernel.input != kernel.output).into());
+    parts
 }
 
 /// Counts and features of a kernel, whose parts `part` says. Without a branch, so that compilers make vectors of many kernels.

@@ -77,7 +77,7 @@ impl<const K: usize> Work for Timing<'_, K> {
         let mut sums = [0.0; LANES];
         match questions {
             Some(questions) => sums = questions.sums::<K>(vectors, &features, answers),
-            None => (0..LANES).for_each(|lane| sums[lane] = model.forest.answer(&features.0.map(|column| column[lane]))),
+            None => (0..K * GROUP).for_each(|lane| sums[lane] = model.forest.answer(&features.0.map(|column| column[lane]))),
         }
         for lane in 0..K * GROUP {
             times[lane] *= f64::from(libm::expf(sums[lane]));

@@ -145,10 +145,10 @@ impl Vectors for pulp::x86::V4 {
                 let answers = cast_slice::<u8, __m512i>(&answers[usize::from(question)].0);
                 leaf = f._mm512_or_si512(leaf, f._mm512_and_si512(answers[0], f._mm512_set1_epi32(0x0101_0101 << level)));
             }
-            let &[low, high] = cast_slice::<f32, __m512>(&tree.leaves.0) else { continue };
+            let leaves = cast_slice::<f32, __m512>(&tree.leaves.0);
             for sum in sums.iter_mut().take(K) {
                 // It looks at five bits of each word.
-                *sum = f._mm512_add_ps(*sum, f._mm512_permutex2var_ps(low, leaf, high));
+                *sum = f._mm512_add_ps(*sum, f._mm512_permutex2var_ps(leaves[0], leaf, leaves[1]));
                 leaf = f._mm512_srli_epi32::<8>(leaf);
             }
         }

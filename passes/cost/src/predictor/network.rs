@@ -80,6 +80,7 @@ pub fn network(
     registry: &Registry,
 ) -> Result<Drawn, Diagnostic> {
     let mut writer = Writer::new(numbers);
+    writer.pairs = draws.below(2) == 0;
     if draws.below(2) == 0 {
         let map = writer.usual(draws);
         writer.head(&map, draws);
@@ -122,6 +123,8 @@ pub(super) struct Writer {
     pub(super) turn: usize,
     /// Blocks are convolutions only.
     pub(super) bare: bool,
+    /// Converters write a stored SiLU either way: as a pair of look-up and product, or as one operator in float.
+    pairs: bool,
     /// Scale of stored numbers that are written next.
     pub(super) scale: f32,
     /// Weights written so far.
@@ -151,7 +154,7 @@ impl Map {
 impl Writer {
     pub(super) fn new(numbers: Numbers) -> Writer {
         let (lines, inputs, outputs) = (String::new(), Vec::new(), Vec::new());
-        Writer { lines, inputs, outputs, numbers, count: 0, turn: 0, bare: false, scale: SCALE, weights: 0, macs: 0 }
+        Writer { lines, inputs, outputs, numbers, count: 0, turn: 0, bare: false, pairs: false, scale: SCALE, weights: 0, macs: 0 }
     }
 
     pub(super) fn drawn(&self, target: &Target, registry: &Registry) -> Result<Drawn, Diagnostic> {
@@ -164,9 +167,12 @@ impl Writer {
         if self.numbers == Numbers::Stored {
             // What chooses by price or pads all channels would measure something else than what was drawn.
             let free = Target { prices: None, groups: None, ..target.clone() };
-            let lower = "infer-shapes,pad-stem,pair-pixels,lower-silu,lower-gelu,lower-hard-sigmoid,lower-hard-swish,clip-sums,\
-                         tile-gates,lower-qoperator,drop-dead";
-            let run = Manager::new(registry, &free).run(&Pipeline::parse(lower, registry)?, &mut graph, None);
+            let silu = if self.pairs { "" } else { "lower-silu," };
+            let lower = format!(
+                "infer-shapes,pad-stem,pair-pixels,{silu}lower-gelu,lower-hard-sigmoid,lower-hard-swish,clip-sums,tile-gates,\
+                 lower-qoperator,drop-dead"
+            );
+            let run = Manager::new(registry, &free).run(&Pipeline::parse(&lower, registry)?, &mut graph, None);
             if let Some(problem) = run.errors().next() {
                 return Err(problem.clone());
             }
