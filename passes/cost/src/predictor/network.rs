@@ -38,8 +38,10 @@ impl Numbers {
 const BLOCKS: [usize; 2] = [1, 17];
 /// Weights behind which no block is begun: networks for devices have no more.
 const WEIGHTS: u64 = 20_000_000;
-/// Scale of stored numbers: 3 is whole steps of it, as of what a hard swish reads in a converted network.
+/// Scale of stored numbers: 3 is whole steps of it, as of most of what a hard swish reads in a converted network.
 const SCALE: f32 = 0.04;
+/// One of which 3 is no whole steps: there a hard swish has a sum of its own.
+const UNEVEN: f32 = 0.047;
 /// Extents of images.
 const IMAGES: [u32; 14] = [32, 48, 64, 96, 128, 144, 160, 176, 192, 208, 224, 224, 320, 416];
 /// A network to measure, and what it is given.
@@ -81,6 +83,7 @@ pub fn network(
 ) -> Result<Drawn, Diagnostic> {
     let mut writer = Writer::new(numbers);
     writer.pairs = draws.below(2) == 0;
+    writer.scale = draws.one(&[SCALE, SCALE, UNEVEN]);
     if draws.below(2) == 0 {
         let map = writer.usual(draws);
         writer.head(&map, draws);
@@ -297,12 +300,12 @@ impl Writer {
         let mut rows = map.channels;
         for _ in 0..draws.below(3) {
             let columns = draws.one(&[8u32, 16, 32, 64, 128, 256, 480, 640, 1024, 1280, 1536, 1920]);
-            let (weights, bias) = self.weights(&[rows, columns], rows, 1, SCALE);
+            let (weights, bias) = self.weights(&[rows, columns], rows, 1, self.scale);
             read = self.value("Gemm", &[&read, &weights, &bias], "", &format!("[1,{columns}]"));
             rows = columns;
         }
         let columns = draws.one(&[2u32, 10, 100, 256, 1000, 1000]);
-        let (weights, bias) = self.weights(&[rows, columns], rows, 1, SCALE);
+        let (weights, bias) = self.weights(&[rows, columns], rows, 1, self.scale);
         self.count += 1;
         // Behind the last product with weights numbers are real.
         self.lines += &format!("  %g{} = onnx.Gemm {read}, {weights}, {bias} : f32[1,{columns}]\n", self.count);
