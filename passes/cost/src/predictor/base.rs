@@ -17,7 +17,7 @@ use super::discover::thresholds;
 /// Number of counts.
 pub const TERMS: usize = COUNTS.len();
 /// Rows below which what is moved has one weight.
-const FEW: usize = 24;
+pub(super) const FEW: usize = 24;
 /// Rows that a count is in at least: a weight of few rows is what else is wrong with them.
 const LEAST: usize = 8;
 /// Steps of the fit at most.
@@ -91,6 +91,15 @@ impl Base {
         let mut parts = all.chunks_exact(TERMS).map(|part| std::array::from_fn(|term| part[term]));
         let weights = parts.next().unwrap_or([0.0; TERMS]);
         Base { weights, below: thresholds.iter().copied().zip(parts).collect() }
+    }
+
+    /// Fits few rows with the help of `others` of the same operator, which say what a number costs where the few are all small: one sum for
+    /// all, times what the few take more.
+    pub(super) fn beside(rows: &[&Row], others: &[&Row]) -> Base {
+        let sum = Base::of_few(&[rows, others].concat());
+        let more = |row: &&Row| libm::log(row.time / sum.time(&row.counts, &row.features));
+        let more = libm::exp(rows.iter().map(more).sum::<f64>() / rows.len().max(1) as f64);
+        Base::simple(sum.weights.map(|weight| weight * more))
     }
 
     /// A sum that needs few rows: of a call, multiply-accumulates, and numbers moved, whichever way.

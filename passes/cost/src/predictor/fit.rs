@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Serialize;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
+use super::base::FEW;
 use super::{Base, Forest, Model, OTHER, Origin, Overhead, Predictor, Row, UNKNOWN, rules};
 use crate::kernels::{Kernel, counts, features};
 
@@ -128,9 +129,9 @@ pub fn fit(samples: &[Sample], origin: Origin, overhead: Overhead, fold: u64, li
     }
     let mut models = BTreeMap::new();
     let mut report = Vec::new();
-    for (family, all) in families {
+    for (family, all) in &families {
         let (held, mut fitted): (Vec<&Sample>, Vec<&Sample>) = all.iter().partition(|s| held_out(&s.kernel, fold));
-        fitted.truncate(limits(&family));
+        fitted.truncate(limits(family));
         if fitted.len() < FEWEST {
             continue;
         }
@@ -138,7 +139,9 @@ pub fn fit(samples: &[Sample], origin: Origin, overhead: Overhead, fold: u64, li
         fitted.sort_by(|a, b| a.kernel.cmp(&b.kernel));
         let rows: Vec<Row> = fitted.iter().map(|s| row(s)).collect();
         let rows: Vec<&Row> = rows.iter().collect();
-        let base = Base::fit(&rows);
+        let others = if rows.len() < FEW { alike(&families, family, fold) } else { Vec::new() };
+        let others: Vec<&Row> = others.iter().collect();
+        let base = if others.is_empty() { Base::fit(&rows) } else { Base::beside(&rows, &others) };
         let targets: Vec<f64> = rows.iter().map(|r| libm::log(r.time / base.time(&r.counts, &r.features))).collect();
         let features: Vec<_> = rows.iter().map(|r| r.features).collect();
         let forest = Forest::fit(&features, &targets);
@@ -146,13 +149,23 @@ pub fn fit(samples: &[Sample], origin: Origin, overhead: Overhead, fold: u64, li
         let judged = if held.len() >= 8 { &held } else { &fitted };
         let error = |s: &&Sample| libm::log(model.time(&s.kernel) / s.time());
         model.spread = libm::sqrt(judged.iter().map(|s| error(s) * error(s)).sum::<f64>() / judged.len() as f64);
-        report.push(judge(&family, &model, &rows, &held));
-        models.insert(family, model);
+        report.push(judge(family, &model, &rows, &held));
+        models.insert(family.clone(), model);
     }
     if let Some(model) = other(samples, fold) {
         models.insert(OTHER.to_owned(), model);
     }
     (Predictor { origin, overhead, models }, report)
+}
+
+/// Rows of the same operator on numbers of the same size, in other layouts or with other operands; none of ops whose work is products.
+fn alike(families: &BTreeMap<String, Vec<&Sample>>, family: &str, fold: u64) -> Vec<Row> {
+    let kind = |all: &[&Sample]| all.first().map(|s| (s.kernel.op.clone(), s.kernel.bytes));
+    let own = families.get(family).and_then(|all| kind(all));
+    let others = families.iter().filter(|(other, all)| *other != family && kind(all) == own);
+    let kept =
+        others.flat_map(|(_, all)| all.iter().filter(|s| !s.kernel.multiplies() && !held_out(&s.kernel, fold)).take(FEW));
+    kept.map(|sample| row(sample)).collect()
 }
 
 /// What a kernel without weights takes, whatever it does: a sum of calls and numbers, over all families alike.
@@ -255,6 +268,26 @@ mod tests {
         assert_eq!((count("Transpose", false), count("Transpose", true)), (20, 5));
         let first = both.iter().find(|s| &*s.kernel.op == "Transpose" && !held_out(&s.kernel, 0)).unwrap();
         assert!(kept.contains(first));
+    }
+
+    #[test]
+    fn small_kernels_alone_do_not_say_what_a_number_costs() {
+        // Sums of two maps of all sizes, and of a map and one number, which are all small and of which one was disturbed.
+        let both = |at: u32| {
+            let kernel = Kernel::same("QLinearAdd", Layout::Last, [1, 1], [1, 8 + 40 * at, 7, 7]);
+            let numbers = 49 * (8 + 40 * at);
+            Sample { times: vec![4000.0 + 0.15 * f64::from(numbers)], kernel: Kernel { others: numbers, ..kernel } }
+        };
+        let one = |at: u32| {
+            let kernel = Kernel::same("QLinearAdd", Layout::Last, [1, 1], [1, 8 + 8 * at, 1, 1]);
+            Sample { times: vec![if at == 11 { 6000.0 } else { 4000.0 }], kernel }
+        };
+        let all: Vec<Sample> = (0..40).map(both).chain((0..12).map(one)).collect();
+        let overhead = Overhead { step: 0.0, scales: 0.0, factor: 1.0, spread: 0.0 };
+        let (predictor, _) = fit(&all, Origin::new(), overhead, 0, &|_| usize::MAX);
+        let large = Kernel::same("QLinearAdd", Layout::Last, [1, 1], [1, 1632, 7, 7]);
+        let price = predictor.kernel(&large);
+        assert!(price.known && price.nanos < 2.0 * (4000.0 + 0.15 * 1632.0 * 49.0), "{price:?}");
     }
 
     #[test]

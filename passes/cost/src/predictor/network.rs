@@ -157,7 +157,19 @@ impl Map {
 impl Writer {
     pub(super) fn new(numbers: Numbers) -> Writer {
         let (lines, inputs, outputs) = (String::new(), Vec::new(), Vec::new());
-        Writer { lines, inputs, outputs, numbers, count: 0, turn: 0, bare: false, pairs: false, scale: SCALE, weights: 0, macs: 0 }
+        Writer {
+            lines,
+            inputs,
+            outputs,
+            numbers,
+            count: 0,
+            turn: 0,
+            bare: false,
+            pairs: false,
+            scale: SCALE,
+            weights: 0,
+            macs: 0,
+        }
     }
 
     pub(super) fn drawn(&self, target: &Target, registry: &Registry) -> Result<Drawn, Diagnostic> {
