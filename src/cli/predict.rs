@@ -99,7 +99,7 @@ fn variables(graph: &Graph) -> Option<Diagnostic> {
         format!("{weights} weights are listed as inputs, so that ONNX Runtime takes them for variables and folds nothing");
     (weights > 0).then(|| {
         Diagnostic::warning("weights-are-inputs", Loc::Unknown, what)
-            .note("what is predicted is the model with constant weights: spaceevo-opt run model.onnx -p freeze-inputs -o frozen.onnx")
+            .note("predictions are of constant weights: make them so first, spaceevo-opt run model.onnx -p freeze-inputs -o frozen.onnx")
     })
 }
 
@@ -118,7 +118,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     known(&shapes, &graphs.iter().collect::<Vec<_>>())?;
     for (graph, path) in graphs.iter_mut().zip(&arguments.models) {
         settle(graph, &shapes).map_err(|found| found.note(format!("the model is {}", shown(path))))?;
-        variables(graph).iter().for_each(|found| show(&found.clone().note(format!("the model is {}", shown(path)))));
+        if let Some(found) = variables(graph) {
+            show(&found.note(format!("the model is {}", shown(path))));
+        }
         as_loaded(graph, &target, &registry)?;
     }
     if let Some(csv) = &arguments.measure {

@@ -293,6 +293,22 @@ mod tests {
     use super::*;
 
     #[test]
+    fn what_a_single_pixel_makes_is_not_gathered() {
+        let gathered = |window: u32, stride: u32| {
+            let kernel = Kernel {
+                window: [window; 2],
+                strides: [stride; 2],
+                ..Kernel::same("QLinearConv", Layout::Last, [1, 1], [1, 8, 7, 7])
+            };
+            let counts = counts(&kernel);
+            ["taps", "windows"].map(|name| counts[COUNTS.iter().position(|count| *count == name).unwrap()])
+        };
+        assert_eq!(gathered(1, 1), [0.0, 0.0]);
+        assert_eq!(gathered(1, 2), [49.0 * 8.0, 49.0]);
+        assert_eq!(gathered(3, 1), [49.0 * 8.0 * 9.0, 49.0 * 9.0]);
+    }
+
+    #[test]
     fn what_comes_from_afar_is_counted_by_what_a_network_moves_and_weighs() {
         let count = |op: &str, around: u8, weights: u8| {
             let kernel = Kernel { around, weights, ..Kernel::same(op, Layout::Last, [1, 1], [1, 8, 7, 7]) };
