@@ -16,12 +16,10 @@ use clap::Parser;
 use spaceevo::cost::kernels::{Detector, Kernel, List, detect};
 use spaceevo::cost::machine::Machine;
 use spaceevo::cost::predictor::{Predictor, Table};
-use spaceevo::ir::graph::Range;
-use spaceevo::ir::shape::infer;
-use spaceevo::ir::{Elem, Graph, OpId, ValueId};
-use spaceevo::passes::unfold::{Weights, unfold};
-use spaceevo::passes::{Manager, Pipeline};
+use spaceevo::ir::Graph;
 use spaceevo::search::sample::{choice, subnet};
+use spaceevo::search::{Choice, Subnet};
+use spaceevo::spaces::{KernelLists, Space};
 use spaceevo::{Diagnostic, Target, load, registry, spaces};
 
 /// Networks, kernels and lists in a second, on one thread.
@@ -57,32 +55,11 @@ fn rate(each: usize, mut work: impl FnMut()) -> f64 {
     (times * each) as f64 / start.elapsed().as_secs_f64()
 }
 
-/// Passes that make a float network what the runtime gets.
-const QUANTIZE: &str = "infer-shapes,upgrade-opset{to=17},@simplify,cancel-transposes,merge-reshapes,infer-shapes,quantize,fold-clip,\
-     drop-dead,@suit-kernels,lower-silu,lower-gelu,lower-qoperator,drop-dead";
-
-/// A random subnet, quantized with ranges that are made up.
-fn drawn(space: &str, number: u64, target: &Target) -> Result<Graph, Vec<Diagnostic>> {
-    let space = spaces::load(space)?;
-    let hyperspace = &space.page.hyperspace;
-    let choice = choice(hyperspace, &[number]);
-    let mut graph = space.bound(&choice, Some(&subnet(hyperspace, &choice, &[number])))?;
-    unfold(&mut graph, Weights::Drawn(number))?;
-    graph.space = Default::default();
-    infer(&mut graph);
-    let inputs = graph.region(graph.body()).inputs().iter().map(|&v| (v, -2.0));
-    let least = |op: &OpId| if ["Relu", "Clip"].contains(&graph.op(*op).name().onnx_op()) { 0.0 } else { -2.0 };
-    let results = graph.all_ops().into_iter().flat_map(|op| graph.op(op).results().iter().map(move |&v| (v, op)));
-    let ranges: Vec<(ValueId, f32)> = inputs.chain(results.map(|(v, op)| (v, least(&op)))).collect();
-    for (value, min) in ranges {
-        if graph.value(value).ty().elem() == Some(Elem::F32) {
-            graph.set_range(value, Some(Range { min, max: 6.0 }));
-        }
-    }
-    let registry = registry();
-    let pipeline = Pipeline::parse(QUANTIZE, &registry).map_err(|d| vec![d])?;
-    let report = Manager::new(&registry, target).run(&pipeline, &mut graph, None);
-    if report.ok() { Ok(graph) } else { Err(report.log.diagnostics) }
+/// A random subnet.
+fn drawn(space: &Space, number: u64) -> (&Space, Choice, Subnet) {
+    let choice = choice(&space.page.hyperspace, &[number]);
+    let subnet = subnet(&space.page.hyperspace, &choice, &[number]);
+    (space, choice, subnet)
 }
 
 fn main() -> ExitCode {
@@ -101,12 +78,12 @@ fn run(arguments: &Arguments) -> Result<(), Vec<Diagnostic>> {
     let predictor = Predictor::parse(&text, "predictor").map_err(one)?;
     let target = Target::named(&arguments.target).unwrap_or_else(|| panic!("no target {}", arguments.target));
     let mut graphs: Vec<Graph> = arguments.models.iter().map(|m| load(m).map(|l| l.graph)).collect::<Result<_, _>>()?;
-    if graphs.is_empty() {
-        for space in &arguments.spaces {
-            for number in 0..arguments.subnets {
-                graphs.push(drawn(space, number, &target)?);
-            }
-        }
+    let registry = registry();
+    let spaces = if graphs.is_empty() { arguments.spaces.as_slice() } else { &[] };
+    let spaces: Vec<Space> = spaces.iter().map(|name| spaces::load(name)).collect::<Result<_, _>>()?;
+    let subnets: Vec<(&Space, Choice, Subnet)> = spaces.iter().flat_map(|s| (0..arguments.subnets).map(move |n| drawn(s, n))).collect();
+    for (space, choice, subnet) in &subnets {
+        graphs.push(space.quantized(choice, subnet, &target, &registry)?);
     }
     let detector = Detector::new(&target).map_err(one)?;
     let mut list = List::default();
@@ -130,6 +107,26 @@ fn run(arguments: &Arguments) -> Result<(), Vec<Diagnostic>> {
     println!("{lists:>12.0} lists of kernels a second");
     let apart = rate(networks.len(), || graphs.iter().for_each(|graph| drop(black_box(detect(graph, &target)))));
     println!("{apart:>12.0} lists of kernels a second, each in room of its own, with a list of ops by kernel");
+
+    for space in &spaces {
+        let mut put_together = KernelLists::new(space, &target, &registry).map_err(one)?;
+        let own: Vec<_> = subnets.iter().filter(|(of, ..)| std::ptr::eq(*of, space)).collect();
+        let mut kernels = Vec::new();
+        for (_, choice, subnet) in &own {
+            put_together.list(choice, subnet, &mut kernels)?;
+        }
+        // Where the target pads widths, networks are cut each time.
+        if put_together.parts() == 0 {
+            continue;
+        }
+        let lists = rate(own.len(), || {
+            for (_, choice, subnet) in &own {
+                put_together.list(choice, subnet, &mut kernels).expect("all of its blocks are known");
+                black_box(&kernels);
+            }
+        });
+        println!("{lists:>12.0} lists of kernels a second, put together from those of the blocks of {}", space.page.hyperspace.name);
+    }
 
     let batch = predictor.batch();
     // By which two builds can be compared.

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use spaceevo_cost::measure::inputs::{Shapes, drawn};
 use spaceevo_cost::measure::interleave::Contestant;
+use spaceevo_cost::measure::pin;
 use spaceevo_cost::predictor::Predictor;
 use spaceevo_cost::predictor::network::Numbers;
 use spaceevo_cost::predictor::pace::Pace;
@@ -27,7 +28,7 @@ pub type Times = BTreeMap<String, [f64; 2]>;
 /// Passes over all networks, for both measurements together.
 const PASSES: usize = 8;
 
-/// Measures models on ONNX Runtime with one thread, in processor time.
+/// Measures models on ONNX Runtime with one thread, in processor time, on one processor, where the calling thread stays.
 ///
 /// Errors: those of reading, loading and running.
 pub fn measure(
@@ -37,6 +38,7 @@ pub fn measure(
     target: &Target,
 ) -> Result<Times, Vec<Diagnostic>> {
     let one = |d: Diagnostic| vec![d];
+    pin::to_one_processor();
     let runtime = OnnxRuntime::open(None).map_err(one)?;
     let kind = |numbers, key: &str| -> Result<(Pace, Option<f64>), Vec<Diagnostic>> {
         let usual = predictor.origin.get(key).and_then(|text| text.parse().ok()).filter(|usual| *usual > 0.0);

@@ -11,6 +11,7 @@
 //! ```
 
 mod block_prices;
+mod kernel_lists;
 mod price;
 mod settle;
 
@@ -27,6 +28,7 @@ use spaceevo_search::{BlockChoice, Choice, Subnet};
 use crate::file;
 
 pub use block_prices::{Seen, blocks_of, blocks_of_least};
+pub use kernel_lists::KernelLists;
 pub use price::SubnetPrice;
 pub use settle::settle;
 

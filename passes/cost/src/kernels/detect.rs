@@ -69,10 +69,8 @@ impl Detector {
         ops.clear();
         Collector::new(graph, &self.rules, room).collect();
         layout::place(graph, &self.rules, room, kernels, ops);
-        let quarters = |bytes: f64| (4.0 * libm::log2(bytes.max(1.0))) as u8;
-        let around = quarters(kernels.iter().map(Kernel::moved).sum());
-        let weights = quarters(kernels.iter().map(Kernel::weighs).sum());
-        kernels.iter_mut().for_each(|kernel| (kernel.around, kernel.weights) = (around, weights));
+        let bytes = moved(kernels);
+        surround(kernels, bytes);
     }
 
     /// The kernel of one op, in integers or in float, where most of its kind run: integer kernels with channels last, float kernels
@@ -90,6 +88,17 @@ impl Detector {
         let kernel = layout::alone(graph, &self.rules, &mut room, &node, stored);
         Some(Kernel { bytes: if stored { [1, 1] } else { [4, 4] }, ..kernel })
     }
+}
+
+/// Bytes that kernels move in a run, and bytes of their weights. Both are whole numbers, so that sums of sums are the same.
+pub fn moved(kernels: &[Kernel]) -> [f64; 2] {
+    [kernels.iter().map(Kernel::moved).sum(), kernels.iter().map(Kernel::weighs).sum()]
+}
+
+/// Tells the kernels of a network what all of them come to ([`moved`]).
+pub fn surround(kernels: &mut [Kernel], bytes: [f64; 2]) {
+    let [around, weights] = bytes.map(|bytes| (4.0 * libm::log2(bytes.max(1.0))) as u8);
+    kernels.iter_mut().for_each(|kernel| (kernel.around, kernel.weights) = (around, weights));
 }
 
 /// The kernels of a graph's body, in order, with their ops. Who asks for many graphs keeps a [`Detector`].

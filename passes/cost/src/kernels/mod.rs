@@ -19,7 +19,7 @@ mod nodes;
 mod rules;
 mod values;
 
-pub use detect::{Detector, List, Placed, detect};
+pub use detect::{Detector, List, Placed, detect, moved, surround};
 pub use features::{COUNTS, FEATURES, counts, features};
 pub(crate) use features::{Does, PARTS, computed, counts_and_features, parts};
 pub use fused::Fused;

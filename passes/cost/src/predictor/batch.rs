@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use super::lanes::{Aligned, Answers, GROUP, LANES, Questions, Vectors, Work, widest};
-use super::{Model, NOTHING, Predictor, ROW, TERMS};
+use super::{Model, NOTHING, Predictor, ROW, TERMS, whole};
 use crate::kernels::{Does, Kernel, Layout, PARTS, computed, parts};
 
 /// Slots that remember which model the kernels before had.
@@ -138,6 +138,15 @@ impl Batch<'_> {
     }
 }
 
+impl Batch<'_> {
+    /// Nanoseconds of a network that is cut into kernels already, as [`Predictor::network`] says them.
+    pub fn network(&self, kernels: &[Kernel]) -> f64 {
+        let nanos = self.kernels(kernels);
+        let untraced = |(kernel, &nanos): (&Kernel, &f64)| self.predictor.overhead.untraced(kernel, nanos);
+        whole(kernels.iter().zip(&nanos).map(untraced).sum(), nanos.iter().sum())
+    }
+}
+
 /// Kernels by number, each priced once: what a search keeps that meets the same kernels again and again.
 ///
 /// A network is then a list of numbers, and its time a sum.
@@ -225,7 +234,7 @@ mod tests {
         let forest = Forest { trees: vec![tree(0, 16.0), tree(11, 50.0), Tree { questions, leaves }, tree(3, 8.0)] };
         let model = Model { samples: 9, base, forest, spread: 0.1 };
         let models = [("QLinearConv-last".to_owned(), model)].into();
-        let overhead = Overhead { step: 0.0, scales: 0.0, factor: 1.0, spread: 0.0 };
+        let overhead = Overhead { step: -30.0, scales: -7.0, factor: 0.9, spread: 0.0 };
         Predictor { origin: Origin::new(), overhead, models }
     }
 
@@ -243,6 +252,8 @@ mod tests {
             let (predictor, kernels) = (predictor(depth), kernels());
             let alone: Vec<f64> = kernels.iter().map(|k| predictor.kernel(k).nanos).collect();
             assert_eq!(predictor.batch().kernels(&kernels), alone);
+            let network = predictor.network(kernels.iter().map(|kernel| predictor.kernel(kernel)));
+            assert_eq!(predictor.batch().network(&kernels), network.nanos);
         }
     }
 

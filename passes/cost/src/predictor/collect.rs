@@ -26,6 +26,7 @@ use super::pace::{Pace, WARM};
 use super::ran::{Times, ran};
 use crate::kernels::{Kernel, detect};
 use crate::measure::interleave::Contestant;
+use crate::measure::pin;
 use crate::runtime::{LoadOptions, ModelSource, Runtime};
 
 /// What to measure.
@@ -88,12 +89,13 @@ pub struct Collector<'a> {
 }
 
 impl Collector<'_> {
-    /// Measures until the plan is done or `budget` is over, appending to `file`. `told` is given the number of steps done.
-    /// True when the plan is done.
+    /// Measures until the plan is done or `budget` is over, appending to `file`, on one processor, where the calling thread stays. `told`
+    /// is given the number of steps done. True when the plan is done.
     ///
     /// Errors: `file-io`, `measurements-file`, those of running networks.
     pub fn collect(&self, file: &Path, budget: Duration, told: &dyn Fn(usize)) -> Result<(Measured, bool), Diagnostic> {
         let start = Instant::now();
+        pin::to_one_processor();
         let io = |e: std::io::Error| Diagnostic::error("file-io", Loc::Unknown, format!("{}: {e}", file.display()));
         let text = if file.exists() { std::fs::read_to_string(file).map_err(io)? } else { String::new() };
         let mut measured = Measured::parse(&text, &file.display().to_string())?;

@@ -173,7 +173,7 @@ impl Predictor {
             count += 1;
             unknown += if price.known { 0.0 } else { price.nanos };
         }
-        let nanos: f64 = untraced.max(0.25 * total).max(1.0);
+        let nanos = whole(untraced, total);
         let both = (1.0 - SHARED) * square + SHARED * line * line;
         let spread = libm::sqrt(both / (nanos * nanos) + self.overhead.spread * self.overhead.spread);
         // 1.64 standard deviations on either side hold 90 of 100.
@@ -188,6 +188,11 @@ impl Predictor {
             placed.into_iter().map(|p| (self.kernel(&p.kernel), p)).map(|(a, b)| (b, a)).collect();
         Ok((self.network(priced.iter().map(|(_, price)| *price)), priced))
     }
+}
+
+/// Nanoseconds of a network whose kernels come to so many, untraced and traced: a trace is not most of what it says.
+fn whole(untraced: f64, traced: f64) -> f64 {
+    untraced.max(0.25 * traced).max(1.0)
 }
 
 /// The predicted time of a network.
