@@ -18,6 +18,10 @@ use super::discover::thresholds;
 pub const TERMS: usize = COUNTS.len();
 /// Rows below which what is moved has one weight.
 pub(super) const FEW: usize = 24;
+/// How much more few rows weigh than all that are there to help.
+const OWN: usize = 3;
+/// Calls in networks that move much.
+const AFAR: [usize; 2] = [11, 19];
 /// Rows that a count is in at least: a weight of few rows is what else is wrong with them.
 const LEAST: usize = 8;
 /// Steps of the fit at most.
@@ -93,13 +97,16 @@ impl Base {
         Base { weights, below: thresholds.iter().copied().zip(parts).collect() }
     }
 
-    /// Fits few rows with the help of `others` of the same operator, which say what a number costs where the few are all small: one sum for
-    /// all, times what the few take more.
+    /// Fits few rows with the help of `others`, as slow as they, which say what the few do not: what a number costs where all are small,
+    /// and how much longer a call takes in a large network. Where the few do say it, they weigh more.
     pub(super) fn beside(rows: &[&Row], others: &[&Row]) -> Base {
-        let sum = Base::of_few(&[rows, others].concat());
+        let sum = Base::of_few(others);
         let more = |row: &&Row| libm::log(row.time / sum.time(&row.counts, &row.features));
         let more = libm::exp(rows.iter().map(more).sum::<f64>() / rows.len().max(1) as f64);
-        Base::simple(sum.weights.map(|weight| weight * more))
+        let others: Vec<Row> = others.iter().map(|row| Row { time: more * row.time, ..(*row).clone() }).collect();
+        let times = (OWN * others.len()).div_ceil(rows.len().max(1));
+        let own = std::iter::repeat_n(rows, times).flatten().copied();
+        Base::of_few(&own.chain(&others).collect::<Vec<&Row>>())
     }
 
     /// A sum that needs few rows: of a call, multiply-accumulates, and numbers moved, whichever way.
@@ -120,17 +127,20 @@ fn summed<const N: usize>(weights: &Weights, counts: &[[f64; N]; TERMS]) -> [f64
     sums
 }
 
-/// The weights of a call, of a multiply-accumulate, of a number moved, whichever way, of one gathered for a window, and of a pixel.
+/// The weights of a call, anywhere and from afar, of a multiply-accumulate, of a number moved, whichever way, of one gathered for a
+/// window, and of a pixel.
 fn weights_of_few(rows: &[&Row]) -> Weights {
     let joined = |row: &&Row| {
         let [calls, macs, read, made, weights, gathered, _, pixels, ..] = row.counts;
         let pixels = if macs > 0.0 { 0.0 } else { pixels };
-        [calls, macs, read + made + weights, gathered, pixels].map(|count| count / row.time).to_vec()
+        let [afar, farther] = AFAR.map(|term| if macs > 0.0 { 0.0 } else { row.counts[term] });
+        [calls, afar, farther, macs, read + made + weights, gathered, pixels].map(|count| count / row.time).to_vec()
     };
     let found = weights(&rows.iter().map(joined).collect::<Vec<_>>(), SWEEPS);
-    let [call, mac, moved, gathered, pixel] = found[..] else { return [0.0; TERMS] };
+    let [call, afar, farther, mac, moved, gathered, pixel] = found[..] else { return [0.0; TERMS] };
     let mut all = [0.0; TERMS];
     all[..8].copy_from_slice(&[call, mac, moved, moved, moved, gathered, 0.0, pixel]);
+    (all[AFAR[0]], all[AFAR[1]]) = (afar, farther);
     all
 }
 

@@ -127,6 +127,7 @@ pub fn fit(samples: &[Sample], origin: Origin, overhead: Overhead, fold: u64, li
             families.entry(sample.kernel.family()).or_default().push(sample);
         }
     }
+    let simple = simple(samples, fold);
     let mut models = BTreeMap::new();
     let mut report = Vec::new();
     for (family, all) in &families {
@@ -139,8 +140,9 @@ pub fn fit(samples: &[Sample], origin: Origin, overhead: Overhead, fold: u64, li
         fitted.sort_by(|a, b| a.kernel.cmp(&b.kernel));
         let rows: Vec<Row> = fitted.iter().map(|s| row(s)).collect();
         let rows: Vec<&Row> = rows.iter().collect();
-        let others = if rows.len() < FEW { alike(&families, family, fold) } else { Vec::new() };
-        let others: Vec<&Row> = others.iter().collect();
+        let alike = if rows.len() < FEW { alike(&families, family, fold) } else { Vec::new() };
+        let is_simple = rows.len() < FEW && !all[0].kernel.multiplies();
+        let others: Vec<&Row> = if alike.is_empty() && is_simple { simple.iter().collect() } else { alike.iter().collect() };
         let base = if others.is_empty() { Base::fit(&rows) } else { Base::beside(&rows, &others) };
         let targets: Vec<f64> = rows.iter().map(|r| libm::log(r.time / base.time(&r.counts, &r.features))).collect();
         let features: Vec<_> = rows.iter().map(|r| r.features).collect();
@@ -152,7 +154,10 @@ pub fn fit(samples: &[Sample], origin: Origin, overhead: Overhead, fold: u64, li
         report.push(judge(family, &model, &rows, &held));
         models.insert(family.clone(), model);
     }
-    if let Some(model) = other(samples, fold) {
+    // What a kernel without weights takes, whatever it does: a sum over all families alike.
+    if simple.len() >= FEWEST {
+        let base = Base::of_few(&simple.iter().collect::<Vec<_>>());
+        let model = Model { samples: simple.len(), base, forest: Forest::default(), spread: UNKNOWN };
         models.insert(OTHER.to_owned(), model);
     }
     (Predictor { origin, overhead, models }, report)
@@ -168,8 +173,8 @@ fn alike(families: &BTreeMap<String, Vec<&Sample>>, family: &str, fold: u64) -> 
     kept.map(|sample| row(sample)).collect()
 }
 
-/// What a kernel without weights takes, whatever it does: a sum of calls and numbers, over all families alike.
-fn other(samples: &[Sample], fold: u64) -> Option<Model> {
+/// Kernels without weights, of each family as many.
+fn simple(samples: &[Sample], fold: u64) -> Vec<Row> {
     let mut families: BTreeMap<String, Vec<Row>> = BTreeMap::new();
     for sample in samples.iter().filter(|s| s.time() > 0.0 && !s.kernel.multiplies() && !held_out(&s.kernel, fold)) {
         let rows = families.entry(sample.kernel.family()).or_default();
@@ -177,9 +182,7 @@ fn other(samples: &[Sample], fold: u64) -> Option<Model> {
             rows.push(row(sample));
         }
     }
-    let rows: Vec<&Row> = families.values().flatten().collect();
-    let model = |base: Base| Model { samples: rows.len(), base, forest: Forest::default(), spread: UNKNOWN };
-    (rows.len() >= FEWEST).then(|| model(Base::of_few(&rows)))
+    families.into_values().flatten().collect()
 }
 
 fn row(sample: &Sample) -> Row {
