@@ -199,7 +199,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
         let front: Vec<_> = pareto(&all).into_iter().map(|e| json!([e.latency, -e.fitness, e.subnet.to_string()])).collect();
         let whole = json!({
             "space": name, "limit_ms": arguments.limit, "method": arguments.method, "evaluated": all.len(), "seconds": seconds,
-            "best": found.as_ref().or(exact.as_ref()), "optimum": exact, "loss_above_optimum": gap.map(|(gap, _)| gap), "front": front,
+            "best": found.as_ref().or(exact.as_ref()), "optimum": exact, "loss_above_optimum": gap.map(|(gap, _)| gap).or(exact.as_ref().map(|_| 0.0)), "front": front,
         });
         print(&serde_json::to_string_pretty(&whole).unwrap_or_default());
         return Ok(());

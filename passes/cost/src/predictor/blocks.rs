@@ -193,8 +193,10 @@ impl Writer {
                 self.op("Add", &[&map.name, &before.name], "", channels, size)
             }
             _ => {
-                let shortcut = self.conv(map, one(channels));
-                self.op("Add", &[&shortcut.name, &map.name], "", channels, size)
+                // Of a map that was made before: it is no longer in a near cache.
+                let stride = if before.size > size { 2 } else { 1 };
+                let shortcut = self.conv(before, Prior { stride, ..one(channels) });
+                self.op("Add", &[&map.name, &shortcut.name], "", channels, size)
             }
         }
     }

@@ -117,7 +117,8 @@ impl Collector<'_> {
         let (mut stored, mut float) = (pace(Numbers::Stored)?, pace(Numbers::Float)?);
         let mut near: Option<Vec<Prior>> = None;
         let is_given = |numbers, number| number >= self.drawn_of(numbers);
-        let mut known = Known::new(self.plan.kernels, self.hold_out, self.limits, &is_given, &measured);
+        let networks = self.plan.stored + self.plan.float + self.given.len();
+        let mut known = Known::new(self.plan.kernels, networks, self.hold_out, self.limits, &is_given, &measured);
         let mut steps = 0;
         for (numbers, number, round) in self.schedule() {
             steps += 1;
@@ -136,6 +137,8 @@ impl Collector<'_> {
             let (cpu, ran, reference) =
                 self.trace(&drawn, if numbers == Numbers::Stored { &mut stored } else { &mut float })?;
             let ([all, scaled], sum, mut times) = (ran.counted(), ran.sum(), ran.assign(&kernels));
+            // In no order, so that those that are kept are of all kinds.
+            times.sort_by_cached_key(|(kernel, _)| xxh3_64(kernel.key().as_bytes()));
             times.retain(|(kernel, _)| known.takes((numbers, number), kernel));
             let traced = Traced { numbers, number, round, cpu, kernels: all, scaled, sum, reference, times };
             append.write_all(traced.to_text().as_bytes()).map_err(io)?;
@@ -158,7 +161,7 @@ impl Collector<'_> {
         let (Plan { seed, stored, float, .. }, models) = (self.plan, self.given.len());
         let like = format!("{:?}", self.priors);
         Ok(format!(
-            "version 6, seed {seed}, networks {stored} and {float}, models {models} #{:08x}, like {} #{:08x}",
+            "version 7, seed {seed}, networks {stored} and {float}, models {models} #{:08x}, like {} #{:08x}",
             hash(&given),
             self.priors.len(),
             hash(&like)

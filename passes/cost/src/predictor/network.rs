@@ -1,4 +1,4 @@
-//! Networks to measure kernels in. Half of them are of usual families ([`super::usual`]), of the others what they are made of is drawn:
+//! Networks to measure kernels in. Two of three are of usual families ([`super::usual`]), of the others what they are made of is drawn:
 //!
 //! ```text
 //! image ─▶ stem ─▶ block ─▶ block ─▶ … ─▶ global pool ─▶ Gemm ─▶ Gemm        maps become smaller on the way
@@ -84,7 +84,7 @@ pub fn network(
     let mut writer = Writer::new(numbers);
     writer.pairs = draws.below(2) == 0;
     writer.scale = draws.one(&[SCALE, SCALE, UNEVEN]);
-    if draws.below(2) == 0 {
+    if draws.below(3) > 0 {
         let map = writer.usual(draws);
         writer.head(&map, draws);
         return writer.drawn(target, registry);
@@ -306,10 +306,15 @@ impl Writer {
 
     /// What networks that name classes end in.
     pub(super) fn head(&mut self, map: &Map, draws: &mut Draws) {
-        let pooled =
+        let mut pooled =
             if map.size > 1 { self.op("GlobalAveragePool", &[&map.name], "", map.channels, 1) } else { map.clone() };
-        let mut read = self.value("Flatten", &[&pooled.name], "", &format!("[1,{}]", map.channels));
-        let mut rows = map.channels;
+        if draws.below(3) == 0 {
+            let output = draws.one(&[512u32, 768, 1024, 1280, 1536, 1920]);
+            pooled = self.conv(&pooled, Prior { size: 1, input: 0, output, window: 1, stride: 1, groups: 1 });
+            pooled = self.numberwise(&pooled, draws.one(&["HardSwish", "silu"]));
+        }
+        let mut rows = pooled.channels;
+        let mut read = self.value("Flatten", &[&pooled.name], "", &format!("[1,{rows}]"));
         for _ in 0..draws.below(3) {
             let columns = draws.one(&[8u32, 16, 32, 64, 128, 256, 480, 640, 1024, 1280, 1536, 1920]);
             let (weights, bias) = self.weights(&[rows, columns], rows, 1, self.scale);

@@ -61,8 +61,8 @@ const KINDS: [Kind; 18] = [
     Kind::Pointwise,
     Kind::Grouped,
 ];
-/// Extents of images, small ones as often as large ones.
-const IMAGES: [u32; 16] = [32, 32, 48, 64, 80, 96, 112, 128, 160, 176, 192, 224, 224, 224, 256, 320];
+/// Extents of images.
+const IMAGES: [u32; 16] = [32, 48, 64, 96, 112, 128, 160, 160, 192, 192, 224, 224, 224, 224, 256, 320];
 /// Multiply-accumulates behind which no block is begun, of integers and of floats, which are slower.
 const MACS: [u64; 2] = [1_000_000_000, 700_000_000];
 
@@ -125,7 +125,7 @@ impl Writer {
             if stage > 0 || size >= 64 {
                 channels *= draws.one(&[1.0, 1.5, 1.5, 2.0, 2.0]);
             }
-            for block in 0..1 + draws.below(4) {
+            for block in 0..1 + draws.below(5) {
                 if self.macs > MACS[usize::from(self.numbers == Numbers::Float)] || self.is_heavy() {
                     break;
                 }
