@@ -9,7 +9,7 @@
 use super::{Fused, Kernel, Layout};
 
 /// Number of counts.
-const COUNTED: usize = 20;
+const COUNTED: usize = 22;
 
 /// Names of the counts, in the order of [`counts`].
 pub const COUNTS: [&str; COUNTED] = [
@@ -33,6 +33,8 @@ pub const COUNTS: [&str; COUNTED] = [
     "macs in tiles of 16 by 64",
     "macs in tiles of 6 by 16",
     "calls from farther",
+    "weights from farther",
+    "pixels whose sums are not in blocks of 16",
 ];
 
 /// Number of features.
@@ -200,6 +202,7 @@ pub(crate) fn computed(part: impl Fn(usize) -> u32) -> ([f64; COUNTED], [f32; FE
     let tiles = |n: f64, of: f64| (n / of).ceil() * of;
     let wide = f64::from(next(makes, 16));
     let matrix = only(is(Multiplies) & !is(Depthwise), tiles(pixels, 16.0) * tiles(result, 64.0) * wide);
+    let sums = whole(Each).max(1).wrapping_mul(whole(Taps));
     // Results are clipped on the way; other activations go over them again.
     let activated = only(windowed & (whole(Part::Fused) > u32::from(Fused::Relu.rank())), made);
     let counts = [
@@ -223,6 +226,8 @@ pub(crate) fn computed(part: impl Fn(usize) -> u32) -> ([f64; COUNTED], [f32; FE
         matrix,
         only(windowed, tiles(pixels, 6.0) * result * wide),
         between(n(Around), 23.0, 26.0),
+        only(is(Multiplies), between(n(Around), 21.0, 26.0) * weights),
+        only(is(Multiplies) & !is(Depthwise) & (sums % 16 != 0), pixels),
     ];
 
     let f = |p: Part| part(p as usize) as f32;
@@ -232,7 +237,6 @@ pub(crate) fn computed(part: impl Fn(usize) -> u32) -> ([f64; COUNTED], [f32; FE
     let [input, output, each, made_of] = [one(Input), one(Output), one(Each), one(Makes)];
     let work = if macs > 0.0 { macs } else { gathered.max(made) };
     let moved = read + made + weights;
-    let sums = whole(Each).max(1).wrapping_mul(whole(Taps));
     let features = [
         input as f32,
         output as f32,
