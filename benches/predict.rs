@@ -81,7 +81,8 @@ fn run(arguments: &Arguments) -> Result<(), Vec<Diagnostic>> {
     let registry = registry();
     let spaces = if graphs.is_empty() { arguments.spaces.as_slice() } else { &[] };
     let spaces: Vec<Space> = spaces.iter().map(|name| spaces::load(name)).collect::<Result<_, _>>()?;
-    let subnets: Vec<(&Space, Choice, Subnet)> = spaces.iter().flat_map(|s| (0..arguments.subnets).map(move |n| drawn(s, n))).collect();
+    let subnets: Vec<(&Space, Choice, Subnet)> =
+        spaces.iter().flat_map(|s| (0..arguments.subnets).map(move |n| drawn(s, n))).collect();
     for (space, choice, subnet) in &subnets {
         graphs.push(space.quantized(choice, subnet, &target, &registry)?);
     }
@@ -125,7 +126,10 @@ fn run(arguments: &Arguments) -> Result<(), Vec<Diagnostic>> {
                 black_box(&kernels);
             }
         });
-        println!("{lists:>12.0} lists of kernels a second, put together from those of the blocks of {}", space.page.hyperspace.name);
+        println!(
+            "{lists:>12.0} lists of kernels a second, put together from those of the blocks of {}",
+            space.page.hyperspace.name
+        );
     }
 
     let batch = predictor.batch();

@@ -6,18 +6,18 @@ use std::time::Instant;
 
 use clap::Args;
 use serde_json::json;
+use spaceevo::Target;
 use spaceevo::cost::kernels::Kernel;
 use spaceevo::cost::predictor::{Batch, Predictor};
 use spaceevo::file::{refuse_existing, write_whole};
 use spaceevo::ir::{Diagnostic, Loc};
 use spaceevo::passes::Registry;
 use spaceevo::passes::count::count;
-use spaceevo::search::{Choice, Subnet};
 use spaceevo::search::subnet::{Evaluated, Settings, pareto, search};
 use spaceevo::search::subnet_log;
 use spaceevo::search::table_sum::TableSum;
+use spaceevo::search::{Choice, Subnet};
 use spaceevo::spaces::{KernelLists, Space};
-use spaceevo::Target;
 
 use super::super::arguments::{find_target, usage};
 use super::super::predict::read_predictor;
