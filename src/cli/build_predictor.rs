@@ -54,14 +54,14 @@ pub(crate) struct Arguments {
     /// float; may be given several times
     #[arg(long, value_name = "MODEL", num_args = 1..)]
     models: Vec<PathBuf>,
-    /// Networks to draw in integers, and three quarters as many in float, if there are not enough kernels before
+    /// Networks to draw in integers, and three fifths as many in float, if there are not enough kernels before
     #[arg(long, default_value_t = 70)]
     networks: usize,
     /// Kernels to keep at most
     #[arg(long, default_value_t = 5000)]
     kernels: usize,
     /// Kernels of a family that are fitted at most, by a part of its name; the first part that a name has counts
-    #[arg(long, value_name = "FAMILY=N", value_delimiter = ',', value_parser = limit, default_value = "depthwise=200,conv=1400,=120")]
+    #[arg(long, value_name = "FAMILY=N", value_delimiter = ',', value_parser = limit, default_value = "depthwise=200,conv=1400,=90")]
     limit: Vec<(String, usize)>,
     /// Number of the hold-out: another number holds out other kernels
     #[arg(long, default_value_t = 0)]
@@ -141,7 +141,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let models = arguments.models.iter().map(read).collect::<Result<Vec<_>, Failure>>()?;
     let plan = Plan {
         stored: arguments.networks,
-        float: (3 * arguments.networks).div_ceil(4),
+        float: (3 * arguments.networks).div_ceil(5),
         kernels: arguments.kernels,
         ..Plan::usual(arguments.seed)
     };

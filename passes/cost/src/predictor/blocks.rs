@@ -112,7 +112,9 @@ impl Writer {
                 self.op("Mul", &[&map.name, &gate.name], "", channels, size)
             }
             "scaled" | "PRelu" => {
-                let each = self.floats(&format!("[{channels},1,1]"), 0.1, 0.4);
+                // Slopes below zero are written in another way.
+                let least = if self.count.is_multiple_of(2) { 0.1 } else { -0.1 };
+                let each = self.floats(&format!("[{channels},1,1]"), least, 0.4);
                 self.op(if kind == "PRelu" { kind } else { "Mul" }, &[&map.name, &each], "", channels, size)
             }
             "scalar" => {

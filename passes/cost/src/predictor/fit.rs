@@ -294,6 +294,21 @@ mod tests {
     }
 
     #[test]
+    fn few_kernels_without_relatives_learn_from_all_others() {
+        let sample = |op: &str, channels: u32, nanos: u32| {
+            let kernel = Kernel::same(op, Layout::Plain, [4, 4], [1, channels, 1, 1]);
+            Sample { times: vec![f64::from(nanos); 3], kernel }
+        };
+        let large = (0..40).map(|at| sample("Tanh", 8 + 4000 * at, 4000 + 800 * at));
+        // All of them small, and by chance each took longer than the one before.
+        let small = (0..9).map(|at| sample("Softmax", 8 + 8 * at, 4000 + 200 * at));
+        let overhead = Overhead { step: 0.0, scales: 0.0, factor: 1.0, spread: 0.0 };
+        let (predictor, _) = fit(&large.chain(small).collect::<Vec<_>>(), Origin::new(), overhead, 0, &|_| usize::MAX);
+        let price = predictor.kernel(&sample("Softmax", 100_000, 0).kernel);
+        assert!(price.known && (20_000.0..60_000.0).contains(&price.nanos), "{price:?}");
+    }
+
+    #[test]
     fn what_has_no_model_takes_what_the_nearest_kernel_does() {
         let overhead = Overhead { step: 0.0, scales: 0.0, factor: 1.0, spread: 0.0 };
         let all = [samples("FusedConv", 40), samples("Transpose", 40), samples("Tanh", 40)].concat();

@@ -184,7 +184,7 @@ impl Writer {
             let free = Target { prices: None, groups: None, ..target.clone() };
             let silu = if self.pairs { "" } else { "lower-silu," };
             let lower = format!(
-                "infer-shapes,pad-stem,pair-pixels,{silu}lower-gelu,lower-hard-sigmoid,lower-hard-swish,clip-sums,tile-gates,\
+                "infer-shapes,pad-stem,pair-pixels,{silu}lower-gelu,lower-prelu,lower-hard-sigmoid,lower-hard-swish,clip-sums,tile-gates,\
                  lower-qoperator,drop-dead"
             );
             let run = Manager::new(registry, &free).run(&Pipeline::parse(&lower, registry)?, &mut graph, None);

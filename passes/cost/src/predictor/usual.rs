@@ -7,7 +7,7 @@
 //! Kernels come here in the order, with the channel counts and in the caches that networks have: small networks on small images
 //! live in near caches, and a map's work falls as its channels grow. Families are alike in what they measure, so each block is a few
 //! lines; nothing here is the shape of a published network, but their blocks: MobileNet (Howard et al. 2017, Sandler et al. 2018,
-//! Howard et al. 2019), EfficientNet (Tan and Le 2019), ResNet (He et al. 2016), RegNet (Radosavovic et al. 2020), ShuffleNet (Zhang et al. 2018, Ma et
+//! Howard et al. 2019), EfficientNet (Tan and Le 2019, 2021), ResNet (He et al. 2016), RegNet (Radosavovic et al. 2020), ShuffleNet (Zhang et al. 2018, Ma et
 //! al. 2018), SqueezeNet (Iandola et al. 2016), Inception (Szegedy et al. 2015), CSP with feature pyramids (Lin et al. 2017, Wang et
 //! al. 2020), ConvNeXt (Liu et al. 2022).
 
@@ -21,6 +21,8 @@ enum Kind {
     Separable,
     /// 1x1 to more channels, depthwise, 1x1 back.
     Inverted,
+    /// A window to more channels, 1x1 back.
+    Fused,
     /// Two 3x3.
     Basic,
     /// 1x1 to fewer channels, 3x3, 1x1 back.
@@ -51,15 +53,15 @@ const KINDS: [Kind; 18] = [
     Kind::Inverted,
     Kind::Shuffle,
     Kind::Partial,
-    Kind::Inverted,
+    Kind::Fused,
     Kind::Pointwise,
     Kind::Fire,
     Kind::Rows,
-    Kind::Separable,
+    Kind::Basic,
     Kind::Grouped,
     Kind::Inception,
-    Kind::Pointwise,
-    Kind::Grouped,
+    Kind::Fused,
+    Kind::Bottleneck,
 ];
 /// Extents of images.
 const IMAGES: [u32; 16] = [32, 48, 64, 96, 112, 128, 160, 160, 192, 192, 224, 224, 224, 224, 256, 320];
@@ -94,11 +96,16 @@ impl Style {
         };
         let ratio = match kind {
             Kind::Inverted => draws.one(&[2.0, 3.0, 4.0, 6.0, 6.0]),
+            Kind::Fused => draws.one(&[1.0, 2.0, 3.0, 4.0]),
             Kind::Fire => 0.25,
             Kind::Basic => 1.0,
             _ => draws.one(&[0.25, 0.5, 0.5, 1.0]),
         };
-        let window = if [Kind::Inverted, Kind::Separable].contains(&kind) { draws.one(&[3, 3, 5, 7]) } else { 3 };
+        let window = match kind {
+            Kind::Inverted | Kind::Separable => draws.one(&[3, 3, 5, 7]),
+            Kind::Fused => draws.one(&[3, 3, 3, 5, 7]),
+            _ => 3,
+        };
         Style { kind, activation, gated, gate, ratio, window, step: draws.one(&[4, 8, 8, 8, 16, 16]) }
     }
 
@@ -183,7 +190,8 @@ impl Writer {
     }
 
     fn usual_block(&mut self, map: &Map, output: u32, stride: u32, style: &Style, stage: usize, draws: &mut Draws) -> Map {
-        let middle = style.wide(style.ratio * f64::from(if style.kind == Kind::Inverted { map.channels } else { output }));
+        let widens = [Kind::Inverted, Kind::Fused].contains(&style.kind);
+        let middle = style.wide(style.ratio * f64::from(if widens { map.channels } else { output }));
         let window = style.window;
         let gated = |writer: &mut Writer, map: &Map, draws: &mut Draws| match stage >= style.gated {
             true => writer.gate(map, style.gate, draws),
@@ -194,9 +202,13 @@ impl Writer {
                 let deep = self.active(map, conv(map.channels, window, stride, map.channels), style);
                 self.active(&deep, conv(output, 1, 1, 1), style)
             }
-            Kind::Inverted => {
-                let wide = self.active(map, conv(middle, 1, 1, 1), style);
-                let deep = self.active(&wide, conv(middle, window, stride, middle), style);
+            Kind::Inverted | Kind::Fused => {
+                let deep = if style.kind == Kind::Fused {
+                    self.active(map, conv(middle, window, stride, 1), style)
+                } else {
+                    let wide = self.active(map, conv(middle, 1, 1, 1), style);
+                    self.active(&wide, conv(middle, window, stride, middle), style)
+                };
                 let deep = gated(self, &deep, draws);
                 let made = self.conv(&deep, conv(output, 1, 1, 1));
                 if stride == 1 && map.channels == output { self.sum(&made, map) } else { made }
