@@ -100,7 +100,7 @@ fn a_job_for_another_device_is_written_once() {
     let Some(first) = build(&folder.path().join("there"), &["--export", &path]) else { return };
     assert!(first.status.success(), "{}", err(&first));
     let list = std::fs::read_to_string(job.join("list.csv")).expect("a list");
-    assert_eq!(list.lines().count(), 1 + 5 + 4);
+    assert_eq!(list.lines().count(), 1 + 5 + 3);
     for line in list.lines().skip(1) {
         let file = line.split(',').next().expect("a file");
         assert!(job.join(file).exists(), "{file}");
