@@ -163,7 +163,7 @@ pub fn blocks_of_least(space: &Hyperspace, resolutions: &[u32]) -> Vec<Key> {
 
 /// Takes batch normalizations out: all of them vanish into the convolutions before them, and folding tens of millions of numbers that
 /// no price looks at would take most of the time.
-fn without_norms(graph: &mut Graph) {
+pub(super) fn without_norms(graph: &mut Graph) {
     for op in graph.all_ops() {
         if graph.op(op).name().is_onnx("BatchNormalization")
             && let Some(input) = graph.op(op).operand(0)

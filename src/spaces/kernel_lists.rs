@@ -10,18 +10,18 @@
 //! those of stages. Where a block has other kernels in another network, networks with it are cut each time, and so are those with
 //! widths that the target pads: how far is decided for all blocks together whose maps are added.
 
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::collections::{BTreeSet, HashMap};
 
 use spaceevo_cost::kernels::{Detector, Kernel, List, moved, surround};
 use spaceevo_ir::graph::Range;
-use spaceevo_ir::shape::infer;
-use spaceevo_ir::{Diagnostic, Elem, Graph, OpId, ValueId};
+use spaceevo_ir::{Diagnostic, Elem, Graph, OpId, Tensor, ValueId};
 use spaceevo_passes::target::WidthRule;
 use spaceevo_passes::unfold::Weights;
 use spaceevo_passes::{Registry, Target};
 use spaceevo_search::{BlockChoice, Choice, Hyperspace, Subnet};
 
+use super::block_prices::without_norms;
 use super::{Space, concrete};
 use crate::rewrite::rewrite;
 
@@ -205,7 +205,8 @@ impl Space {
     ) -> Result<Graph, Vec<Diagnostic>> {
         let mut graph = self.bound(choice, Some(subnet))?;
         concrete(&mut graph, Weights::Drawn(0))?;
-        infer(&mut graph);
+        without_norms(&mut graph);
+        on_a_grid(&mut graph);
         let inputs = graph.region(graph.body()).inputs().iter().map(|&v| (v, -2.0));
         let least = |op: &OpId| if ["Relu", "Clip"].contains(&graph.op(*op).name().onnx_op()) { 0.0 } else { -2.0 };
         let results = graph.all_ops().into_iter().flat_map(|op| graph.op(op).results().iter().map(move |&v| (v, op)));
@@ -217,6 +218,19 @@ impl Space {
         }
         rewrite(QUANTIZE, &mut graph, target, registry)?;
         Ok(graph)
+    }
+}
+
+/// Makes weights 1 and -1, for which every scale is found at once: the search for the best ones would take most of the time.
+fn on_a_grid(graph: &mut Graph) {
+    let operands = |op| graph.op(op).operands().iter().copied().flatten().collect::<Vec<ValueId>>();
+    let weights: BTreeSet<ValueId> = graph.all_ops().into_iter().flat_map(operands).collect();
+    for value in weights {
+        let tensor = graph.value(value).tensor().filter(|tensor| tensor.elem() == Elem::F32 && tensor.dims().len() > 1);
+        let Some((dims, drawn)) = tensor.and_then(|tensor| Some((tensor.dims().to_vec(), tensor.to_f32()?))) else {
+            continue;
+        };
+        graph.set_const(value, Tensor::new(dims, drawn.into_iter().map(f32::signum).collect::<Vec<f32>>()));
     }
 }
 

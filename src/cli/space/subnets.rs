@@ -7,6 +7,7 @@ use std::time::Instant;
 use clap::Args;
 use serde_json::json;
 use spaceevo::Target;
+use spaceevo::convert::Progress;
 use spaceevo::cost::kernels::Kernel;
 use spaceevo::cost::predictor::{Batch, Predictor};
 use spaceevo::file::{refuse_existing, write_whole};
@@ -21,6 +22,7 @@ use spaceevo::spaces::{KernelLists, Space};
 
 use super::super::arguments::{find_target, usage};
 use super::super::predict::read_predictor;
+use super::super::progress::Bar;
 use super::super::{Failure, print};
 use super::arguments::{TableArguments, choices, find_space, limit_ns};
 
@@ -162,8 +164,14 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
         ..Settings::published((arguments.limit - arguments.band, arguments.limit), arguments.seed)
     };
     let start = Instant::now();
-    let latency = |subnet: &Subnet| predicted.as_ref().map_or_else(|| source.latency(subnet), |by| by.milliseconds(subnet));
+    let bar = Bar::new(arguments.json || predicted.is_none());
+    bar.stage("subnets", settings.population + settings.generations * (settings.mutations + settings.crossovers));
+    let latency = |subnet: &Subnet| {
+        let found = predicted.as_ref().map_or_else(|| source.latency(subnet), |by| by.milliseconds(subnet));
+        found.filter(|ms| (settings.band.0..=settings.band.1).contains(ms)).inspect(|_| bar.advance(1))
+    };
     let all = if evolving { search(hyperspace, &choice, &settings, &source, &latency) } else { Vec::new() };
+    drop(bar);
     predicted.as_ref().map_or(Ok(()), Predicted::failed)?;
     let seconds = start.elapsed().as_secs_f64();
     // Of equal ones the first.
