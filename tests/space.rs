@@ -195,11 +195,13 @@ fn an_interrupted_evolution_is_taken_up_again_and_ends_the_same() {
 
 #[test]
 fn a_search_for_subnets_takes_latencies_of_a_predictor() {
-    let Some((_folder, tables)) = tables() else { return };
+    let Some((folder, tables)) = tables() else { return };
+    let log = folder.path().join("predicted.log").display().to_string();
     let predictor = concat!(env!("CARGO_MANIFEST_DIR"), "/passes/cost/tests/small.predictor");
     let given = ["subnets", "onnxw", "--choice", "151122-023231", "--tables", &tables, "--fixed-ms", FIXED, "--json"];
     let with = |more: &[&str]| space(&[&given[..], &["--predictor", predictor], more].concat());
-    let found = json(&with(&["--limit", "1000", "--band", "1000", "--population", "4", "--generations", "1"]));
+    let found =
+        json(&with(&["--limit", "1000", "--band", "1000", "--population", "4", "--generations", "1", "--log", &log]));
     assert!(found["evaluated"].as_u64() > Some(4) && found["optimum"].is_null(), "{found}");
     let space = spaceevo::spaces::load("onnxw").expect("shipped");
     let choice = space.page.hyperspace.parse_choice("151122-023231").expect("published");
@@ -207,6 +209,9 @@ fn a_search_for_subnets_takes_latencies_of_a_predictor() {
     let target = spaceevo::Target::named("x86-vnni").expect("shipped");
     let graph = space.quantized(&choice, &subnet, &target, &spaceevo::registry()).expect("a network");
     let text = std::fs::read_to_string(predictor).expect("a file");
+    let hash = text.trim_end().rsplit('#').next().expect("a hash");
+    let log = std::fs::read_to_string(&log).expect("written");
+    assert!(log.contains(&format!(" predictor={hash} ")), "latencies of a log are those of that file");
     let predictor = spaceevo::cost::predictor::Predictor::parse(&text, "small.predictor").expect("a predictor");
     let (latency, _) = predictor.graph(&graph, &target).expect("kernels are known");
     assert!((found["best"]["latency_ms"].as_f64().expect("a number") - latency.nanos / 1e6).abs() < 1e-9, "{found}");

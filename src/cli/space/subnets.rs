@@ -89,6 +89,11 @@ impl Predicting {
         Ok(Predicting { predictor: read_predictor(file)?, target: find_target(target)?, registry: spaceevo::registry() })
     }
 
+    /// What a log says of it: the hash behind its last line, which is one of all lines.
+    fn mark(&self) -> String {
+        self.predictor.to_text().rsplit('#').next().map(|hash| format!(" predictor={}", hash.trim())).unwrap_or_default()
+    }
+
     fn latencies<'a>(&'a self, space: &'a Space, choice: &'a Choice) -> Result<Predicted<'a>, Failure> {
         let lists = KernelLists::new(space, &self.target, &self.registry)?;
         Ok(Predicted { choice, batch: self.predictor.batch(), found: RefCell::new((lists, Vec::new(), Vec::new())) })
@@ -182,9 +187,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     }
     if let Some(path) = &arguments.log {
         let line = format!(
-            "tables={:032x} terms={:032x} seed={} band={},{} population={} generations={}",
+            "tables={:032x} terms={:032x}{} seed={} band={},{} population={} generations={}",
             loaded.tables.checksum(),
             loaded.pool.terms.checksum(),
+            predicting.as_ref().map(Predicting::mark).unwrap_or_default(),
             arguments.seed,
             settings.band.0,
             settings.band.1,
@@ -205,9 +211,11 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let gap = best.zip(optimum.as_ref()).map(|(best, optimum)| (optimum.fitness - best.fitness, optimum.fitness));
     if arguments.json {
         let front: Vec<_> = pareto(&all).into_iter().map(|e| json!([e.latency, -e.fitness, e.subnet.to_string()])).collect();
+        let above = gap.map(|(gap, _)| gap).or(exact.as_ref().map(|_| 0.0));
         let whole = json!({
             "space": name, "limit_ms": arguments.limit, "method": arguments.method, "evaluated": all.len(), "seconds": seconds,
-            "best": found.as_ref().or(exact.as_ref()), "optimum": exact, "loss_above_optimum": gap.map(|(gap, _)| gap).or(exact.as_ref().map(|_| 0.0)), "front": front,
+            "best": found.as_ref().or(exact.as_ref()), "optimum": exact,
+            "loss_above_optimum": above, "front": front,
         });
         print(&serde_json::to_string_pretty(&whole).unwrap_or_default());
         return Ok(());

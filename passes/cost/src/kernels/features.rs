@@ -313,16 +313,30 @@ mod tests {
     }
 
     #[test]
+    fn sums_that_are_not_in_blocks_are_counted_by_pixel() {
+        let pixels = |input: u32, window: u32, groups: u32| {
+            let kernel = Kernel {
+                window: [window; 2],
+                groups,
+                ..Kernel::same("QLinearConv", Layout::Last, [1, 1], [1, input, 7, 7])
+            };
+            counts(&kernel)[COUNTS.iter().position(|count| count.starts_with("pixels whose sums")).unwrap()]
+        };
+        assert_eq!([pixels(16, 1, 1), pixels(24, 1, 1), pixels(16, 3, 1), pixels(8, 3, 1)], [0.0, 49.0, 0.0, 49.0]);
+        assert_eq!(pixels(24, 3, 24), 0.0, "a channel for itself has no sum over channels");
+    }
+
+    #[test]
     fn what_comes_from_afar_is_counted_by_what_a_network_moves_and_weighs() {
         let count = |op: &str, around: u8, weights: u8| {
             let kernel = Kernel { around, weights, ..Kernel::same(op, Layout::Last, [1, 1], [1, 8, 7, 7]) };
             let counts = counts(&kernel);
             let of = |name: &str| counts[COUNTS.iter().position(|count| *count == name).unwrap()];
-            ["weights", "weights from afar", "calls from afar", "calls from farther"].map(of)
+            ["weights", "weights from afar", "calls from afar", "calls from farther", "weights from farther"].map(of)
         };
-        assert_eq!(count("QLinearConv", 4 * 20, 4 * 20), [64.0, 0.0, 0.0, 0.0]);
-        assert_eq!(count("QLinearConv", 4 * 21 + 2, 4 * 23), [64.0, 32.0, 0.5, 0.0]);
-        assert_eq!(count("QLinearConv", 4 * 27, 4 * 24 + 2), [64.0, 48.0, 1.0, 1.0]);
-        assert_eq!(count("QLinearSigmoid", 4 * 26, 4 * 27), [0.0, 0.0, 1.0, 1.0]);
+        assert_eq!(count("QLinearConv", 4 * 20, 4 * 20), [64.0, 0.0, 0.0, 0.0, 0.0]);
+        assert_eq!(count("QLinearConv", 4 * 21 + 2, 4 * 23), [64.0, 32.0, 0.5, 0.0, 6.4]);
+        assert_eq!(count("QLinearConv", 4 * 27, 4 * 24 + 2), [64.0, 48.0, 1.0, 1.0, 64.0]);
+        assert_eq!(count("QLinearSigmoid", 4 * 26, 4 * 27), [0.0, 0.0, 1.0, 1.0, 0.0]);
     }
 }

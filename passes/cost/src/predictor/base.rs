@@ -191,6 +191,11 @@ mod tests {
     use super::*;
 
     #[test]
+    fn calls_from_afar_are_where_they_are_looked_for() {
+        assert_eq!(AFAR.map(|term| COUNTS[term]), ["calls from afar", "calls from farther"]);
+    }
+
+    #[test]
     fn weights_are_found_again_and_none_is_negative() {
         let row = |at: usize| {
             let counts = [1.0, (at * 7 % 11) as f64, (at * 5 % 13) as f64, 0.0];
