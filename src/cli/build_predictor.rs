@@ -61,7 +61,7 @@ pub(crate) struct Arguments {
     #[arg(long, default_value_t = 5000)]
     kernels: usize,
     /// Kernels of a family that are fitted at most, by a part of its name; the first part that a name has counts
-    #[arg(long, value_name = "FAMILY=N", value_delimiter = ',', value_parser = limit, default_value = "depthwise=200,conv=1400,=90")]
+    #[arg(long, value_name = "FAMILY=N", value_delimiter = ',', value_parser = limit, default_value = "depthwise=200,conv=1400,=75")]
     limit: Vec<(String, usize)>,
     /// Number of the hold-out: another number holds out other kernels
     #[arg(long, default_value_t = 0)]

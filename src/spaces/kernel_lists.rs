@@ -44,11 +44,11 @@ struct Part {
     block: Option<BlockChoice>,
 }
 
-/// Kernels of a part, and the bytes that they move and weigh.
+/// Kernels of a part, and the bytes that each moves and weighs.
 #[derive(Clone, PartialEq, Debug)]
 struct Kernels {
     kernels: Vec<Kernel>,
-    bytes: [f64; 2],
+    bytes: Vec<[f64; 2]>,
 }
 
 /// Lists of the kernels of subnets of one hyperspace.
@@ -59,6 +59,8 @@ pub struct KernelLists<'a> {
     detector: Detector,
     /// None of a part that has other kernels in other networks.
     known: HashMap<Part, Option<Kernels>>,
+    /// Of the kernels of the last list.
+    bytes: Vec<[f64; 2]>,
 }
 
 impl<'a> KernelLists<'a> {
@@ -67,7 +69,14 @@ impl<'a> KernelLists<'a> {
     /// # Errors
     /// `kernels-unknown` where the target says nothing about kernels.
     pub fn new(space: &'a Space, target: &'a Target, registry: &'a Registry) -> Result<Self, Diagnostic> {
-        Ok(KernelLists { space, target, registry, detector: Detector::new(target)?, known: HashMap::new() })
+        Ok(KernelLists {
+            space,
+            target,
+            registry,
+            detector: Detector::new(target)?,
+            known: HashMap::new(),
+            bytes: Vec::new(),
+        })
     }
 
     /// Blocks and heads whose kernels were seen.
@@ -85,16 +94,16 @@ impl<'a> KernelLists<'a> {
             *list = self.whole(choice, subnet)?.0.kernels().to_vec();
             return Ok(());
         }
-        let mut bytes = [0.0; 2];
+        self.bytes.clear();
         for part in parts(&self.space.page.hyperspace, choice, subnet) {
             let Some(Some(known)) = self.known.get(&part) else {
                 *list = self.cut(choice, subnet)?;
                 return Ok(());
             };
             list.extend_from_slice(&known.kernels);
-            bytes = [bytes[0] + known.bytes[0], bytes[1] + known.bytes[1]];
+            self.bytes.extend_from_slice(&known.bytes);
         }
-        surround(list, bytes);
+        surround(list, &self.bytes);
         Ok(())
     }
 
@@ -124,7 +133,7 @@ impl<'a> KernelLists<'a> {
         let mut found: Vec<Vec<Kernel>> = vec![Vec::new(); all.len()];
         let (mut at, mut waiting) = (0, Vec::new());
         for (kernel, ops) in list.kernels().iter().zip(list.ops()) {
-            waiting.push(Kernel { around: 0, weights: 0, ..kernel.clone() });
+            waiting.push(Kernel { around: 0, weights: 0, since: 0, ..kernel.clone() });
             // A change of layout, which is no op, belongs to what reads it.
             if let Some(&op) = ops.last() {
                 at = place(&graph, op, hyperspace, subnet).unwrap_or(at).max(at);
@@ -284,7 +293,7 @@ mod tests {
         let (mut first, mut again) = (Vec::new(), Vec::new());
         lists.list(&choice, &subnet, &mut first).expect("a network");
         let part = parts(hyperspace, &choice, &subnet).next().expect("a block");
-        lists.known.insert(part, Some(Kernels { kernels: Vec::new(), bytes: [0.0; 2] }));
+        lists.known.insert(part, Some(Kernels { kernels: Vec::new(), bytes: Vec::new() }));
         lists.cut(&choice, &subnet).expect("a network");
         assert_eq!(lists.known[&part], None);
         lists.list(&choice, &subnet, &mut again).expect("a network");

@@ -6,12 +6,17 @@
 //! A search asks for the kernels of many networks. So a [`Detector`] numbers the operators of its target once, and a [`List`] is
 //! room that is used again: nothing is allocated for an op.
 
+use std::sync::Arc;
+
 use spaceevo_ir::{Diagnostic, Graph, Loc, OpId, ValueId};
 use spaceevo_passes::Target;
 
 use super::nodes::{Collector, Room};
 use super::rules::Rules;
-use super::{Kernel, layout};
+use super::{JUST_NOW, Kernel, layout};
+
+/// Bytes up to which a kernel counts as one that follows another of its operator at once.
+const JUST: f64 = (1u64 << (JUST_NOW / 4)) as f64;
 
 /// A kernel, and the ops that it does; none for a change of layout.
 #[derive(Clone, PartialEq, Debug)]
@@ -70,7 +75,7 @@ impl Detector {
         Collector::new(graph, &self.rules, room).collect();
         layout::place(graph, &self.rules, room, kernels, ops);
         let bytes = moved(kernels);
-        surround(kernels, bytes);
+        surround(kernels, &bytes);
     }
 
     /// The kernel of one op, in integers or in float, where most of its kind run: integer kernels with channels last, float kernels
@@ -90,15 +95,44 @@ impl Detector {
     }
 }
 
-/// Bytes that kernels move in a run, and bytes of their weights. Both are whole numbers, so that sums of sums are the same.
-pub fn moved(kernels: &[Kernel]) -> [f64; 2] {
-    [kernels.iter().map(Kernel::moved).sum(), kernels.iter().map(Kernel::weighs).sum()]
+/// Bytes that each of some kernels moves, and those of its weights: whole numbers, so that sums of sums are the same.
+pub fn moved(kernels: &[Kernel]) -> Vec<[f64; 2]> {
+    kernels.iter().map(|kernel| [kernel.moved(), kernel.weighs()]).collect()
 }
 
-/// Tells the kernels of a network what all of them come to ([`moved`]).
-pub fn surround(kernels: &mut [Kernel], bytes: [f64; 2]) {
-    let [around, weights] = bytes.map(|bytes| (4.0 * libm::log2(bytes.max(1.0))) as u8);
-    kernels.iter_mut().for_each(|kernel| (kernel.around, kernel.weights) = (around, weights));
+/// Tells the kernels of a network, in order, what all of them come to, and what is moved since the last one of their operator. `bytes` are
+/// those of each ([`moved`]).
+pub fn surround(kernels: &mut [Kernel], bytes: &[[f64; 2]]) {
+    let quarters = |bytes: f64| (4.0 * libm::log2(bytes.max(1.0))) as u8;
+    let [all, weighs] = bytes.iter().fold([0.0; 2], |[all, weighs], each| [all + each[0], weighs + each[1]]);
+    let (around, weights) = (quarters(all), quarters(weighs));
+    // Where each operator was last: of the first in a run that is the end of the run before.
+    let mut last: Vec<(Arc<str>, f64)> = Vec::new();
+    let mut behind = all;
+    for (kernel, [moved, _]) in kernels.iter().zip(bytes).rev() {
+        if !last.iter().any(|(op, _)| is_same(op, &kernel.op)) {
+            last.push((kernel.op.clone(), behind - all));
+        }
+        behind -= moved;
+    }
+    let mut before = 0.0;
+    for (kernel, [moved, _]) in kernels.iter_mut().zip(bytes) {
+        (kernel.around, kernel.weights) = (around, weights);
+        let Some((_, last)) = last.iter_mut().find(|(op, _)| is_same(op, &kernel.op)) else { continue };
+        kernel.since = since(before - *last);
+        before += moved;
+        *last = before;
+    }
+}
+
+/// True of operators of one name, which mostly lies in one place.
+fn is_same(a: &Arc<str>, b: &Arc<str>) -> bool {
+    Arc::ptr_eq(a, b) || a == b
+}
+
+/// [`Kernel::since`] of so many bytes.
+fn since(bytes: f64) -> u8 {
+    if bytes <= JUST { JUST_NOW } else { 2 * (2.0 * libm::log2(bytes)).round() as u8 }
 }
 
 /// The kernels of a graph's body, in order, with their ops. Who asks for many graphs keeps a [`Detector`].
@@ -109,4 +143,27 @@ pub fn detect(graph: &Graph, target: &Target) -> Result<Vec<Placed>, Diagnostic>
     Detector::new(target)?.list(graph, &mut list);
     let ops: Vec<Vec<OpId>> = list.ops().map(<[OpId]>::to_vec).collect();
     Ok(list.kernels.into_iter().zip(ops).map(|(kernel, ops)| Placed { kernel, ops }).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernels::Layout;
+
+    #[test]
+    fn kernels_know_how_long_ago_their_operator_ran() {
+        let kernel = |op: &str, channels: u32| Kernel::same(op, Layout::Last, [1, 1], [1, channels, 1 << 10, 1 << 10]);
+        // Each moves 2 MB a channel: 4 MB, 2 MB, 4 MB, and 6 MB.
+        let mut kernels = [kernel("Clip", 2), kernel("Pool", 1), kernel("Clip", 2), kernel("Add", 3)];
+        let bytes = moved(&kernels);
+        assert_eq!(bytes[1], [f64::from(1 << 21), 0.0]);
+        surround(&mut kernels, &bytes);
+        let since = kernels.each_ref().map(|kernel| f32::from(kernel.since) / 4.0);
+        // 6 MB before the first in the run before; 14 since the pool; 2; 10 since the sum.
+        assert_eq!(since, [22.5, 24.0, 21.0, 23.5]);
+        let mut alone = [kernel("Clip", 1), kernel("Clip", 1)];
+        let bytes = moved(&alone);
+        surround(&mut alone, &bytes);
+        assert_eq!(alone.map(|kernel| kernel.since), [JUST_NOW; 2]);
+    }
 }

@@ -9,7 +9,7 @@
 use super::{Fused, Kernel, Layout};
 
 /// Number of counts.
-const COUNTED: usize = 22;
+const COUNTED: usize = 26;
 
 /// Names of the counts, in the order of [`counts`].
 pub const COUNTS: [&str; COUNTED] = [
@@ -35,10 +35,14 @@ pub const COUNTS: [&str; COUNTED] = [
     "calls from farther",
     "weights from farther",
     "pixels whose sums are not in blocks of 16",
+    "bytes beyond a MB",
+    "bytes from afar",
+    "calls after long",
+    "calls after longer",
 ];
 
 /// Number of features.
-const FEATURED: usize = 34;
+const FEATURED: usize = 35;
 
 /// Names of the features, in the order of [`features`].
 pub const FEATURES: [&str; FEATURED] = [
@@ -76,6 +80,7 @@ pub const FEATURES: [&str; FEATURED] = [
     "alignment of input channels and output channels",
     "numbers for a result beyond blocks of 64",
     "output channels of a group beyond blocks of 16",
+    "bytes since the operator ran, logarithm",
 ];
 
 /// What counts and features are made of, all of it whole numbers, so that nothing is rounded: places in [`Parts`].
@@ -98,8 +103,12 @@ enum Part {
     Each,
     Makes,
     Others,
+    /// Bytes of a number that is read, and of one that is made.
+    Reads,
+    Stores,
     Around,
     Weights,
+    Since,
     Fused,
     /// 1 of ops whose work is multiply-accumulates.
     Multiplies,
@@ -107,7 +116,7 @@ enum Part {
     Takes,
     /// 1 where each channel has a filter of its own.
     Depthwise,
-    /// 1 of ops without a window that make another map with channels last.
+    /// Loops over the channels of each pixel.
     Copies,
 }
 
@@ -152,14 +161,28 @@ pub(crate) fn parts(kernel: &Kernel, does: Does) -> Parts {
     set(Part::Each, each);
     set(Part::Makes, makes);
     set(Part::Others, kernel.others);
+    set(Part::Reads, kernel.bytes[0].into());
+    set(Part::Stores, kernel.bytes[1].into());
     set(Part::Around, kernel.around.into());
     set(Part::Weights, kernel.weights.into());
+    set(Part::Since, kernel.since.into());
     set(Part::Fused, kernel.fused.rank().into());
     set(Part::Multiplies, does.multiplies.into());
     set(Part::Takes, does.takes.into());
     set(Part::Depthwise, kernel.is_depthwise().into());
-    set(Part::Copies, (kernel.layout == Layout::Last && kernel.input != kernel.output).into());
+    set(Part::Copies, copies(kernel));
     parts
+}
+
+/// Where channels are last: how many runs of channels an op without a window goes over at each pixel. Those of each map that is joined,
+/// about as many as the first one fits into the result; one of a map that a part is taken of, or that is scaled by channel.
+fn copies(kernel: &Kernel) -> u32 {
+    let channels = kernel.output[1];
+    match kernel.layout {
+        Layout::Last if kernel.input != kernel.output => channels.div_ceil(kernel.input[1].max(1)).max(1),
+        Layout::Last => (channels > 1 && kernel.others == channels).into(),
+        _ => 0,
+    }
 }
 
 /// Counts and features of a kernel, whose parts `part` says. Without a branch, so that compilers make vectors of many kernels.
@@ -167,7 +190,7 @@ pub(crate) fn parts(kernel: &Kernel, does: Does) -> Parts {
 pub(crate) fn computed(part: impl Fn(usize) -> u32) -> ([f64; COUNTED], [f32; FEATURED]) {
     use Part::{
         Around, Batch, Copies, Depthwise, Dilation, Each, Groups, Height, Input, InputBatch, InputHeight, InputWidth, Makes,
-        Multiplies, Others, Output, Stride, Takes, Taps, Weights, Width,
+        Multiplies, Others, Output, Reads, Since, Stores, Stride, Takes, Taps, Weights, Width,
     };
     let whole = |p: Part| part(p as usize);
     let is = |p: Part| part(p as usize) != 0;
@@ -193,8 +216,8 @@ pub(crate) fn computed(part: impl Fn(usize) -> u32) -> ([f64; COUNTED], [f32; FE
     // kernel finds its code and constants in a near cache again, and weights stay there; in one that moves 64 MB they do not. What it
     // takes on the way is found by measuring.
     let between = |quarters: f64, least: f64, most: f64| ((quarters / 4.0 - least) / (most - least)).clamp(0.0, 1.0);
-    // What goes over numbers once has nothing to gather; where channels are last and it makes another map of them, it copies a row
-    // for each pixel. A group is a convolution of its own; depthwise ones go over all channels at once.
+    // What goes over numbers once has nothing to gather, but it may have loops for each pixel. A group is a convolution of its own;
+    // depthwise ones go over all channels at once.
     let makes = if is(Depthwise) { whole(Output) } else { whole(Makes) };
     let pixels = maps * if is(Depthwise) { 1.0 } else { n(Groups) };
     let result = only(windowed, if is(Multiplies) { window } else { n(Taps) });
@@ -205,6 +228,8 @@ pub(crate) fn computed(part: impl Fn(usize) -> u32) -> ([f64; COUNTED], [f32; FE
     let sums = whole(Each).max(1).wrapping_mul(whole(Taps));
     // Results are clipped on the way; other activations go over them again.
     let activated = only(windowed & (whole(Part::Fused) > u32::from(Fused::Relu.rank())), made);
+    // What does not fit into a near cache comes from memory that is slower, and so does what a run moved other things after.
+    let bytes = (read + if is(Multiplies) { 0.0 } else { n(Others) }) * n(Reads) + made * n(Stores);
     let counts = [
         1.0,
         macs,
@@ -213,7 +238,7 @@ pub(crate) fn computed(part: impl Fn(usize) -> u32) -> ([f64; COUNTED], [f32; FE
         weights,
         only(copied, gathered),
         only(windowed, n(Height) * f64::from(next(whole(Output), 16) / 16)),
-        if windowed { pixels } else { only(is(Copies), maps) },
+        if windowed { pixels } else { maps * n(Copies) },
         pixels * result * wide,
         pixels * result * f64::from(whole(Output) % 8),
         only(is(Multiplies), between(n(Weights), 20.0, 26.0) * weights),
@@ -228,6 +253,10 @@ pub(crate) fn computed(part: impl Fn(usize) -> u32) -> ([f64; COUNTED], [f32; FE
         between(n(Around), 23.0, 26.0),
         only(is(Multiplies), between(n(Around), 21.0, 26.0) * weights),
         only(is(Multiplies) & !is(Depthwise) & (sums % 16 != 0), pixels),
+        (bytes - 1_048_576.0).max(0.0),
+        between(n(Around), 20.0, 26.0) * bytes,
+        between(n(Since), 18.0, 21.0),
+        between(n(Since), 21.0, 25.0),
     ];
 
     let f = |p: Part| part(p as usize) as f32;
@@ -272,6 +301,7 @@ pub(crate) fn computed(part: impl Fn(usize) -> u32) -> ([f64; COUNTED], [f32; FE
         alignment(input).min(alignment(output)),
         (sums % 64) as f32,
         (made_of % 16) as f32,
+        f(Since) / 4.0,
     ];
     (counts, features)
 }
@@ -338,5 +368,44 @@ mod tests {
         assert_eq!(count("QLinearConv", 4 * 21 + 2, 4 * 23), [64.0, 32.0, 0.5, 0.0, 6.4]);
         assert_eq!(count("QLinearConv", 4 * 27, 4 * 24 + 2), [64.0, 48.0, 1.0, 1.0, 64.0]);
         assert_eq!(count("QLinearSigmoid", 4 * 26, 4 * 27), [0.0, 0.0, 1.0, 1.0, 0.0]);
+    }
+
+    fn count(kernel: &Kernel, name: &str) -> f64 {
+        counts(kernel)[COUNTS.iter().position(|count| *count == name).unwrap()]
+    }
+
+    #[test]
+    fn bytes_are_counted_beyond_a_mb_and_from_afar() {
+        let kernel = |channels: u32, around: u8| Kernel {
+            around,
+            others: 64 * 64,
+            ..Kernel::same("QuantizeLinear", Layout::Plain, [4, 1], [1, channels, 64, 64])
+        };
+        let bytes = |channels: u32| f64::from(64 * 64 * (4 * (channels + 1) + channels));
+        let of = |channels: u32, around: u8| {
+            ["bytes beyond a MB", "bytes from afar"].map(|name| count(&kernel(channels, around), name))
+        };
+        assert_eq!(of(50, 4 * 20), [0.0, 0.0]);
+        assert_eq!(of(60, 4 * 23), [bytes(60) - 1_048_576.0, bytes(60) / 2.0]);
+    }
+
+    #[test]
+    fn calls_after_long_are_counted() {
+        let kernel = |since: u8| Kernel { since, ..Kernel::same("Softmax", Layout::Plain, [4, 4], [1, 8, 1, 1]) };
+        let of = |since: u8| ["calls after long", "calls after longer"].map(|name| count(&kernel(since), name));
+        assert_eq!([of(4 * 18), of(4 * 19 + 2), of(4 * 23), of(4 * 30)], [[0.0, 0.0], [0.5, 0.0], [1.0, 0.5], [1.0, 1.0]]);
+    }
+
+    #[test]
+    fn where_channels_are_last_pixels_count_that_have_a_loop_of_their_own() {
+        let pixels = |layout: Layout, input: u32, others: u32| {
+            let kernel = Kernel::same("Mul", layout, [1, 1], [1, 24, 5, 5]);
+            count(&Kernel { input: [1, input, 5, 5], others, ..kernel }, "pixels")
+        };
+        assert_eq!(pixels(Layout::Last, 24, 0), 0.0, "one loop over all");
+        assert_eq!(pixels(Layout::Last, 24, 24), 25.0, "a factor for each channel");
+        assert_eq!(pixels(Layout::Last, 8, 0), 75.0, "three maps are joined");
+        assert_eq!(pixels(Layout::Last, 48, 0), 25.0, "half of a map");
+        assert_eq!(pixels(Layout::Plain, 24, 24), 0.0);
     }
 }

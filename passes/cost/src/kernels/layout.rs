@@ -379,6 +379,7 @@ impl<'a> Placer<'a> {
             others,
             around: super::USUAL,
             weights: super::USUAL_WEIGHTS,
+            since: super::JUST_NOW,
         }
     }
 }

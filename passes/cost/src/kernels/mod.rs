@@ -86,6 +86,10 @@ pub struct Kernel {
     /// The same of the bytes of all weights of the network: maps are written over and over in the same places, weights are read once a
     /// run.
     pub weights: u8,
+    /// The same, in halves, of the bytes that the network moves between the last kernel of this operator and this one: whether a runtime's
+    /// code for it is still in a cache. A pool over a whole map takes 3.5 us where the last one was just before, and 5 to 9 where it is
+    /// the only one of a large network (the same processor).
+    pub since: u8,
 }
 
 /// [`Kernel::around`] where the network is not known: that of a small mobile network, 16 MB.
@@ -93,6 +97,9 @@ pub const USUAL: u8 = 4 * 24;
 
 /// [`Kernel::weights`] of such a network: 4 MB.
 const USUAL_WEIGHTS: u8 = 4 * 22;
+
+/// [`Kernel::since`] at least: what is moved since then fits into the nearest caches.
+const JUST_NOW: u8 = 4 * 18;
 
 impl Kernel {
     /// A kernel without window that makes as much as it reads.
@@ -115,6 +122,7 @@ impl Kernel {
             others: 0,
             around: USUAL,
             weights: USUAL_WEIGHTS,
+            since: JUST_NOW,
         }
     }
 
@@ -199,7 +207,7 @@ fn multiplies(op: &str) -> bool {
 }
 
 impl fmt::Display for Kernel {
-    /// `QLinearConv last 1:1 1x32x28x28 1x64x28x28 k3x3 s1x1 d1x1 g1 +0 in24/22`; with an activation `Conv+Relu blocked …`
+    /// `QLinearConv last 1:1 1x32x28x28 1x64x28x28 k3x3 s1x1 d1x1 g1 +0 in24/22/18`; with an activation `Conv+Relu blocked …`
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let [a, b] = self.bytes;
         write!(f, "{}{} {} {a}:{b} ", self.op, self.fused, self.layout.word())?;
@@ -210,8 +218,8 @@ impl fmt::Display for Kernel {
         for (letter, [y, x]) in [('k', self.window), ('s', self.strides), ('d', self.dilations)] {
             write!(f, "{letter}{y}x{x} ")?;
         }
-        let [around, weights] = [self.around, self.weights].map(|quarters| f32::from(quarters) / 4.0);
-        write!(f, "g{} +{} in{around}/{weights}", self.groups, self.others)
+        let [around, weights, since] = [self.around, self.weights, self.since].map(|quarters| f32::from(quarters) / 4.0);
+        write!(f, "g{} +{} in{around}/{weights}/{since}", self.groups, self.others)
     }
 }
 
@@ -233,9 +241,13 @@ impl FromStr for Kernel {
         };
         let four = |text: &str| -> Result<Extents, String> { list(text, 'x')?.try_into().map_err(|_| wrong(text)) };
         let network = around.strip_prefix("in").ok_or_else(|| wrong(around))?;
-        // Tables of other devices need not know the weights.
-        let (moves, weighs) = network.split_once('/').unwrap_or((network, ""));
-        let weights = if weighs.is_empty() { Some(USUAL_WEIGHTS) } else { quarters(weighs) };
+        // Tables of other devices need not know more than what is moved.
+        let mut network = network.split('/');
+        let mut next = |usual: u8| network.next().map_or(Some(usual), quarters).ok_or_else(|| wrong(around));
+        let (moves, weighs, since) = (next(USUAL)?, next(USUAL_WEIGHTS)?, next(JUST_NOW)?);
+        if network.next().is_some() {
+            return Err(wrong(around));
+        }
         let (op, fused) = op.split_once('+').map_or((op, Fused::Nothing), |(op, fused)| (op, Fused::of(fused)));
         let sizes: [u32; 2] = list(bytes, ':')?.try_into().map_err(|_| wrong(bytes))?;
         Ok(Kernel {
@@ -250,8 +262,9 @@ impl FromStr for Kernel {
             dilations: pair(dilations, 'd')?,
             groups: number(groups.strip_prefix('g').ok_or_else(|| wrong(groups))?)?,
             others: number(others.strip_prefix('+').ok_or_else(|| wrong(others))?)?,
-            around: quarters(moves).ok_or_else(|| wrong(around))?,
-            weights: weights.ok_or_else(|| wrong(around))?,
+            around: moves,
+            weights: weighs,
+            since,
         })
     }
 }
@@ -274,18 +287,26 @@ mod tests {
             ..Kernel::same("QLinearConv", Layout::Last, [1, 4], [1, 32, 28, 14])
         };
         assert_eq!(conv.key().parse::<Kernel>().unwrap(), conv);
-        assert_eq!(conv.key(), "QLinearConv last 1:4 1x32x28x14 1x32x28x14 k3x5 s2x1 d1x1 g16 +7 in24/22");
-        let finer = Kernel { around: 4 * 24 + 1, weights: 4 * 20 + 2, ..conv.clone() };
-        assert!(finer.key().ends_with(" in24.25/20.5"));
+        assert_eq!(conv.key(), "QLinearConv last 1:4 1x32x28x14 1x32x28x14 k3x5 s2x1 d1x1 g16 +7 in24/22/18");
+        let finer = Kernel { around: 4 * 24 + 1, weights: 4 * 20 + 2, since: 4 * 22 + 2, ..conv.clone() };
+        assert!(finer.key().ends_with(" in24.25/20.5/22.5"));
         assert_eq!(finer.key().parse::<Kernel>().unwrap(), finer);
-        assert_eq!(conv.key().replace("/22", "").parse::<Kernel>().unwrap(), conv);
+        for known in ["/22/18", "/18"] {
+            assert_eq!(conv.key().replace(known, "").parse::<Kernel>().unwrap(), conv);
+        }
         let activated = Kernel { fused: Fused::HardSwish, ..conv.clone() };
         assert!(activated.key().starts_with("QLinearConv+HardSwish last "));
         assert_eq!(activated.key().parse::<Kernel>().unwrap(), activated);
         let other = |from: &str, to: &str| conv.key().replace(from, to);
-        for wrong in
-            ["", "QLinearConv", &other("k3", "k-3"), &other("last", "first"), &other("in24", "in64"), &other("/22", "/64")]
-        {
+        for wrong in [
+            "",
+            "QLinearConv",
+            &other("k3", "k-3"),
+            &other("last", "first"),
+            &other("in24", "in64"),
+            &other("/22", "/64"),
+            &other("/18", "/18/18"),
+        ] {
             assert!(wrong.parse::<Kernel>().is_err(), "{wrong}");
         }
     }

@@ -20,8 +20,8 @@ pub const TERMS: usize = COUNTS.len();
 pub(super) const FEW: usize = 24;
 /// How much more few rows weigh than all that are there to help.
 const OWN: usize = 3;
-/// Calls in networks that move much.
-const AFAR: [usize; 2] = [11, 19];
+/// Calls in networks that move much, and calls a while after the last one.
+const COLD: [usize; 4] = [11, 19, 24, 25];
 /// Rows that a count is in at least: a weight of few rows is what else is wrong with them.
 const LEAST: usize = 8;
 /// Steps of the fit at most.
@@ -127,20 +127,21 @@ fn summed<const N: usize>(weights: &Weights, counts: &[[f64; N]; TERMS]) -> [f64
     sums
 }
 
-/// The weights of a call, anywhere and from afar, of a multiply-accumulate, of a number moved, whichever way, of one gathered for a
-/// window, and of a pixel.
+/// The weights of a call, of a multiply-accumulate, of a number moved, whichever way, of one gathered for a window, of a pixel, and of
+/// calls that find no cache.
 fn weights_of_few(rows: &[&Row]) -> Weights {
     let joined = |row: &&Row| {
         let [calls, macs, read, made, weights, gathered, _, pixels, ..] = row.counts;
         let pixels = if macs > 0.0 { 0.0 } else { pixels };
-        let [afar, farther] = AFAR.map(|term| if macs > 0.0 { 0.0 } else { row.counts[term] });
-        [calls, afar, farther, macs, read + made + weights, gathered, pixels].map(|count| count / row.time).to_vec()
+        let [a, b, c, d] = COLD.map(|term| if macs > 0.0 { 0.0 } else { row.counts[term] });
+        [calls, macs, read + made + weights, gathered, pixels, a, b, c, d].map(|count| count / row.time).to_vec()
     };
     let found = weights(&rows.iter().map(joined).collect::<Vec<_>>(), SWEEPS);
-    let [call, afar, farther, mac, moved, gathered, pixel] = found[..] else { return [0.0; TERMS] };
+    let [call, mac, moved, gathered, pixel, cold @ ..] = &found[..] else { return [0.0; TERMS] };
+    let [call, mac, moved, gathered, pixel] = [call, mac, moved, gathered, pixel].map(|weight| *weight);
     let mut all = [0.0; TERMS];
     all[..8].copy_from_slice(&[call, mac, moved, moved, moved, gathered, 0.0, pixel]);
-    (all[AFAR[0]], all[AFAR[1]]) = (afar, farther);
+    COLD.iter().zip(cold).for_each(|(&term, &weight)| all[term] = weight);
     all
 }
 
@@ -191,8 +192,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn calls_from_afar_are_where_they_are_looked_for() {
-        assert_eq!(AFAR.map(|term| COUNTS[term]), ["calls from afar", "calls from farther"]);
+    fn calls_that_find_no_cache_are_where_they_are_looked_for() {
+        let names = ["calls from afar", "calls from farther", "calls after long", "calls after longer"];
+        assert_eq!(COLD.map(|term| COUNTS[term]), names);
     }
 
     #[test]

@@ -26,17 +26,22 @@ pub(super) const MAP: u64 = 3_300_000;
 
 /// A stream of numbers by its seed (SplitMix64; Steele, Lea and Flood 2014).
 #[derive(Clone, Debug)]
-pub struct Draws(u64);
+pub struct Draws {
+    state: u64,
+    /// Seed and number.
+    turn: u64,
+}
 
 impl Draws {
     /// The stream of a seed and a number.
     pub fn new(seed: u64, number: u64) -> Draws {
-        Draws(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ number.wrapping_mul(0xD1B5_4A32_D192_ED03))
+        let state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ number.wrapping_mul(0xD1B5_4A32_D192_ED03);
+        Draws { state, turn: seed.wrapping_add(number) }
     }
 
     fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.0;
+        self.state = self.state.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut z = self.state;
         z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
         z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
         z ^ (z >> 31)
@@ -55,6 +60,11 @@ impl Draws {
     /// One of a list, which is not empty.
     pub fn one<T: Copy>(&mut self, of: &[T]) -> T {
         of[self.below(of.len())]
+    }
+
+    /// One of a list, by the number of the stream: streams behind each other go through the list, so that each seed has of all.
+    pub fn in_turn<T: Copy>(&self, of: &[T]) -> T {
+        of[(self.turn % of.len() as u64) as usize]
     }
 
     /// Between two numbers, evenly in their logarithm.

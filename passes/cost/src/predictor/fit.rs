@@ -29,7 +29,7 @@ impl Sample {
 /// other kernels.
 pub fn held_out(kernel: &Kernel, fold: u64) -> bool {
     // In whatever network it is: what was fitted in one must not be held out in another.
-    let alone = Kernel { around: 0, weights: 0, ..kernel.clone() };
+    let alone = Kernel { around: 0, weights: 0, since: 0, ..kernel.clone() };
     xxh3_64_with_seed(alone.key().as_bytes(), fold).is_multiple_of(5)
 }
 

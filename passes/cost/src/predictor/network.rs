@@ -84,7 +84,7 @@ pub fn network(
     let mut writer = Writer::new(numbers);
     writer.pairs = draws.below(2) == 0;
     writer.scale = draws.one(&[SCALE, SCALE, UNEVEN]);
-    if draws.below(3) > 0 {
+    if draws.in_turn(&[true, true, false]) {
         let map = writer.usual(draws);
         writer.head(&map, draws);
         return writer.drawn(target, registry);

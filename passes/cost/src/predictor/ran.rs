@@ -54,13 +54,15 @@ impl Times {
     }
 
     /// Gives kernels, in the order that is foreseen, the times of what ran: where that is the order in which they ran, all of them; else
-    /// those of what ran with their signature, or with it between two of the same signatures, where all such kernels are one. None where
+    /// those of what ran with their signature, or with it between two of the same signatures, where all such kernels are alike. None where
     /// it is not clear which is which: nobody knows which of two branches, alike but for a window, a runtime does first.
     pub(super) fn assign(&self, kernels: &[Kernel]) -> Vec<(Kernel, f64)> {
         let foreseen: Vec<Signature> = kernels.iter().map(Kernel::signature).collect();
         let ran: Vec<Signature> = self.0.iter().map(|(signature, _)| signature.clone()).collect();
         let beside = |at: usize| at.saturating_sub(BRANCH)..(at + BRANCH + 1).min(kernels.len());
-        let is_clear = |at: &usize| beside(*at).all(|b| foreseen[b] != foreseen[*at] || kernels[b] == kernels[*at]);
+        // How long ago their operator ran may be different.
+        let is_like = |a: &Kernel, b: &Kernel| *a == Kernel { since: a.since, ..b.clone() };
+        let is_clear = |at: &usize| beside(*at).all(|b| foreseen[b] != foreseen[*at] || is_like(&kernels[b], &kernels[*at]));
         let mut by: BTreeMap<&Kernel, Vec<f64>> = BTreeMap::new();
         if foreseen == ran {
             (0..ran.len()).filter(is_clear).for_each(|at| by.entry(&kernels[at]).or_default().push(self.0[at].1));
@@ -73,11 +75,16 @@ impl Times {
                 for (at, (_, nanos)) in self.0.iter().enumerate() {
                     times.entry(near(&ran, at, around)).or_insert_with(Vec::new).push(*nanos);
                 }
+                let mut found: BTreeMap<&Kernel, Vec<f64>> = BTreeMap::new();
                 for (place, kernels) in alike {
                     let times = times.remove(&place).filter(|times| times.len() == kernels.len());
-                    if let Some(times) = times.filter(|_| kernels.iter().all(|&kernel| kernel == kernels[0])) {
-                        by.entry(kernels[0]).or_insert(times);
-                    }
+                    let Some(times) = times.filter(|_| kernels.iter().all(|kernel| is_like(kernel, kernels[0]))) else {
+                        continue;
+                    };
+                    kernels.into_iter().zip(times).for_each(|(kernel, time)| found.entry(kernel).or_default().push(time));
+                }
+                for (kernel, times) in found {
+                    by.entry(kernel).or_insert(times);
                 }
             }
         }
@@ -115,8 +122,14 @@ mod tests {
         // In another order those are known that are between the same.
         let all = [&small, &sum, &sum, &sum, &sum, &other, &last].map(Clone::clone);
         let found = ran(&[&small, &sum, &last, &sum, &sum, &sum, &other]).assign(&all);
-        assert_eq!(found, [(sum, 9.0), (small.clone(), 2.0), (last, 6.0)]);
+        assert_eq!(found, [(sum.clone(), 9.0), (small.clone(), 2.0), (last, 6.0)]);
         assert_eq!(ran(&[&small, &small]).assign(std::slice::from_ref(&small)), []);
+        // How long ago the operator ran makes no other kernel of it.
+        let later = Kernel { since: 4 * 24, ..small.clone() };
+        let found = ran(&[&small, &later]).assign(&[small.clone(), later.clone()]);
+        assert_eq!(found, [(small.clone(), 2.0), (later.clone(), 4.0)]);
+        let found = ran(&[&small, &later, &sum]).assign(&[small.clone(), sum.clone(), later.clone()]);
+        assert_eq!(found, [(sum, 6.0), (small.clone(), 2.0), (later, 4.0)]);
         assert_eq!(ran(&[&small]).counted(), [1, 1]);
     }
 }

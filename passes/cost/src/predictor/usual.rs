@@ -43,28 +43,35 @@ enum Kind {
     Rows,
 }
 
-const KINDS: [Kind; 18] = [
+/// Blocks, of which networks have one kind after the other: often those whose kernels are most unlike. Their number and that of
+/// [`IMAGES`] have no divisor in common, so that each comes with all extents.
+const KINDS: [Kind; 23] = [
     Kind::Inverted,
     Kind::Bottleneck,
     Kind::Separable,
     Kind::Inverted,
     Kind::Grouped,
-    Kind::Basic,
     Kind::Inverted,
+    Kind::Basic,
     Kind::Shuffle,
-    Kind::Partial,
+    Kind::Inverted,
     Kind::Fused,
+    Kind::Partial,
+    Kind::Separable,
     Kind::Pointwise,
+    Kind::Inverted,
+    Kind::Basic,
     Kind::Fire,
     Kind::Rows,
-    Kind::Basic,
+    Kind::Inverted,
     Kind::Grouped,
+    Kind::Separable,
     Kind::Inception,
     Kind::Fused,
     Kind::Bottleneck,
 ];
 /// Extents of images.
-const IMAGES: [u32; 16] = [32, 48, 64, 96, 112, 128, 160, 160, 192, 192, 224, 224, 224, 224, 256, 320];
+const IMAGES: [u32; 17] = [32, 48, 64, 96, 112, 128, 160, 160, 192, 192, 128, 224, 224, 224, 224, 256, 320];
 /// Multiply-accumulates behind which no block is begun, of integers and of floats, which are slower.
 const MACS: [u64; 2] = [1_000_000_000, 700_000_000];
 
@@ -117,13 +124,12 @@ impl Style {
 impl Writer {
     /// A whole network of a family that is drawn, up to what its head reads.
     pub(super) fn usual(&mut self, draws: &mut Draws) -> Map {
-        let kind = draws.one(&KINDS);
-        self.of_kind(kind, draws)
+        self.of_kind(draws.in_turn(&KINDS), draws)
     }
 
     fn of_kind(&mut self, kind: Kind, draws: &mut Draws) -> Map {
         let style = Style::drawn(kind, draws);
-        let size = draws.one(&IMAGES);
+        let size = draws.in_turn(&IMAGES);
         let mut channels = f64::from(draws.one(&[8u32, 12, 16, 16, 24, 32, 32, 48, 64]));
         let mut map = self.picture(size, style.wide(channels), &style, draws);
         let stages = if size < 64 { 3 } else { 4 + draws.below(2) };
@@ -329,6 +335,25 @@ mod tests {
     use super::*;
     use crate::kernels::detect;
     use spaceevo_passes::{Registry, Target};
+
+    #[test]
+    fn every_seed_draws_of_all_families_and_extents() {
+        let parts = [3, KINDS.len(), IMAGES.len()];
+        for seed in [0, 7, u64::MAX] {
+            // Of either numbers every other stream.
+            let drawn = |first: u64| (0..70).map(move |number| Draws::new(seed, 2 * number + first));
+            for first in [0, 1] {
+                for part in parts {
+                    let list: Vec<usize> = (0..part).collect();
+                    let mut times = vec![0usize; part];
+                    drawn(first).for_each(|draws| times[draws.in_turn(&list)] += 1);
+                    assert!(times.iter().max().unwrap() - times.iter().min().unwrap() <= 1, "{times:?}");
+                }
+            }
+        }
+        let is_odd_and_alone = |part: usize| part % 2 == 1 && parts.iter().all(|&other| other == part || other % part > 0);
+        assert!(parts.into_iter().all(is_odd_and_alone), "lists are gone through together");
+    }
 
     #[test]
     fn each_family_is_a_whole_network_in_floats_and_in_integers() {
