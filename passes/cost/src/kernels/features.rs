@@ -9,7 +9,7 @@
 use super::{Fused, Kernel, Layout};
 
 /// Number of counts.
-const COUNTED: usize = 26;
+const COUNTED: usize = 28;
 
 /// Names of the counts, in the order of [`counts`].
 pub const COUNTS: [&str; COUNTED] = [
@@ -36,9 +36,11 @@ pub const COUNTS: [&str; COUNTED] = [
     "weights from farther",
     "pixels whose sums are not in blocks of 16",
     "bytes beyond a MB",
-    "bytes from afar",
     "calls after long",
     "calls after longer",
+    "numbers put through an exponential",
+    "numbers of planes on each other",
+    "numbers beyond blocks of 16",
 ];
 
 /// Number of features.
@@ -103,22 +105,30 @@ enum Part {
     Each,
     Makes,
     Others,
-    /// Bytes of a number that is read, and of one that is made.
-    Reads,
-    Stores,
-    Around,
-    Weights,
-    Since,
-    Fused,
-    /// 1 of ops whose work is multiply-accumulates.
-    Multiplies,
-    /// 1 of ops that read no more than they make.
-    Takes,
-    /// 1 where each channel has a filter of its own.
-    Depthwise,
+    /// What is below 256, four to a part ([`Byte`]).
+    Network,
+    Traits,
+    /// Channels that a change of their order goes through together; 0 of other ops.
+    Together,
     /// Loops over the channels of each pixel.
     Copies,
 }
+
+/// What is below 256: its part, and which byte of it.
+#[derive(Clone, Copy)]
+struct Byte(Part, u32);
+
+const AROUND: Byte = Byte(Part::Network, 0);
+const WEIGHTS: Byte = Byte(Part::Network, 1);
+const SINCE: Byte = Byte(Part::Network, 2);
+const FUSED: Byte = Byte(Part::Network, 3);
+/// Bytes of a number that is read, and of one that is made.
+const READS: Byte = Byte(Part::Traits, 0);
+const STORES: Byte = Byte(Part::Traits, 1);
+/// 1 of ops that read no more than they make.
+const TAKES: Byte = Byte(Part::Traits, 2);
+/// 1 of ops whose work is multiply-accumulates, 2 more where each channel has a filter of its own.
+const MULTIPLIES: Byte = Byte(Part::Traits, 3);
 
 /// The parts of a kernel.
 type Parts = [u32; PARTS];
@@ -130,12 +140,15 @@ pub(crate) const PARTS: usize = Part::Copies as usize + 1;
 pub(crate) struct Does {
     multiplies: bool,
     takes: bool,
+    together: u32,
 }
 
 impl Does {
     pub(crate) fn of(op: &str) -> Does {
         // What takes a part of a tensor reads no more than that.
-        Does { multiplies: super::multiplies(op), takes: ["Slice", "Gather"].contains(&op) }
+        // Blocks have 16 channels; without them all are gone through.
+        let together = if op.starts_with("Reorder") { 16 } else { u32::from(op == "Transpose") * u32::MAX };
+        Does { multiplies: super::multiplies(op), takes: ["Slice", "Gather"].contains(&op), together }
     }
 }
 
@@ -161,16 +174,11 @@ pub(crate) fn parts(kernel: &Kernel, does: Does) -> Parts {
     set(Part::Each, each);
     set(Part::Makes, makes);
     set(Part::Others, kernel.others);
-    set(Part::Reads, kernel.bytes[0].into());
-    set(Part::Stores, kernel.bytes[1].into());
-    set(Part::Around, kernel.around.into());
-    set(Part::Weights, kernel.weights.into());
-    set(Part::Since, kernel.since.into());
-    set(Part::Fused, kernel.fused.rank().into());
-    set(Part::Multiplies, does.multiplies.into());
-    set(Part::Takes, does.takes.into());
-    set(Part::Depthwise, kernel.is_depthwise().into());
-    set(Part::Copies, copies(kernel));
+    set(Part::Network, u32::from_le_bytes([kernel.around, kernel.weights, kernel.since, kernel.fused.rank()]));
+    let multiplies = u8::from(does.multiplies) | u8::from(kernel.is_depthwise()) << 1;
+    set(Part::Traits, u32::from_le_bytes([kernel.bytes[0], kernel.bytes[1], does.takes.into(), multiplies]));
+    set(Part::Together, does.together.min(kernel.input[1]));
+    set(Part::Copies, copies(kernel).max(does.together.min(1)));
     parts
 }
 
@@ -189,12 +197,14 @@ fn copies(kernel: &Kernel) -> u32 {
 #[inline(always)]
 pub(crate) fn computed(part: impl Fn(usize) -> u32) -> ([f64; COUNTED], [f32; FEATURED]) {
     use Part::{
-        Around, Batch, Copies, Depthwise, Dilation, Each, Groups, Height, Input, InputBatch, InputHeight, InputWidth, Makes,
-        Multiplies, Others, Output, Reads, Since, Stores, Stride, Takes, Taps, Weights, Width,
+        Batch, Copies, Dilation, Each, Groups, Height, Input, InputBatch, InputHeight, InputWidth, Makes, Others, Output,
+        Stride, Taps, Together, Width,
     };
     let whole = |p: Part| part(p as usize);
     let is = |p: Part| part(p as usize) != 0;
     let n = |p: Part| f64::from(part(p as usize));
+    let byte = |Byte(p, at): Byte| whole(p) >> (8 * at) & 0xff;
+    let (multiplies, depthwise) = (byte(MULTIPLIES) & 1 > 0, byte(MULTIPLIES) & 2 > 0);
     let only = |yes: bool, n: f64| if yes { n } else { 0.0 };
     let next = |n: u32, of: u32| n.wrapping_add(of - 1) & !(of - 1);
 
@@ -202,11 +212,11 @@ pub(crate) fn computed(part: impl Fn(usize) -> u32) -> ([f64; COUNTED], [f32; FE
     let made = maps * n(Output);
     let of_input = n(InputBatch) * n(InputHeight) * n(InputWidth);
     let all = of_input * n(Input);
-    let read = if is(Takes) { all.min(made) } else { all };
+    let read = if byte(TAKES) > 0 { all.min(made) } else { all };
     let window = n(Each) * n(Taps);
-    let macs = only(is(Multiplies), made * window);
-    let weights = if is(Multiplies) { n(Output) * window } else { n(Others) };
-    let windowed = is(Multiplies) | (whole(Taps) > 1);
+    let macs = only(multiplies, made * window);
+    let weights = if multiplies { n(Output) * window } else { n(Others) };
+    let windowed = multiplies | (whole(Taps) > 1);
     // Numbers that are gathered for a window: what a convolution by a matrix product reads.
     let gathered = only(windowed, maps * n(Input) * n(Taps));
     // What a single pixel makes is read where it is.
@@ -215,21 +225,26 @@ pub(crate) fn computed(part: impl Fn(usize) -> u32) -> ([f64; COUNTED], [f32; FE
     // How far a logarithm of bytes is on the way between two others. In a network that moves a MB in a run ([`Kernel::around`]) a
     // kernel finds its code and constants in a near cache again, and weights stay there; in one that moves 64 MB they do not. What it
     // takes on the way is found by measuring.
-    let between = |quarters: f64, least: f64, most: f64| ((quarters / 4.0 - least) / (most - least)).clamp(0.0, 1.0);
+    let between = |quarters: u32, least: f64, most: f64| {
+        ((f64::from(quarters) - 4.0 * least) * (0.25 / (most - least))).clamp(0.0, 1.0)
+    };
     // What goes over numbers once has nothing to gather, but it may have loops for each pixel. A group is a convolution of its own;
     // depthwise ones go over all channels at once.
-    let makes = if is(Depthwise) { whole(Output) } else { whole(Makes) };
-    let pixels = maps * if is(Depthwise) { 1.0 } else { n(Groups) };
-    let result = only(windowed, if is(Multiplies) { window } else { n(Taps) });
+    let makes = if depthwise { whole(Output) } else { whole(Makes) };
+    let pixels = maps * if depthwise { 1.0 } else { n(Groups) };
+    let result = only(windowed, if multiplies { window } else { n(Taps) });
     // Vector instructions make many results at once, matrices a tile of them; those left over are made one by one.
     let tiles = |n: f64, of: f64| (n / of).ceil() * of;
     let wide = f64::from(next(makes, 16));
-    let matrix = only(is(Multiplies) & !is(Depthwise), tiles(pixels, 16.0) * tiles(result, 64.0) * wide);
+    let matrix = only(multiplies & !depthwise, tiles(pixels, 16.0) * tiles(result, 64.0) * wide);
     let sums = whole(Each).max(1).wrapping_mul(whole(Taps));
     // Results are clipped on the way; other activations go over them again.
-    let activated = only(windowed & (whole(Part::Fused) > u32::from(Fused::Relu.rank())), made);
-    // What does not fit into a near cache comes from memory that is slower, and so does what a run moved other things after.
-    let bytes = (read + if is(Multiplies) { 0.0 } else { n(Others) }) * n(Reads) + made * n(Stores);
+    let activated = |by: u32| only(windowed & (byte(FUSED) >= by), made);
+    // What does not fit into a near cache comes from memory that is slower.
+    let bytes = (read + if multiplies { 0.0 } else { n(Others) }) * f64::from(byte(READS)) + made * f64::from(byte(STORES));
+    // A near cache has eight places for what is so many pages apart; what goes through more such planes together finds nothing again.
+    let plane = whole(InputHeight).wrapping_mul(whole(InputWidth)).wrapping_mul(byte(READS));
+    let each_on_other = whole(Together).min(4096).wrapping_mul((plane & plane.wrapping_neg()).min(PAGE)) > 8 * PAGE;
     let counts = [
         1.0,
         macs,
@@ -241,22 +256,24 @@ pub(crate) fn computed(part: impl Fn(usize) -> u32) -> ([f64; COUNTED], [f32; FE
         if windowed { pixels } else { maps * n(Copies) },
         pixels * result * wide,
         pixels * result * f64::from(whole(Output) % 8),
-        only(is(Multiplies), between(n(Weights), 20.0, 26.0) * weights),
-        between(n(Around), 20.0, 23.0),
-        activated,
+        only(multiplies, between(byte(WEIGHTS), 20.0, 26.0) * weights),
+        between(byte(AROUND), 20.0, 23.0),
+        activated(Fused::Clip.rank().into()),
         only(windowed & copied, pixels * n(Taps)),
         only(windowed, pixels * f64::from(next(makes, 64) / 64)),
         only(windowed, pixels * f64::from(makes % 4)),
         n(Output),
         matrix,
         only(windowed, tiles(pixels, 6.0) * result * wide),
-        between(n(Around), 23.0, 26.0),
-        only(is(Multiplies), between(n(Around), 21.0, 26.0) * weights),
-        only(is(Multiplies) & !is(Depthwise) & (sums % 16 != 0), pixels),
+        between(byte(AROUND), 23.0, 26.0),
+        only(multiplies, between(byte(AROUND), 21.0, 26.0) * weights),
+        only(multiplies & !depthwise & (sums % 16 != 0), pixels),
         (bytes - 1_048_576.0).max(0.0),
-        between(n(Around), 20.0, 26.0) * bytes,
-        between(n(Since), 18.0, 21.0),
-        between(n(Since), 21.0, 25.0),
+        between(byte(SINCE), 18.0, 21.0),
+        between(byte(SINCE), 21.0, 25.0),
+        activated(Fused::Sigmoid.rank().into()),
+        only(each_on_other, made),
+        only(is(Together), of_input * f64::from(whole(Input) % 16)),
     ];
 
     let f = |p: Part| part(p as usize) as f32;
@@ -291,20 +308,23 @@ pub(crate) fn computed(part: impl Fn(usize) -> u32) -> ([f64; COUNTED], [f32; FE
         fill(input, 64),
         f(Others),
         (work / moved.max(1.0)) as f32,
-        f(Around) / 4.0,
+        byte(AROUND) as f32 / 4.0,
         (input % 16) as f32,
         (output % 16) as f32,
         sums as f32,
         (whole(Batch).wrapping_mul(whole(Height)).wrapping_mul(whole(Width)) % 16) as f32,
-        f(Weights) / 4.0,
-        f(Part::Fused),
+        byte(WEIGHTS) as f32 / 4.0,
+        byte(FUSED) as f32,
         alignment(input).min(alignment(output)),
         (sums % 64) as f32,
         (made_of % 16) as f32,
-        f(Since) / 4.0,
+        byte(SINCE) as f32 / 4.0,
     ];
     (counts, features)
 }
+
+/// Bytes after which places of a near cache come again.
+const PAGE: u32 = 4096;
 
 /// Quantities to which time can be proportional.
 pub fn counts(kernel: &Kernel) -> [f64; COUNTED] {
@@ -375,18 +395,27 @@ mod tests {
     }
 
     #[test]
-    fn bytes_are_counted_beyond_a_mb_and_from_afar() {
-        let kernel = |channels: u32, around: u8| Kernel {
-            around,
-            others: 64 * 64,
-            ..Kernel::same("QuantizeLinear", Layout::Plain, [4, 1], [1, channels, 64, 64])
+    fn bytes_are_counted_beyond_a_mb() {
+        let beyond = |channels: u32| {
+            let kernel = Kernel::same("QuantizeLinear", Layout::Plain, [4, 1], [1, channels, 64, 64]);
+            count(&Kernel { others: 64 * 64, ..kernel }, "bytes beyond a MB")
         };
-        let bytes = |channels: u32| f64::from(64 * 64 * (4 * (channels + 1) + channels));
-        let of = |channels: u32, around: u8| {
-            ["bytes beyond a MB", "bytes from afar"].map(|name| count(&kernel(channels, around), name))
+        assert_eq!([beyond(50), beyond(60)], [0.0, f64::from(64 * 64 * (4 * 61 + 60)) - 1_048_576.0]);
+    }
+
+    #[test]
+    fn of_changes_of_order_planes_on_each_other_count_and_what_is_beyond_blocks() {
+        let moved = |op: &str, byte: u8, channels: u32, size: u32| {
+            let kernel = Kernel::same(op, Layout::Last, [byte; 2], [1, channels, size, size]);
+            ["numbers of planes on each other", "numbers beyond blocks of 16", "pixels"].map(|name| count(&kernel, name))
         };
-        assert_eq!(of(50, 4 * 20), [0.0, 0.0]);
-        assert_eq!(of(60, 4 * 23), [bytes(60) - 1_048_576.0, bytes(60) / 2.0]);
+        assert_eq!(moved("Transpose", 1, 24, 64), [24.0 * 4096.0, 8.0 * 4096.0, 4096.0], "planes of a page");
+        assert_eq!(moved("Transpose", 1, 24, 56), [0.0, 8.0 * 3136.0, 3136.0]);
+        assert_eq!(moved("Transpose", 1, 8, 64)[0], 0.0, "as many as there is room for");
+        assert_eq!(moved("Transpose", 1, 33, 32)[0], 33.0 * 1024.0, "four to a page");
+        assert_eq!(moved("ReorderInput", 4, 64, 32)[0], 64.0 * 1024.0);
+        assert_eq!(moved("ReorderInput", 4, 64, 16)[0], 0.0, "of sixteen, four in each place");
+        assert_eq!(moved("Clip", 1, 24, 64), [0.0; 3]);
     }
 
     #[test]

@@ -21,7 +21,7 @@ pub(super) const FEW: usize = 24;
 /// How much more few rows weigh than all that are there to help.
 const OWN: usize = 3;
 /// Calls in networks that move much, and calls a while after the last one.
-const COLD: [usize; 4] = [11, 19, 24, 25];
+const COLD: [usize; 4] = [11, 19, 23, 24];
 /// Rows that a count is in at least: a weight of few rows is what else is wrong with them.
 const LEAST: usize = 8;
 /// Steps of the fit at most.
@@ -61,18 +61,22 @@ impl Base {
 
     /// Nanoseconds.
     pub fn time(&self, counts: &[f64; TERMS], features: &[f32; ROW]) -> f64 {
-        let [time] = self.times(&counts.map(|count| [count]), &features.map(|feature| [feature]));
+        let [time] = self.times(&counts.map(|count| [count]), |feature, _| features[feature]);
         time
     }
 
-    /// Nanoseconds of some kernels, of which each count and each feature has a row.
+    /// Nanoseconds of some kernels, of which each count has a row; `feature` says a feature of one of them.
     #[inline(always)]
-    pub(super) fn times<const N: usize>(&self, counts: &[[f64; N]; TERMS], features: &[[f32; N]; ROW]) -> [f64; N] {
+    pub(super) fn times<const N: usize>(
+        &self,
+        counts: &[[f64; N]; TERMS],
+        feature: impl Fn(usize, usize) -> f32,
+    ) -> [f64; N] {
         let mut times = summed(&self.weights, counts);
-        for ((feature, least), weights) in &self.below {
+        for ((below, least), weights) in &self.below {
             let more = summed(weights, counts);
             for lane in 0..N {
-                times[lane] += if features[*feature][lane] < *least { more[lane] } else { 0.0 };
+                times[lane] += if feature(*below, lane) < *least { more[lane] } else { 0.0 };
             }
         }
         times.map(|time| time.max(1.0))
@@ -119,7 +123,8 @@ impl Base {
 #[inline(always)]
 fn summed<const N: usize>(weights: &Weights, counts: &[[f64; N]; TERMS]) -> [f64; N] {
     let mut sums = [0.0; N];
-    for (weight, counts) in weights.iter().zip(counts) {
+    // Most weights are none.
+    for (weight, counts) in weights.iter().zip(counts).filter(|(weight, _)| **weight != 0.0) {
         for lane in 0..N {
             sums[lane] += weight * counts[lane];
         }

@@ -63,17 +63,22 @@ impl<const K: usize> Work for Timing<'_, K> {
     #[inline(always)]
     fn by(self, vectors: impl Vectors) -> [f64; LANES] {
         let Timing { model: Flat { model, questions }, parts, answers } = self;
-        let (mut counts, mut features) = ([[0.0; LANES]; TERMS], Aligned([[0.0; LANES]; ROW]));
-        for lane in 0..K * GROUP {
-            let (counted, row) = computed(|part| parts[part][lane]);
-            for (column, value) in counts.iter_mut().zip(counted) {
-                column[lane] = value;
+        let (mut times, mut features) = ([0.0; LANES], Aligned([[0.0; LANES]; ROW]));
+        for first in (0..K * GROUP).step_by(GROUP) {
+            // Counts of a group stay in the nearest cache.
+            let mut counts = [[0.0; GROUP]; TERMS];
+            for lane in 0..GROUP {
+                let (counted, row) = computed(|part| parts[part][first + lane]);
+                for (column, value) in counts.iter_mut().zip(counted) {
+                    column[lane] = value;
+                }
+                for (column, value) in features.0.iter_mut().zip(row) {
+                    column[first + lane] = value;
+                }
             }
-            for (column, value) in features.0.iter_mut().zip(row) {
-                column[lane] = value;
-            }
+            let made = model.base.times(&counts, |feature, lane| features.0[feature][first + lane]);
+            times[first..first + GROUP].copy_from_slice(&made);
         }
-        let mut times = model.base.times(&counts, &features.0);
         let mut sums = [0.0; LANES];
         match questions {
             Some(questions) => sums = questions.sums::<K>(vectors, &features, answers),
