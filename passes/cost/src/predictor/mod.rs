@@ -125,7 +125,7 @@ const SHARED: f64 = 0.25;
 /// What is thought of a kernel of which nothing was measured: it may take half or twice the time.
 const UNKNOWN: f64 = 0.7;
 
-/// Name of the model of kernels without weights whose family has none.
+/// Name of the model of kernels whose operator has none: what it says of their work is nothing.
 pub const OTHER: &str = "other";
 
 /// What names of families of kernels with two whole operands have ([`Kernel::family`]).
@@ -159,7 +159,7 @@ impl Predictor {
         // As many parts of the name as possible: groups, layout, bytes.
         let common = |name: &str| name.split('-').filter(|part| family.split('-').any(|other| other == *part)).count();
         let nearest = alike().max_by_key(|(name, _)| (common(name), std::cmp::Reverse(*name)));
-        let other = || self.models.get_key_value(OTHER).filter(|_| !kernel.multiplies());
+        let other = || self.models.get_key_value(OTHER);
         nearest.or_else(other).map(|(name, model)| (name.as_str(), model))
     }
 
