@@ -11,7 +11,7 @@ fn predictor(least: f32) -> Predictor {
     let weights = |factor: f64| std::array::from_fn(|term| factor * [100.0, 0.03].get(term).copied().unwrap_or(0.0));
     let base = Base { weights: weights(1.0), below: vec![((2, least), weights(2.0))] };
     let model = Model { samples: 200, base, forest: Forest::default(), spread: 0.03 };
-    let overhead = Overhead { step: 0.0, scales: 0.0, factor: 1.0, spread: 0.0 };
+    let overhead = Overhead::NONE;
     let models = [("QLinearConv-depthwise-last".to_owned(), model)].into();
     Predictor { origin: Default::default(), overhead, models }
 }

@@ -55,7 +55,7 @@ mod tests {
             Sample { kernel, times: vec![time, time] }
         };
         let samples: Vec<Sample> = (0..400).map(sample).collect();
-        let overhead = Overhead { step: 0.0, scales: 0.0, factor: 1.0, spread: 0.0 };
+        let overhead = Overhead::NONE;
         let (_, held) = fit(&samples, Origin::new(), overhead, 0, &|_| usize::MAX);
         let found = curves(&samples, overhead, 0, &held);
         assert_eq!(found.len(), 1);

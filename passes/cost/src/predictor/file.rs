@@ -3,7 +3,7 @@
 //! ```text
 //! spaceevo-predictor 9 #9c0b7f3f
 //! origin machine AMD EPYC, 2 threads #…
-//! overhead -2100.5 -350.25 1.02 0.01 #…
+//! overhead -2100.5 -350.25 -500.0 1.02 0.01 #…
 //! family QLinearConv-last 1180 0.041 #…
 //! sum 950.0 0.0031 0.0 … #…                 nanoseconds of each count
 //! below 3 16.0 210.0 0.0 0.01 … #…          and what kernels cost beside that whose feature is below a threshold
@@ -33,8 +33,8 @@ impl Predictor {
         for (key, value) in &self.origin {
             lines.push(format!("origin {key} {}", value.replace(['\n', '\r'], " ")));
         }
-        let Overhead { step, scales, factor, spread } = self.overhead;
-        lines.push(format!("overhead {step:?} {scales:?} {factor:?} {spread:?}"));
+        let Overhead { step, scales, cold, factor, spread } = self.overhead;
+        lines.push(format!("overhead {step:?} {scales:?} {cold:?} {factor:?} {spread:?}"));
         for (family, model) in &self.models {
             lines.push(format!("family {family} {} {:?}", model.samples, model.spread));
             lines.push(format!("sum {}", write_weights(&model.base.weights)));
@@ -66,11 +66,11 @@ impl Predictor {
             origin.insert(key.to_owned(), value.to_owned());
             line = lines.next()?;
         }
-        let numbers = line.strip_prefix("overhead ").and_then(floats::<4>);
-        let [step, scales, factor, spread] =
-            numbers.ok_or_else(|| lines.fault("four numbers of 'overhead' are expected"))?;
+        let numbers = line.strip_prefix("overhead ").and_then(floats::<5>);
+        let [step, scales, cold, factor, spread] =
+            numbers.ok_or_else(|| lines.fault("five numbers of 'overhead' are expected"))?;
         let mut predictor =
-            Predictor { origin, overhead: Overhead { step, scales, factor, spread }, models: Default::default() };
+            Predictor { origin, overhead: Overhead { step, scales, cold, factor, spread }, models: Default::default() };
         line = lines.next()?;
         while line != "end" {
             let head = || {
@@ -196,7 +196,7 @@ mod tests {
         let model = Model { samples: 7, base, forest: Forest { trees: vec![tree] }, spread: 0.04 };
         Predictor {
             origin: [("machine".to_owned(), "one, two".to_owned())].into(),
-            overhead: Overhead { step: -2000.25, scales: 0.1, factor: 1.5, spread: 0.01 },
+            overhead: Overhead { step: -2000.25, scales: 0.1, cold: -0.3, factor: 1.5, spread: 0.01 },
             models: [("QLinearConv-last".to_owned(), model)].into(),
         }
     }

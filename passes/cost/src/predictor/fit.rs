@@ -286,7 +286,7 @@ mod tests {
             Sample { times: vec![4000.0 + 160.0 * f64::from(at)], kernel }
         };
         let all: Vec<Sample> = (0..40).map(both).chain((0..12).map(one)).collect();
-        let overhead = Overhead { step: 0.0, scales: 0.0, factor: 1.0, spread: 0.0 };
+        let overhead = Overhead::NONE;
         let (predictor, _) = fit(&all, Origin::new(), overhead, 0, &|_| usize::MAX);
         let large = Kernel::same("QLinearAdd", Layout::Last, [1, 1], [1, 1632, 7, 7]);
         let price = predictor.kernel(&large);
@@ -302,7 +302,7 @@ mod tests {
         let large = (0..40).map(|at| sample("Tanh", 8 + 4000 * at, 4000 + 800 * at));
         // All of them small, and by chance each took longer than the one before.
         let small = (0..9).map(|at| sample("Softmax", 8 + 8 * at, 4000 + 200 * at));
-        let overhead = Overhead { step: 0.0, scales: 0.0, factor: 1.0, spread: 0.0 };
+        let overhead = Overhead::NONE;
         let (predictor, _) = fit(&large.chain(small).collect::<Vec<_>>(), Origin::new(), overhead, 0, &|_| usize::MAX);
         let price = predictor.kernel(&sample("Softmax", 100_000, 0).kernel);
         assert!(price.known && (20_000.0..60_000.0).contains(&price.nanos), "{price:?}");
@@ -310,7 +310,7 @@ mod tests {
 
     #[test]
     fn what_has_no_model_takes_what_the_nearest_kernel_does() {
-        let overhead = Overhead { step: 0.0, scales: 0.0, factor: 1.0, spread: 0.0 };
+        let overhead = Overhead::NONE;
         let all = [samples("FusedConv", 40), samples("Transpose", 40), samples("Tanh", 40)].concat();
         let (predictor, _) = fit(&all, Origin::new(), overhead, 0, &|_| usize::MAX);
         let of = |op: &str| Kernel::same(op, Layout::Plain, [1, 1], [1, 30, 7, 7]);

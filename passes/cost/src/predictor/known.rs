@@ -21,6 +21,7 @@ pub(super) struct Known<'a> {
     each: usize,
     /// Says of a network whether it is given.
     given: &'a dyn Fn(Numbers, usize) -> bool,
+    /// Those that were begun, and how many of the kernels of each are kept.
     networks: BTreeMap<(Numbers, usize), usize>,
     strata: Strata<'a>,
 }

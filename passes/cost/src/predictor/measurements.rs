@@ -139,17 +139,20 @@ impl Measured {
         let point = |rounds: &Vec<&Traced>| {
             let middle =
                 |of: &dyn Fn(&Traced) -> f64| median(&rounds.iter().map(|t| of(t)).filter(|x| *x > 0.0).collect::<Vec<_>>());
-            ([rounds[0].kernels as f64, rounds[0].scaled as f64, middle(&|t| t.sum)], middle(&|t| t.cpu))
+            let (kernels, scaled) = (rounds[0].kernels as f64, rounds[0].scaled as f64);
+            // Of which no kernel is kept, nobody knows how much it moves.
+            let (kernel, _) = rounds.iter().find_map(|t| t.times.first())?;
+            let terms = [kernels, scaled, kernels * Overhead::coldness(kernel), middle(&|t| t.sum)];
+            Some((terms, middle(&|t| t.cpu)))
         };
-        let points: Vec<([f64; 3], f64)> = nets.values().map(point).filter(|(_, cpu)| *cpu > 0.0).collect();
-        let none = Overhead { step: 0.0, scales: 0.0, factor: 1.0, spread: 0.0 };
+        let points: Vec<([f64; TERMS], f64)> = nets.values().filter_map(point).filter(|(_, cpu)| *cpu > 0.0).collect();
         if points.len() < 8 {
-            return none;
+            return Overhead::NONE;
         }
-        let wrong = |found: &[f64; 3], (terms, cpu): &([f64; 3], f64)| {
+        let wrong = |found: &[f64; TERMS], (terms, cpu): &([f64; TERMS], f64)| {
             (terms.iter().zip(found).map(|(t, f)| t * f).sum::<f64>() / cpu - 1.0).abs()
         };
-        let robust = |points: &[([f64; 3], f64)]| {
+        let robust = |points: &[([f64; TERMS], f64)]| {
             let mut weights = vec![1.0; points.len()];
             let mut found = None;
             for _ in 0..20 {
@@ -160,40 +163,43 @@ impl Measured {
             }
             found
         };
-        let Some([step, scales, factor]) = robust(&points) else { return none };
-        let mut errors: Vec<f64> = points.iter().map(|point| wrong(&[step, scales, factor], point)).collect();
+        let Some([step, scales, cold, factor]) = robust(&points) else { return Overhead::NONE };
+        let mut errors: Vec<f64> = points.iter().map(|point| wrong(&[step, scales, cold, factor], point)).collect();
         errors.sort_unstable_by(f64::total_cmp);
         // Two of three are within a standard deviation.
-        Overhead { step, scales, factor, spread: errors[errors.len() * 2 / 3] }
+        Overhead { step, scales, cold, factor, spread: errors[errors.len() * 2 / 3] }
     }
 }
 
+/// What a run takes beside a trace is told by: kernels, those that are told scales, how cold caches are, and the sum of what was traced.
+const TERMS: usize = 4;
+
 /// Weights of the least relative error, by the normal equations; a column of zeros gets the weight 0.
-fn least(points: &[([f64; 3], f64)], weights: &[f64]) -> Option<[f64; 3]> {
-    let mut rows = [[0.0; 4]; 3];
+fn least(points: &[([f64; TERMS], f64)], weights: &[f64]) -> Option<[f64; TERMS]> {
+    let mut rows = [[0.0; TERMS + 1]; TERMS];
     for ((terms, whole), weight) in points.iter().zip(weights) {
         let terms = terms.map(|term| term / whole);
-        for a in 0..3 {
-            (0..3).for_each(|b| rows[a][b] += weight * terms[a] * terms[b]);
-            rows[a][3] += weight * terms[a];
+        for a in 0..TERMS {
+            (0..TERMS).for_each(|b| rows[a][b] += weight * terms[a] * terms[b]);
+            rows[a][TERMS] += weight * terms[a];
         }
     }
     for (at, row) in rows.iter_mut().enumerate().filter(|(at, row)| row[*at] == 0.0) {
-        *row = [0.0; 4];
+        *row = [0.0; TERMS + 1];
         row[at] = 1.0;
     }
-    for a in 0..3 {
+    for a in 0..TERMS {
         let pivot = rows[a][a];
         if pivot.abs() < 1e-300 {
             return None;
         }
         rows[a].iter_mut().for_each(|x| *x /= pivot);
-        for b in (0..3).filter(|&b| b != a) {
+        for b in (0..TERMS).filter(|&b| b != a) {
             let (times, from) = (rows[b][a], rows[a]);
             rows[b].iter_mut().zip(from).for_each(|(x, y)| *x -= times * y);
         }
     }
-    let found = [rows[0][3], rows[1][3], rows[2][3]];
+    let found = rows.map(|row| row[TERMS]);
     found.iter().all(|x| x.is_finite()).then_some(found)
 }
 
@@ -302,17 +308,23 @@ mod tests {
     fn overhead_is_what_runs_without_a_trace_say() {
         let net = |number: usize| {
             let (kernels, sum) = (10 + number * 7 % 5, 40_000.0 * (1 + number) as f64);
-            let net = Traced { sum, kernels, ..traced(number, 0, 1.0) };
-            Traced { cpu: -500.0 * kernels as f64 - 200.0 * net.scaled as f64 + 1.25 * sum, ..net }
+            let mut net = Traced { sum, kernels, ..traced(number, 0, 1.0) };
+            // From 0.5 to 32 MB.
+            let coldness = [0.0, 0.0, 0.25, 0.5, 0.75, 1.0, 1.0][number % 7];
+            net.times[0].0.around = 4 * (19 + number as u8 % 7);
+            Traced { cpu: (-500.0 - 90.0 * coldness) * kernels as f64 - 200.0 * net.scaled as f64 + 1.25 * sum, ..net }
         };
         let overhead = Measured { traced: (0..9).map(net).collect(), plan: None }.overhead();
-        let Overhead { step, scales, factor, spread } = overhead;
+        let Overhead { step, scales, cold, factor, spread } = overhead;
         assert!(
-            (step + 500.0).abs() < 1e-4 && (scales + 200.0).abs() < 1e-4 && (factor - 1.25).abs() < 1e-9,
+            (step + 500.0).abs() < 1e-4
+                && (scales + 200.0).abs() < 1e-4
+                && (cold + 90.0).abs() < 1e-4
+                && (factor - 1.25).abs() < 1e-9,
             "{overhead:?}"
         );
         assert!(spread < 1e-9);
         let few = Measured { traced: (0..7).map(net).collect(), plan: None }.overhead();
-        assert_eq!((few.step, few.scales, few.factor), (0.0, 0.0, 1.0));
+        assert_eq!(few, Overhead::NONE);
     }
 }

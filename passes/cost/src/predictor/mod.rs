@@ -79,16 +79,32 @@ pub struct Overhead {
     pub step: f64,
     /// For each kernel that is told scales ([`Kernel::has_scales`]), beside that: a trace writes down the extents of each operand.
     pub scales: f64,
+    /// For each kernel of a network that moves 16 MB in a run, beside that, and a part of it where one moves more than 1 MB: what a trace
+    /// writes down is then in no near cache.
+    pub cold: f64,
     /// Times as long as it was traced a kernel takes.
     pub factor: f64,
     /// Root mean square of the logarithm of the error of networks that were held out, beyond what errors of single kernels come to.
     pub spread: f64,
 }
 
+/// Binary logarithms of the bytes of a run between which a trace takes longer and longer.
+const COLD: [f64; 2] = [20.0, 24.0];
+
 impl Overhead {
+    /// Nothing.
+    pub const NONE: Overhead = Overhead { step: 0.0, scales: 0.0, cold: 0.0, factor: 1.0, spread: 0.0 };
+
+    /// How cold caches are in the network of a kernel, from 0 to 1.
+    fn coldness(kernel: &Kernel) -> f64 {
+        let [least, most] = COLD;
+        ((f64::from(kernel.around) / 4.0 - least) / (most - least)).clamp(0.0, 1.0)
+    }
+
     /// What a network takes for a kernel of which it takes `nanos` in a trace.
     pub fn untraced(&self, kernel: &Kernel, nanos: f64) -> f64 {
-        self.factor * nanos + self.step + if kernel.has_scales() { self.scales } else { 0.0 }
+        let scales = if kernel.has_scales() { self.scales } else { 0.0 };
+        self.factor * nanos + self.step + scales + self.cold * Overhead::coldness(kernel)
     }
 }
 

@@ -148,7 +148,7 @@ mod tests {
         let weights = |factor: f64| std::array::from_fn(|term| factor * [10.0, 0.03].get(term).copied().unwrap_or(0.0));
         let base = Base { weights: weights(1.0), below: vec![((2, least), weights(factor - 1.0))] };
         let model = Model { samples: 100, base, forest: Forest::default(), spread: 0.03 };
-        let overhead = Overhead { step: 0.0, scales: 0.0, factor: 1.0, spread: 0.0 };
+        let overhead = Overhead::NONE;
         let models = [("QLinearConv-depthwise-last".to_owned(), model)].into();
         Predictor { origin: Origin::new(), overhead, models }
     }
