@@ -1,6 +1,6 @@
 //! What models of latency are made of: counts, whose weighted sum is a first estimate, and features, by which it is corrected.
 //!
-//! Nothing here knows a runtime. How well channels are aligned is the largest power of two that divides them; which alignment
+//! Nothing here knows a runtime but for what it calls changes of layout. How well channels are aligned is the largest power of two that divides them; which alignment
 //! matters, and from where on, is found in measurements (`predictor::discover`).
 //!
 //! A kernel is taken apart into whole numbers first ([`parts`]); what is made of them ([`computed`]) has no branch, so that it is made of
@@ -144,9 +144,13 @@ pub(crate) struct Does {
 
 impl Does {
     pub(crate) fn of(op: &str) -> Does {
-        // What takes a part of a tensor reads no more than that.
         // Blocks have 16 channels; without them all are gone through.
-        let together = if op.starts_with("Reorder") { 16 } else { u32::from(op == "Transpose") * u32::MAX };
+        let together = match op {
+            "ReorderInput" | "ReorderOutput" => 16,
+            "Transpose" => u32::MAX,
+            _ => 0,
+        };
+        // What takes a part of a tensor reads no more than that.
         Does { multiplies: super::multiplies(op), takes: ["Slice", "Gather"].contains(&op), together }
     }
 }
@@ -221,12 +225,8 @@ pub(crate) fn computed(part: impl Fn(usize) -> u32) -> ([f64; COUNTED], [f32; FE
     // What a single pixel makes is read where it is.
     let copied = (whole(Taps) > 1) | (whole(Stride) > 1);
 
-    // How far a logarithm of bytes is on the way between two others. In a network that moves a MB in a run ([`Kernel::around`]) a
-    // kernel finds its code and constants in a near cache again, and weights stay there; in one that moves 64 MB they do not. What it
-    // takes on the way is found by measuring.
-    let between = |quarters: u32, least: f64, most: f64| {
-        ((f64::from(quarters) - 4.0 * least) * (0.25 / (most - least))).clamp(0.0, 1.0)
-    };
+    // In a network that moves a MB in a run ([`Kernel::around`]) a kernel finds its code and constants in a near cache again, and
+    // weights stay there; in one that moves 64 MB they do not. What it takes on the way is found by measuring.
     // What goes over numbers once has nothing to gather, but it may have loops for each pixel. A group is a convolution of its own;
     // depthwise ones go over all channels at once.
     let makes = if depthwise { whole(Output) } else { whole(Makes) };
@@ -327,6 +327,12 @@ pub(crate) fn computed(part: impl Fn(usize) -> u32) -> ([f64; COUNTED], [f32; FE
         byte(SINCE) as f32 / 4.0,
     ];
     (counts, features)
+}
+
+/// How far a binary logarithm, in quarters, is on the way between two others, from 0 to 1.
+#[inline(always)]
+pub(crate) fn between(quarters: u32, least: f64, most: f64) -> f64 {
+    ((f64::from(quarters) - 4.0 * least) * (0.25 / (most - least))).clamp(0.0, 1.0)
 }
 
 /// Bytes after which places of a near cache come again.

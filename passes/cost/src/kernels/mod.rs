@@ -21,7 +21,7 @@ mod values;
 
 pub use detect::{Detector, List, Placed, detect, moved, surround};
 pub use features::{COUNTS, FEATURES, counts, features};
-pub(crate) use features::{Does, PARTS, computed, counts_and_features, parts};
+pub(crate) use features::{Does, PARTS, between, computed, counts_and_features, parts};
 pub use fused::Fused;
 
 /// The order of a tensor's numbers in memory.

@@ -142,8 +142,7 @@ fn weights_of_few(rows: &[&Row]) -> Weights {
         [calls, macs, read + made + weights, gathered, pixels, a, b, c, d].map(|count| count / row.time).to_vec()
     };
     let found = weights(&rows.iter().map(joined).collect::<Vec<_>>(), SWEEPS);
-    let [call, mac, moved, gathered, pixel, cold @ ..] = &found[..] else { return [0.0; TERMS] };
-    let [call, mac, moved, gathered, pixel] = [call, mac, moved, gathered, pixel].map(|weight| *weight);
+    let &[call, mac, moved, gathered, pixel, ref cold @ ..] = &found[..] else { return [0.0; TERMS] };
     let mut all = [0.0; TERMS];
     all[..8].copy_from_slice(&[call, mac, moved, moved, moved, gathered, 0.0, pixel]);
     COLD.iter().zip(cold).for_each(|(&term, &weight)| all[term] = weight);

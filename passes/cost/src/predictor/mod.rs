@@ -14,7 +14,7 @@ use serde::Serialize;
 use spaceevo_ir::{Diagnostic, Graph};
 use spaceevo_passes::Target;
 
-use crate::kernels::{FEATURES, Kernel, Placed, counts_and_features, detect};
+use crate::kernels::{FEATURES, Kernel, Placed, between, counts_and_features, detect};
 
 mod base;
 mod batch;
@@ -97,8 +97,7 @@ impl Overhead {
 
     /// How cold caches are in the network of a kernel, from 0 to 1.
     fn coldness(kernel: &Kernel) -> f64 {
-        let [least, most] = COLD;
-        ((f64::from(kernel.around) / 4.0 - least) / (most - least)).clamp(0.0, 1.0)
+        between(kernel.around.into(), COLD[0], COLD[1])
     }
 
     /// What a network takes for a kernel of which it takes `nanos` in a trace.

@@ -12,8 +12,8 @@ use crate::measure::trace::{Data, Ran, parse};
 
 /// ONNX Runtime cuts off parts of microseconds, half of one on average.
 const CUT: f64 = 0.5;
-/// Kernels of a branch that has a twin beside it, at most.
-const BRANCH: usize = 4;
+/// Kernels of a branch that has a twin beside it, at most: two convolutions, each with what a stored hard swish becomes.
+const BRANCH: usize = 12;
 
 /// What a trace of several runs says, the first of them left out. `slow` says of each other run how many times as slow as it mostly
 /// is the machine was, or that it does not count. Errors: `profile-format`.
@@ -114,15 +114,24 @@ mod tests {
         assert_eq!(ran(&[&small, &small]).assign(&[small.clone(), small.clone()]), [(small.clone(), 3.0)]);
         // In the order that is foreseen each is the one that it looks like, but for branches that are alike.
         let last = Kernel::same("Transpose", Layout::Plain, [1, 1], [1, 8, 7, 7]);
-        let chain = [&small, &sum, &sum, &sum, &sum, &other];
-        let found = ran(&chain).assign(&chain.map(Clone::clone));
-        assert_eq!(found, [(sum.clone(), 7.0), (small.clone(), 2.0), (other.clone(), 12.0)]);
+        let mut chain = vec![&sum; BRANCH + 2];
+        (chain[0], chain[BRANCH + 1]) = (&small, &other);
+        let found = ran(&chain).assign(&chain.iter().map(|&kernel| kernel.clone()).collect::<Vec<_>>());
+        let end = 2.0 * (BRANCH + 2) as f64;
+        assert_eq!(found, [(sum.clone(), (4.0 + end - 2.0) / 2.0), (small.clone(), 2.0), (other.clone(), end)]);
         let branches = [&small, &other, &sum];
         assert_eq!(ran(&branches).assign(&branches.map(Clone::clone)), [(sum.clone(), 6.0)]);
+        let branches = [&small, &sum, &sum, &sum, &sum, &sum, &other, &sum, &sum, &sum, &sum, &sum];
+        let found = ran(&branches).assign(&branches.map(Clone::clone));
+        assert_eq!(found, [(sum.clone(), 14.0)], "with an activation of five kernels behind each");
         // In another order those are known that are between the same.
-        let all = [&small, &sum, &sum, &sum, &sum, &other, &last].map(Clone::clone);
-        let found = ran(&[&small, &sum, &last, &sum, &sum, &sum, &other]).assign(&all);
-        assert_eq!(found, [(sum.clone(), 9.0), (small.clone(), 2.0), (last, 6.0)]);
+        let between = [&sum; BRANCH];
+        let all = [&[&small][..], &between, &[&other, &last]].concat();
+        let moved = [&[&small, &sum, &last][..], &between[1..], &[&other]].concat();
+        let found = ran(&moved).assign(&all.into_iter().cloned().collect::<Vec<_>>());
+        // Sums are second, and fourth to last but one.
+        let middle = (2 * BRANCH + 10) as f64 / 2.0;
+        assert_eq!(found, [(sum.clone(), middle), (small.clone(), 2.0), (last, 6.0)]);
         assert_eq!(ran(&[&small, &small]).assign(std::slice::from_ref(&small)), []);
         // How long ago the operator ran makes no other kernel of it.
         let later = Kernel { since: 4 * 24, ..small.clone() };

@@ -43,8 +43,8 @@ enum Kind {
     Rows,
 }
 
-/// Blocks, of which networks have one kind after the other: often those whose kernels are most unlike. Their number and that of
-/// [`IMAGES`] have no divisor in common, so that each comes with all extents.
+/// Blocks, of which networks have one kind after the other: often those whose kernels are most unlike. Their number, that of
+/// [`IMAGES`], 2 and 3 have no divisor in common, so that each comes in integers and in floats and with all extents.
 const KINDS: [Kind; 23] = [
     Kind::Inverted,
     Kind::Bottleneck,
@@ -70,7 +70,7 @@ const KINDS: [Kind; 23] = [
     Kind::Fused,
     Kind::Bottleneck,
 ];
-/// Extents of images.
+/// Extents of images, which networks have in this order.
 const IMAGES: [u32; 17] = [32, 48, 64, 96, 112, 128, 160, 160, 192, 192, 128, 224, 224, 224, 224, 256, 320];
 /// Multiply-accumulates behind which no block is begun, of integers and of floats, which are slower.
 const MACS: [u64; 2] = [1_000_000_000, 700_000_000];
