@@ -46,6 +46,9 @@ pub struct KernelRules {
     /// Operators of which all that read one value are one kernel, and its name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub joined: BTreeMap<String, String>,
+    /// What runs four Slices that take every second pixel each and the Concat of them: the first alone where they are in order, else both.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub folded: Option<[String; 2]>,
     /// An operator and the product of its result with what it reads, and the operator that runs both.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub gated: BTreeMap<String, String>,

@@ -13,6 +13,7 @@ use std::sync::Arc;
 
 mod detect;
 mod features;
+mod folded;
 mod fused;
 mod layout;
 mod nodes;

@@ -2,9 +2,11 @@
 
 use spaceevo_ir::graph::{Op, User};
 use spaceevo_ir::{Attr, Graph, OpId, ValueId};
+use spaceevo_passes::analysis::ints;
 
 use super::Fused;
-use super::rules::{CONVOLVES, FREE, LOOKS_UP, MUL, MULTIPLIES, Names, Number, Operator, Rules, SCALED};
+use super::folded::folded;
+use super::rules::{CONVOLVES, FREE, LOOKS_UP, MUL, MULTIPLIES, Names, Number, Operator, Rules, SCALED, SLICES};
 use super::values::Values;
 
 /// A part of one of the vectors of a [`Room`].
@@ -117,6 +119,9 @@ impl<'a> Collector<'a> {
             if self.marks[op.index()] & TAKEN != 0 || self.names.is(number, FREE) {
                 continue;
             }
+            if self.folded(op, number) {
+                continue;
+            }
             if let Some(node) = self.gate(op, number).or_else(|| self.joined(op, number)) {
                 node.ops.of(self.ops).iter().for_each(|op| self.marks[op.index()] |= TAKEN);
                 self.nodes.push(node);
@@ -213,13 +218,19 @@ impl<'a> Collector<'a> {
         numbers
     }
 
-    /// All ops of a kind that read one value, where nothing else reads it.
+    /// All ops of a kind that read one value, where nothing else reads it and none skips numbers.
     fn joined(&mut self, op: OpId, own: Number) -> Option<Node> {
         let graph = self.graph;
         let number = self.names.get(own).joined?;
         let read = graph.op(op).operand(0)?;
         let users = graph.value(read).users();
-        let alike = |user: &User| matches!(user, User::Op(other, 0) if graph.op(*other).name() == graph.op(op).name());
+        let alike = |user: &User| match user {
+            User::Op(other, 0) => {
+                let done = self.marks[other.index()] & TAKEN != 0;
+                !done && graph.op(*other).name() == graph.op(op).name() && !skips(graph, *other)
+            }
+            _ => false,
+        };
         if users.len() < 2 || !users.iter().all(alike) {
             return None;
         }
@@ -243,6 +254,31 @@ impl<'a> Collector<'a> {
             window,
             others: 0,
         })
+    }
+
+    /// True of the first of four Slices that together make pixels channels: what runs in place of them is a node then, or two.
+    fn folded(&mut self, op: OpId, own: Number) -> bool {
+        let graph = self.graph;
+        let Some([fold, order]) = self.names.rules.folded.filter(|_| self.names.is(own, SLICES)) else { return false };
+        let Some((read, found)) = graph.op(op).operand(0).and_then(|read| Some((read, folded(graph, op, read)?))) else {
+            return false;
+        };
+        let window = Window { window: [1, 1], strides: [1, 1], dilations: [1, 1], groups: 1 };
+        let outputs = self.list(graph.op(found.concat).results());
+        let put = |collector: &mut Self, op: Number, ops: &[OpId], inputs: Span| {
+            ops.iter().for_each(|op| collector.marks[op.index()] |= TAKEN);
+            collector.ops.extend(ops);
+            let ops = Span::since(collector.ops.len() - ops.len(), collector.ops);
+            collector.nodes.push(Node { op, ops, inputs, outputs, merged: false, fused: Fused::Nothing, window, others: 0 });
+        };
+        let read = self.list(&[read]);
+        if found.in_order {
+            put(self, fold, &[&found.slices[..], &[found.concat]].concat(), read);
+        } else {
+            put(self, fold, &found.slices, read);
+            put(self, order, &[found.concat], outputs);
+        }
+        true
     }
 
     /// A sigmoid that only the product with what it reads reads, as one node.
@@ -279,6 +315,12 @@ impl<'a> Collector<'a> {
                 "strides" => found.strides = pair(attribute),
                 "dilations" => found.dilations = pair(attribute),
                 "group" => found.groups = attribute.as_int().unwrap_or(1).max(1) as u32,
+                // What lies between pixels is a mean of those around.
+                "mode" => match attribute.as_str() {
+                    Some("linear") => found.window = [2, 2],
+                    Some("cubic") => found.window = [4, 4],
+                    _ => {}
+                },
                 _ => {}
             }
         }
@@ -289,6 +331,11 @@ impl<'a> Collector<'a> {
         }
         found
     }
+}
+
+/// True of a Slice that takes every so many numbers.
+fn skips(graph: &Graph, op: OpId) -> bool {
+    ints(graph, op, "steps", 4).known().is_some_and(|steps| steps.iter().any(|step| *step != 1))
 }
 
 /// Height and width; 1 where there is none.

@@ -12,38 +12,40 @@ use super::Fused;
 pub(super) type Number = u32;
 
 /// Takes no time.
-pub(super) const FREE: u16 = 1;
+pub(super) const FREE: u32 = 1;
 /// Runs with channels last, and wants to read so.
-pub(super) const LAST: u16 = 1 << 1;
+pub(super) const LAST: u32 = 1 << 1;
 /// Runs with channels last where what it reads is so.
-pub(super) const FOLLOW_LAST: u16 = 1 << 2;
+pub(super) const FOLLOW_LAST: u32 = 1 << 2;
 /// Keeps channels last even where what follows does not.
-pub(super) const KEEP_LAST: u16 = 1 << 3;
+pub(super) const KEEP_LAST: u32 = 1 << 3;
 /// Runs in blocks of channels.
-pub(super) const BLOCKS: u16 = 1 << 4;
+pub(super) const BLOCKS: u32 = 1 << 4;
 /// Runs in blocks where what it reads is so.
-pub(super) const FOLLOW_BLOCKS: u16 = 1 << 5;
+pub(super) const FOLLOW_BLOCKS: u32 = 1 << 5;
 /// Is done by the convolution in blocks that makes one of its operands.
-pub(super) const JOIN_BLOCKS: u16 = 1 << 6;
+pub(super) const JOIN_BLOCKS: u32 = 1 << 6;
 /// Has a window, whatever the form of its name.
-pub(super) const CONVOLVES: u16 = 1 << 7;
+pub(super) const CONVOLVES: u32 = 1 << 7;
 /// Its work is multiply-accumulates.
-pub(super) const MULTIPLIES: u16 = 1 << 8;
+pub(super) const MULTIPLIES: u32 = 1 << 8;
 /// Has scale and zero point behind its first operand, as the runtime's own integer operators do.
-pub(super) const SCALED: u16 = 1 << 9;
+pub(super) const SCALED: u32 = 1 << 9;
 /// Brings a tensor into another order of axes.
-pub(super) const TRANSPOSES: u16 = 1 << 10;
+pub(super) const TRANSPOSES: u32 = 1 << 10;
 /// The float convolution.
-pub(super) const CONV: u16 = 1 << 11;
+pub(super) const CONV: u32 = 1 << 11;
 /// Puts maps beside each other.
-pub(super) const CONCAT: u16 = 1 << 12;
+pub(super) const CONCAT: u32 = 1 << 12;
 /// A product of two tensors.
-pub(super) const MUL: u16 = 1 << 13;
+pub(super) const MUL: u32 = 1 << 13;
 
 /// Puts stored maps beside each other: what has the scale of the result is copied, other numbers are looked up.
-pub(super) const LOOKS_UP: u16 = 1 << 14;
+pub(super) const LOOKS_UP: u32 = 1 << 14;
 /// Makes another number of pixels out of those of a map.
-pub(super) const RESIZES: u16 = 1 << 15;
+pub(super) const RESIZES: u32 = 1 << 15;
+/// Takes a part of a tensor.
+pub(super) const SLICES: u32 = 1 << 16;
 
 /// An operator, with all that rules say of it.
 #[derive(Debug)]
@@ -51,7 +53,7 @@ pub(super) struct Operator {
     pub(super) name: Arc<str>,
     /// What it is to a kernel that does it as it stores its results.
     pub(super) fused_as: Fused,
-    is: u16,
+    is: u32,
     /// By domain: what runs it on stored numbers.
     stored: Vec<(Box<str>, Number)>,
     /// Operators that its kernel does as it stores its result.
@@ -72,7 +74,7 @@ pub(super) struct Operator {
 impl Operator {
     fn new(name: &str) -> Operator {
         let mut is = 0;
-        let mut set = |flag: u16, yes: bool| is |= if yes { flag } else { 0 };
+        let mut set = |flag: u32, yes: bool| is |= if yes { flag } else { 0 };
         set(CONVOLVES, name.ends_with("Conv"));
         set(MULTIPLIES, super::multiplies(name));
         set(SCALED, name.starts_with("QLinear"));
@@ -81,6 +83,7 @@ impl Operator {
         set(LOOKS_UP, name == "QLinearConcat");
         set(MUL, name == "Mul");
         set(RESIZES, name == "Resize");
+        set(SLICES, name == "Slice");
         Operator {
             name: name.into(),
             fused_as: Fused::of(name),
@@ -112,6 +115,8 @@ pub(super) struct Rules {
     pub(super) blocked: Option<Blocks>,
     /// What changes the plain layout to channels last.
     pub(super) transpose: Option<Number>,
+    /// What makes pixels channels, and what brings these into another order.
+    pub(super) folded: Option<[Number; 2]>,
 }
 
 /// What of [`Blocked`] is no list of operators.
@@ -124,7 +129,8 @@ pub(super) struct Blocks {
 
 impl Rules {
     pub(super) fn new(rules: &KernelRules) -> Rules {
-        let mut table = Rules { operators: Vec::new(), slots: vec![EMPTY; SLOTS], blocked: None, transpose: None };
+        let mut table =
+            Rules { operators: Vec::new(), slots: vec![EMPTY; SLOTS], blocked: None, transpose: None, folded: None };
         let lists = [
             (FREE, &rules.free),
             (LAST, &rules.channels_last),
@@ -146,6 +152,7 @@ impl Rules {
         if let Some(number) = table.transpose {
             table.operators[number as usize].is |= TRANSPOSES;
         }
+        table.folded = rules.folded.as_ref().map(|names| names.each_ref().map(|name| table.number(name)));
         for (name, runs) in &rules.stored {
             let (domain, op) = name.rsplit_once('.').unwrap_or(("", name));
             let (op, runs) = (table.number(op), table.number(runs));
@@ -178,7 +185,7 @@ impl Rules {
         table
     }
 
-    fn mark(&mut self, flag: u16, names: &[String]) {
+    fn mark(&mut self, flag: u32, names: &[String]) {
         for name in names {
             let number = self.number(name);
             self.operators[number as usize].is |= flag;
@@ -262,7 +269,7 @@ impl Names<'_> {
         self.rules.operators.get(at).unwrap_or_else(|| &self.others[at - self.rules.operators.len()])
     }
 
-    pub(super) fn is(&self, number: Number, flag: u16) -> bool {
+    pub(super) fn is(&self, number: Number, flag: u32) -> bool {
         self.get(number).is & flag != 0
     }
 

@@ -105,6 +105,45 @@ fn a_sigmoid_and_its_product_are_one_kernel() {
     assert_eq!(found, ["QuickGelu plain"]);
 }
 
+/// Four Slices that begin at these pixels, in rows and columns at once.
+fn every_second(firsts: [[i64; 2]; 4]) -> String {
+    let mut lines =
+        "  %end = const [8, 8] : i64[2]\n  %axes = const [2, 3] : i64[2]\n  %two = const [2, 2] : i64[2]\n".to_owned();
+    for (at, first) in firsts.iter().enumerate() {
+        lines += &format!(
+            "  %f{at} = const {first:?} : i64[2]\n  %p{at} = onnx.Slice %x, %f{at}, %end, %axes, %two : f32[1,32,4,4]\n"
+        );
+    }
+    lines + "  %y = onnx.Concat %p0, %p1, %p2, %p3 {axis = 1} : f32[1,128,4,4]\n"
+}
+
+#[test]
+fn pixels_that_become_channels_are_one_kernel_or_two() {
+    let in_order = [[0, 0], [0, 1], [1, 0], [1, 1]];
+    assert_eq!(float(&every_second(in_order), "%y"), ["SpaceToDepth plain"]);
+    let by_columns = [[0, 0], [1, 0], [0, 1], [1, 1]];
+    assert_eq!(float(&every_second(by_columns), "%y"), ["SpaceToDepth plain", "Gather plain"]);
+    let twice = [[0, 0], [0, 1], [1, 0], [1, 0]];
+    let as_written = ["Slice plain", "Slice plain", "Slice plain", "Slice plain", "Concat plain"];
+    assert_eq!(float(&every_second(twice), "%y"), as_written);
+    let crop = every_second(in_order).replace("const [8, 8]", "const [7, 7]");
+    assert_eq!(float(&crop, "%y"), as_written);
+    // Rows first, then the columns of each.
+    let mut lines = "  %end = const [8] : i64[1]\n  %two = const [2] : i64[1]\n  %rows = const [2] : i64[1]\n".to_owned();
+    lines += "  %columns = const [3] : i64[1]\n  %f0 = const [0] : i64[1]\n  %f1 = const [1] : i64[1]\n";
+    for row in 0..2 {
+        lines += &format!("  %r{row} = onnx.Slice %x, %f{row}, %end, %rows, %two : f32[1,32,4,8]\n");
+        for column in 0..2 {
+            lines += &format!("  %p{row}{column} = onnx.Slice %r{row}, %f{column}, %end, %columns, %two : f32[1,32,4,4]\n");
+        }
+    }
+    lines += "  %y = onnx.Concat %p00, %p10, %p01, %p11 {axis = 1} : f32[1,128,4,4]\n";
+    assert_eq!(float(&lines, "%y"), ["SpaceToDepth plain", "Gather plain"]);
+    lines += "  %z = onnx.Relu %r1 : f32[1,32,4,8]\n";
+    let found = float(&lines, "%y, %z");
+    assert_eq!(found, ["SpaceToDepth plain", "Gather plain", "Slice plain", "Relu plain"]);
+}
+
 #[test]
 fn without_rules_nothing_is_said() {
     let graph = text::parse("graph @main(%x: f32[1]) {\n  return %x\n}", "test", &NoBlobs).graph.unwrap();

@@ -30,6 +30,9 @@ const TAILS: [&str; 15] = [
     "finer",
 ];
 
+/// What moves numbers about behind that, which few networks have and few kernels would be measured of.
+const MOVES: [&str; 7] = ["swap", "enlarge", "fold", "swap", "enlarge", "swap", "fold"];
+
 /// Multiply-accumulates of a 1x1 convolution between blocks at most, of the largest part of a network.
 const GLUE: u64 = 200_000_000;
 
@@ -77,7 +80,12 @@ impl Writer {
             _ => made,
         };
         let kind = TAILS[turn % TAILS.len()];
-        let made = if self.bare { made } else { self.tail(&made, &wide, kind, draws) };
+        let made = if self.bare {
+            made
+        } else {
+            let made = self.tail(&made, &wide, kind, draws);
+            self.moved(&made, MOVES[turn % MOVES.len()], draws)
+        };
         self.numbers = numbers;
         if float && numbers == Numbers::Stored {
             return self.op("Sigmoid", &[&made.name], "", made.channels, made.size);
@@ -203,6 +211,29 @@ impl Writer {
         }
     }
 
+    /// The same map, after its halves have changed places, after each pixel was there several times, or with pixels as channels on the way.
+    fn moved(&mut self, map: &Map, kind: &str, draws: &mut Draws) -> Map {
+        let (channels, size) = (map.channels, map.size);
+        match kind {
+            "swap" if channels.is_multiple_of(2) => {
+                let (left, right) = self.halves(map);
+                self.concat(&[&right, &left], channels, draws)
+            }
+            "enlarge" if size <= 40 => {
+                let fine = match self.numbers {
+                    Numbers::Float if draws.below(2) == 0 => self.twice_between(map),
+                    _ => self.twice(map),
+                };
+                self.op("MaxPool", &[&fine.name], " {kernel_shape = [2, 2], strides = [2, 2]}", channels, size)
+            }
+            "fold" if size.is_multiple_of(2) => {
+                let half = self.op("SpaceToDepth", &[&map.name], " {blocksize = 2}", 4 * channels, size / 2);
+                self.op("DepthToSpace", &[&half.name], " {blocksize = 2}", channels, size)
+            }
+            _ => map.clone(),
+        }
+    }
+
     /// The first and the second half of the channels, of which there is an even number.
     pub(super) fn halves(&mut self, map: &Map) -> (Map, Map) {
         self.count += 1;
@@ -215,11 +246,20 @@ impl Writer {
 
     /// Each pixel four times.
     pub(super) fn twice(&mut self, map: &Map) -> Map {
+        self.resized(map, r#"mode = "nearest", coordinate_transformation_mode = "asymmetric", nearest_mode = "floor""#)
+    }
+
+    /// Between pixels what lies between them.
+    fn twice_between(&mut self, map: &Map) -> Map {
+        self.resized(map, r#"mode = "linear", coordinate_transformation_mode = "pytorch_half_pixel""#)
+    }
+
+    fn resized(&mut self, map: &Map, how: &str) -> Map {
         self.count += 1;
         let scales = format!("%s{}", self.count);
         self.lines += &format!("  {scales} = const [1.0, 1.0, 2.0, 2.0] : f32[4]\n");
-        let attrs = r#" {mode = "nearest", coordinate_transformation_mode = "asymmetric", nearest_mode = "floor"}"#;
-        self.op("Resize", &[&map.name, "_", &scales], attrs, map.channels, 2 * map.size)
+        let attrs = format!(" {{{how}}}");
+        self.op("Resize", &[&map.name, "_", &scales], &attrs, map.channels, 2 * map.size)
     }
 
     /// Maps beside each other. Some were stored with other scales than they are together.

@@ -161,7 +161,7 @@ impl Collector<'_> {
         let (Plan { seed, stored, float, .. }, models) = (self.plan, self.given.len());
         let like = format!("{:?}", self.priors);
         Ok(format!(
-            "version 9, seed {seed}, networks {stored} and {float}, models {models} #{:08x}, like {} #{:08x}",
+            "version 10, seed {seed}, networks {stored} and {float}, models {models} #{:08x}, like {} #{:08x}",
             hash(&given),
             self.priors.len(),
             hash(&like)

@@ -43,8 +43,26 @@ enum Kind {
     Rows,
 }
 
-/// Blocks, of which networks have one kind after the other: often those whose kernels are most unlike. Their number, that of
-/// [`IMAGES`], 2 and 3 have no divisor in common, so that each comes in integers and in floats and with all extents.
+/// What is between the convolutions of a network.
+#[derive(Clone, Copy, PartialEq, Debug)]
+enum Activation {
+    Clip,
+    Hard,
+    Smooth,
+}
+
+/// Activations, which networks have in this order.
+const ACTIVATIONS: [Activation; 7] = [
+    Activation::Clip,
+    Activation::Hard,
+    Activation::Smooth,
+    Activation::Clip,
+    Activation::Hard,
+    Activation::Smooth,
+    Activation::Clip,
+];
+/// Blocks, of which networks have one kind after the other: often those whose kernels are most unlike. Their number, those of
+/// [`IMAGES`] and [`ACTIVATIONS`], 2 and 3 have no divisor in common, so that each comes in integers and in floats and with all extents.
 const KINDS: [Kind; 23] = [
     Kind::Inverted,
     Kind::Bottleneck,
@@ -96,10 +114,10 @@ fn conv(output: u32, window: u32, stride: u32, groups: u32) -> Prior {
 impl Style {
     fn drawn(kind: Kind, draws: &mut Draws) -> Style {
         let clip = ["Relu", "Relu", "Clip"];
-        let (activation, gated, gate) = match draws.below(4) {
-            0 | 1 => (draws.one(&clip), 9, "Sigmoid"),
-            2 => (draws.one(&["HardSwish", "HardSwish", "PRelu"]), draws.below(3), "HardSigmoid"),
-            _ => ("silu", draws.below(3), "Sigmoid"),
+        let (activation, gated, gate) = match draws.in_turn(&ACTIVATIONS) {
+            Activation::Clip => (draws.one(&clip), 9, "Sigmoid"),
+            Activation::Hard => (draws.one(&["HardSwish", "HardSwish", "PRelu"]), draws.below(3), "HardSigmoid"),
+            Activation::Smooth => ("silu", draws.below(3), "Sigmoid"),
         };
         let ratio = match kind {
             Kind::Inverted => draws.one(&[2.0, 3.0, 4.0, 6.0, 6.0]),
@@ -166,8 +184,12 @@ impl Writer {
         if float {
             self.numbers = Numbers::Float;
         }
-        let image = self.input(3, size);
-        let mut map = self.conv(&image, conv(output, window, stride, 1));
+        let mut map = self.input(3, size);
+        if style.kind == Kind::Separable && self.numbers == Numbers::Float {
+            // All through, as some are: no blocks of channels here.
+            map = self.conv(&map, conv(3, 3, 1, 3));
+        }
+        map = self.conv(&map, conv(output, window, stride, 1));
         map = self.activated(&map, style);
         if float {
             // The last float convolution's result is stored.
@@ -338,8 +360,8 @@ mod tests {
 
     #[test]
     fn every_seed_draws_of_all_families_and_extents() {
-        let parts = [3, KINDS.len(), IMAGES.len()];
-        for seed in [0, 7, u64::MAX] {
+        let parts = [3, KINDS.len(), IMAGES.len(), ACTIVATIONS.len()];
+        for seed in [0, 7, 1 << 60] {
             // Of either numbers every other stream.
             let drawn = |first: u64| (0..70).map(move |number| Draws::new(seed, 2 * number + first));
             for first in [0, 1] {
