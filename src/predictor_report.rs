@@ -24,13 +24,13 @@ pub fn page(predictor: &Predictor, held: &[Held], curves: &[Curve], samples: &[S
     );
     let overhead = predictor.overhead;
     let (factor, cold) = (overhead.factor, overhead.cold / 1e3);
-    let (step, scaled) = (overhead.step / 1e3, (overhead.step + overhead.scales) / 1e3);
+    let (step, tensor) = (overhead.step / 1e3, overhead.tensor / 1e3);
     let _ = write!(
         out,
         "<section>\n<h2>Families</h2>\n<p>Part of kernels within 10 % (5 %), all of them held out. Again: by a second measurement of the \
          same kernel, the ceiling. Work: so many nanoseconds for each multiply-accumulate or number. A run takes {factor:.3} \
-         times what was traced of its kernels, and {step:.2} µs for each of them, {scaled:.2} for those that are told scales; \
-         {cold:.2} more in networks that move 16 MB.</p>\n<table>\n<tr><th>family</th><th>fitted</th><th>held out</th>\
+         times what was traced of its kernels, {step:.2} µs for each of them and {tensor:.2} for each tensor that it reads or makes; \
+         {cold:.2} more for each in networks that move 16 MB.</p>\n<table>\n<tr><th>family</th><th>fitted</th><th>held out</th>\
          <th>predicted</th><th>again</th><th>work</th></tr>\n"
     );
     for h in held {

@@ -137,9 +137,24 @@ impl Kernel {
         multiplies(&self.op)
     }
 
-    /// True for ops that are told scales and zero points of what they read and make, each as an operand.
-    pub fn has_scales(&self) -> bool {
-        has_scales(&self.op)
+    /// Tensors that it reads and makes, constants among them: an integer operator has a scale and a zero point for each that is computed.
+    /// Where the operator does not say how many maps it joins or cuts, channels do.
+    pub fn tensors(&self) -> u32 {
+        let times = |all: u32, part: u32| all.div_ceil(part.max(1)).max(2);
+        match &*self.op {
+            "QLinearConv" | "QLinearAdd" | "QLinearMul" | "QLinearMatMul" => 9,
+            "QLinearConcat" => 3 + 3 * times(self.output[1], self.input[1]),
+            "QGemm" => 7,
+            op if op.starts_with("QLinear") => 6,
+            "Conv" | "FusedConv" | "QuantizeLinear" | "DequantizeLinear" | "Clip" | "Pad" | "Resize"
+            | "LayerNormalization" => 4,
+            "Slice" | "BatchNormalization" => 6,
+            "Concat" => 1 + times(self.output[1], self.input[1]),
+            "Split" => 2 + times(self.input[1], self.output[1]),
+            "Add" | "Mul" | "Sub" | "Div" | "Pow" | "Min" | "Max" | "PRelu" => 3,
+            "Gemm" | "FusedGemm" | "MatMul" | "FusedMatMul" | "Gather" | "Reshape" | "Expand" | "Tile" => 3,
+            _ => 2,
+        }
     }
 
     /// Reads two tensors of the same extents: no other kernel of its operator takes that long, or that short, for a number.
@@ -191,11 +206,6 @@ impl Kernel {
     pub fn key(&self) -> String {
         self.to_string()
     }
-}
-
-/// [`Kernel::has_scales`] by the operator.
-pub(crate) fn has_scales(op: &str) -> bool {
-    op.starts_with("QLinear") || op.starts_with("QGemm")
 }
 
 /// Quarters of a number from 0 to 63.
@@ -277,6 +287,20 @@ mod detecting;
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn integer_operators_have_a_scale_and_a_zero_point_for_each_tensor() {
+        let tensors = |op: &str, read: u32, made: u32| {
+            let kernel = Kernel::same(op, Layout::Last, [1, 1], [1, read, 7, 7]);
+            Kernel { output: [1, made, 7, 7], ..kernel }.tensors()
+        };
+        assert_eq!(["QLinearConv", "QLinearSigmoid", "Conv", "Transpose"].map(|op| tensors(op, 8, 8)), [9, 6, 4, 2]);
+        assert_eq!(
+            [tensors("QLinearConcat", 8, 24), tensors("QLinearConcat", 16, 24), tensors("Concat", 8, 24)],
+            [12, 9, 4]
+        );
+        assert_eq!([tensors("Split", 24, 8), tensors("Split", 5, 4)], [5, 4]);
+    }
 
     #[test]
     fn a_key_is_read_as_the_kernel_that_wrote_it() {

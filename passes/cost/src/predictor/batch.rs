@@ -239,7 +239,7 @@ mod tests {
         let forest = Forest { trees: vec![tree(0, 16.0), tree(11, 50.0), Tree { questions, leaves }, tree(3, 8.0)] };
         let model = Model { samples: 9, base, forest, spread: 0.1 };
         let models = [("QLinearConv-last".to_owned(), model)].into();
-        let overhead = Overhead { step: -30.0, scales: -7.0, cold: -5.0, factor: 0.9, spread: 0.0 };
+        let overhead = Overhead { step: -30.0, tensor: -7.0, cold: -5.0, factor: 0.9, spread: 0.0 };
         Predictor { origin: Origin::new(), overhead, models }
     }
 

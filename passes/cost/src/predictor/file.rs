@@ -1,7 +1,7 @@
 //! A predictor as text: one line for each fact, each with a sum by which damage is found.
 //!
 //! ```text
-//! spaceevo-predictor 9 #9c0b7f3f
+//! spaceevo-predictor 10 #9c0b7f3f
 //! origin machine AMD EPYC, 2 threads #…
 //! overhead -2100.5 -350.25 -500.0 1.02 0.01 #…
 //! family QLinearConv-last 1180 0.041 #…
@@ -24,7 +24,7 @@ use super::{Base, Forest, Model, Origin, Overhead, Predictor, ROW, TERMS, Thresh
 /// Thresholds of a family at most: the weights of all their sides are kept at hand.
 const THRESHOLDS: usize = 8;
 
-const HEAD: &str = "spaceevo-predictor 9";
+const HEAD: &str = "spaceevo-predictor 10";
 
 impl Predictor {
     /// The text. The same predictor has the same bytes.
@@ -33,8 +33,8 @@ impl Predictor {
         for (key, value) in &self.origin {
             lines.push(format!("origin {key} {}", value.replace(['\n', '\r'], " ")));
         }
-        let Overhead { step, scales, cold, factor, spread } = self.overhead;
-        lines.push(format!("overhead {step:?} {scales:?} {cold:?} {factor:?} {spread:?}"));
+        let Overhead { step, tensor, cold, factor, spread } = self.overhead;
+        lines.push(format!("overhead {step:?} {tensor:?} {cold:?} {factor:?} {spread:?}"));
         for (family, model) in &self.models {
             lines.push(format!("family {family} {} {:?}", model.samples, model.spread));
             lines.push(format!("sum {}", write_weights(&model.base.weights)));
@@ -67,10 +67,10 @@ impl Predictor {
             line = lines.next()?;
         }
         let numbers = line.strip_prefix("overhead ").and_then(floats::<5>);
-        let [step, scales, cold, factor, spread] =
+        let [step, tensor, cold, factor, spread] =
             numbers.ok_or_else(|| lines.fault("five numbers of 'overhead' are expected"))?;
         let mut predictor =
-            Predictor { origin, overhead: Overhead { step, scales, cold, factor, spread }, models: Default::default() };
+            Predictor { origin, overhead: Overhead { step, tensor, cold, factor, spread }, models: Default::default() };
         line = lines.next()?;
         while line != "end" {
             let head = || {
@@ -196,7 +196,7 @@ mod tests {
         let model = Model { samples: 7, base, forest: Forest { trees: vec![tree] }, spread: 0.04 };
         Predictor {
             origin: [("machine".to_owned(), "one, two".to_owned())].into(),
-            overhead: Overhead { step: -2000.25, scales: 0.1, cold: -0.3, factor: 1.5, spread: 0.01 },
+            overhead: Overhead { step: -2000.25, tensor: 0.1, cold: -0.3, factor: 1.5, spread: 0.01 },
             models: [("QLinearConv-last".to_owned(), model)].into(),
         }
     }

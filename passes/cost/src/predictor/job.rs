@@ -93,8 +93,8 @@ pub fn import(collector: &Collector<'_>, folder: &Path) -> Result<Measured, Diag
         let graph = collector.drawn(numbers, number, collector.priors)?.graph;
         let kernels: Vec<Kernel> = detect(&graph, collector.target)?.into_iter().map(|p| p.kernel).collect();
         let (times, sum) = (ran.assign(&kernels), ran.sum());
-        let [kernels, scaled] = ran.counted();
-        let traced = Traced { numbers, number, round: 0, cpu: 0.0, kernels, scaled, sum, reference: 1.0, times };
+        let [kernels, tensors] = ran.counted();
+        let traced = Traced { numbers, number, round: 0, cpu: 0.0, kernels, tensors, sum, reference: 1.0, times };
         measured.traced.push(traced);
     }
     Ok(measured)
@@ -118,6 +118,6 @@ pub fn table(path: &Path) -> Result<Measured, Diagnostic> {
     }
     let (kernels, sum) = (times.len(), times.iter().map(|(_, nanos)| nanos).sum());
     let numbers = Numbers::Stored;
-    let traced = Traced { numbers, number: 0, round: 0, cpu: 0.0, kernels, scaled: 0, sum, reference: 1.0, times };
+    let traced = Traced { numbers, number: 0, round: 0, cpu: 0.0, kernels, tensors: 0, sum, reference: 1.0, times };
     Ok(Measured { traced: vec![traced], plan: None })
 }

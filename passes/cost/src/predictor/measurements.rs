@@ -1,8 +1,8 @@
 //! What was measured of drawn networks, as a file that grows by a round of a network at a time, and as numbers to fit.
 //!
 //! ```text
-//! plan version 9, seed 1, networks 46 and 31, models 0 #2d068005, like 0 #4d6a0c4c
-//! network stored 17 round 0 cpu 2894100.0 sum 2920400.0 kernels 61 scaled 48 reference 310250.0
+//! plan version 10, seed 1, networks 46 and 31, models 0 #2d068005, like 0 #4d6a0c4c
+//! network stored 17 round 0 cpu 2894100.0 sum 2920400.0 kernels 61 tensors 480 reference 310250.0
 //! QLinearConv last 1:1 1x32x28x28 1x64x28x28 k3x3 s1x1 d1x1 g1 +0 in22/20 = 28250.0
 //! …
 //! end
@@ -31,8 +31,8 @@ pub struct Traced {
     pub cpu: f64,
     /// Kernels that ran.
     pub kernels: usize,
-    /// Those of them that are told scales ([`Kernel::has_scales`]).
-    pub scaled: usize,
+    /// Tensors that they read and made.
+    pub tensors: usize,
     /// Nanoseconds of all kernels that ran.
     pub sum: f64,
     /// Nanoseconds of processor of the reference network at that time.
@@ -127,7 +127,7 @@ impl Measured {
         order.into_iter().map(sample).collect()
     }
 
-    /// What networks cost beside their kernels: `cpu = factor × sum + step × kernels + scales × scaled` with the least relative error,
+    /// What networks cost beside their kernels: `cpu = factor × sum + step × kernels + tensor × tensors` with the least relative error,
     /// networks that are far off counting less (Huber 1964). What a call costs beside its kernels is not looked for: drawn networks
     /// with few kernels have large ones, and an intercept of theirs (8 to 16 µs) was found in no real network. Nothing where fewer
     /// than eight networks ran without being traced.
@@ -139,10 +139,10 @@ impl Measured {
         let point = |rounds: &Vec<&Traced>| {
             let middle =
                 |of: &dyn Fn(&Traced) -> f64| median(&rounds.iter().map(|t| of(t)).filter(|x| *x > 0.0).collect::<Vec<_>>());
-            let (kernels, scaled) = (rounds[0].kernels as f64, rounds[0].scaled as f64);
+            let (kernels, tensors) = (rounds[0].kernels as f64, rounds[0].tensors as f64);
             // Of which no kernel is kept, nobody knows how much it moves.
             let (kernel, _) = rounds.iter().find_map(|t| t.times.first())?;
-            let terms = [kernels, scaled, kernels * Overhead::coldness(kernel), middle(&|t| t.sum)];
+            let terms = [kernels, tensors, kernels * Overhead::coldness(kernel), middle(&|t| t.sum)];
             Some((terms, middle(&|t| t.cpu)))
         };
         let points: Vec<([f64; TERMS], f64)> = nets.values().filter_map(point).filter(|(_, cpu)| *cpu > 0.0).collect();
@@ -163,15 +163,15 @@ impl Measured {
             }
             found
         };
-        let Some([step, scales, cold, factor]) = robust(&points) else { return Overhead::NONE };
-        let mut errors: Vec<f64> = points.iter().map(|point| wrong(&[step, scales, cold, factor], point)).collect();
+        let Some([step, tensor, cold, factor]) = robust(&points) else { return Overhead::NONE };
+        let mut errors: Vec<f64> = points.iter().map(|point| wrong(&[step, tensor, cold, factor], point)).collect();
         errors.sort_unstable_by(f64::total_cmp);
         // Two of three are within a standard deviation.
-        Overhead { step, scales, cold, factor, spread: errors[errors.len() * 2 / 3] }
+        Overhead { step, tensor, cold, factor, spread: errors[errors.len() * 2 / 3] }
     }
 }
 
-/// What a run takes beside a trace is told by: kernels, those that are told scales, how cold caches are, and the sum of what was traced.
+/// What a run takes beside a trace is told by: kernels, tensors, how cold caches are, and the sum of what was traced.
 const TERMS: usize = 4;
 
 /// Weights of the least relative error, by the normal equations; a column of zeros gets the weight 0.
@@ -217,8 +217,8 @@ fn head(line: &str) -> Option<Traced> {
         sum,
         "kernels",
         kernels,
-        "scaled",
-        scaled,
+        "tensors",
+        tensors,
         "reference",
         reference,
     ] = fields[..]
@@ -236,7 +236,7 @@ fn head(line: &str) -> Option<Traced> {
         round: round.parse().ok()?,
         cpu: cpu.parse().ok()?,
         kernels: kernels.parse().ok()?,
-        scaled: scaled.parse().ok()?,
+        tensors: tensors.parse().ok()?,
         sum: sum.parse().ok()?,
         reference: reference.parse().ok().filter(|r: &f64| *r > 0.0)?,
         times: Vec::new(),
@@ -247,9 +247,9 @@ impl Traced {
     /// The lines of the file.
     pub(super) fn to_text(&self) -> String {
         let word = if self.numbers == Numbers::Stored { "stored" } else { "float" };
-        let Traced { number, round, cpu, sum, kernels, scaled, reference, .. } = self;
+        let Traced { number, round, cpu, sum, kernels, tensors, reference, .. } = self;
         let mut text = format!(
-            "network {word} {number} round {round} cpu {cpu:?} sum {sum:?} kernels {kernels} scaled {scaled} reference {reference:?}\n"
+            "network {word} {number} round {round} cpu {cpu:?} sum {sum:?} kernels {kernels} tensors {tensors} reference {reference:?}\n"
         );
         for (kernel, time) in &self.times {
             let _ = writeln!(text, "{kernel} = {time:?}");
@@ -272,7 +272,7 @@ mod tests {
             round,
             cpu: 900.5,
             kernels: 10 + number,
-            scaled: 5 + number % 3,
+            tensors: 5 + number % 3,
             sum: 100.0,
             reference: 50.0,
             times: vec![(kernel, time)],
@@ -312,13 +312,13 @@ mod tests {
             // From 0.5 to 32 MB.
             let coldness = [0.0, 0.0, 0.25, 0.5, 0.75, 1.0, 1.0][number % 7];
             net.times[0].0.around = 4 * (19 + number as u8 % 7);
-            Traced { cpu: (-500.0 - 90.0 * coldness) * kernels as f64 - 200.0 * net.scaled as f64 + 1.25 * sum, ..net }
+            Traced { cpu: (-500.0 - 90.0 * coldness) * kernels as f64 - 200.0 * net.tensors as f64 + 1.25 * sum, ..net }
         };
         let overhead = Measured { traced: (0..9).map(net).collect(), plan: None }.overhead();
-        let Overhead { step, scales, cold, factor, spread } = overhead;
+        let Overhead { step, tensor, cold, factor, spread } = overhead;
         assert!(
             (step + 500.0).abs() < 1e-4
-                && (scales + 200.0).abs() < 1e-4
+                && (tensor + 200.0).abs() < 1e-4
                 && (cold + 90.0).abs() < 1e-4
                 && (factor - 1.25).abs() < 1e-9,
             "{overhead:?}"

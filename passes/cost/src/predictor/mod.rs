@@ -77,8 +77,8 @@ impl Model {
 pub struct Overhead {
     /// For each kernel; negative where tracing a kernel takes longer than what the runtime does between kernels.
     pub step: f64,
-    /// For each kernel that is told scales ([`Kernel::has_scales`]), beside that: a trace writes down the extents of each operand.
-    pub scales: f64,
+    /// For each of its tensors ([`Kernel::tensors`]), beside that: a trace writes down their extents.
+    pub tensor: f64,
     /// For each kernel of a network that moves 16 MB in a run, beside that, and a part of it where one moves more than 1 MB: what a trace
     /// writes down is then in no near cache.
     pub cold: f64,
@@ -93,7 +93,7 @@ const COLD: [f64; 2] = [20.0, 24.0];
 
 impl Overhead {
     /// Nothing.
-    pub const NONE: Overhead = Overhead { step: 0.0, scales: 0.0, cold: 0.0, factor: 1.0, spread: 0.0 };
+    pub const NONE: Overhead = Overhead { step: 0.0, tensor: 0.0, cold: 0.0, factor: 1.0, spread: 0.0 };
 
     /// How cold caches are in the network of a kernel, from 0 to 1.
     fn coldness(kernel: &Kernel) -> f64 {
@@ -102,8 +102,8 @@ impl Overhead {
 
     /// What a network takes for a kernel of which it takes `nanos` in a trace.
     pub fn untraced(&self, kernel: &Kernel, nanos: f64) -> f64 {
-        let scales = if kernel.has_scales() { self.scales } else { 0.0 };
-        self.factor * nanos + self.step + scales + self.cold * Overhead::coldness(kernel)
+        let tensors = self.tensor * f64::from(kernel.tensors());
+        self.factor * nanos + self.step + tensors + self.cold * Overhead::coldness(kernel)
     }
 }
 

@@ -7,7 +7,7 @@ use spaceevo_ir::Diagnostic;
 
 use super::fit::{median, typical};
 use super::pace::WARM;
-use crate::kernels::{Kernel, has_scales};
+use crate::kernels::Kernel;
 use crate::measure::trace::{Data, Ran, parse};
 
 /// ONNX Runtime cuts off parts of microseconds, half of one on average.
@@ -22,7 +22,9 @@ pub(super) fn ran(events: &[u8], slow: &dyn Fn(usize) -> Option<f64>) -> Result<
         let steady = kernel.micros.iter().enumerate().filter_map(|(run, micros)| Some((micros + CUT) / slow(run)?));
         typical(&steady.collect::<Vec<f64>>()) * 1000.0
     };
-    Ok(Times(parse(events, WARM)?.kernels.iter().map(|kernel| (signature(kernel), nanos(kernel))).collect()))
+    let kernels = parse(events, WARM)?.kernels;
+    let tensors = kernels.iter().map(|kernel| kernel.inputs.len() + kernel.outputs.len()).sum();
+    Ok(Times { ran: kernels.iter().map(|kernel| (signature(kernel), nanos(kernel))).collect(), tensors })
 }
 
 /// The [`Kernel::signature`] of what ran.
@@ -40,17 +42,20 @@ type Signature = (Arc<str>, u64, u64);
 
 /// Kernels that ran, in their order, with their nanoseconds.
 #[derive(Debug)]
-pub(super) struct Times(Vec<(Signature, f64)>);
+pub(super) struct Times {
+    ran: Vec<(Signature, f64)>,
+    tensors: usize,
+}
 
 impl Times {
     /// Nanoseconds of everything together.
     pub(super) fn sum(&self) -> f64 {
-        self.0.iter().map(|(_, nanos)| nanos).sum()
+        self.ran.iter().map(|(_, nanos)| nanos).sum()
     }
 
-    /// Kernels that ran, and those of them that are told scales.
+    /// Kernels that ran, and tensors that they read and made.
     pub(super) fn counted(&self) -> [usize; 2] {
-        [self.0.len(), self.0.iter().filter(|((op, ..), _)| has_scales(op)).count()]
+        [self.ran.len(), self.tensors]
     }
 
     /// Gives kernels, in the order that is foreseen, the times of what ran: where that is the order in which they ran, all of them; else
@@ -58,21 +63,21 @@ impl Times {
     /// it is not clear which is which: nobody knows which of two branches, alike but for a window, a runtime does first.
     pub(super) fn assign(&self, kernels: &[Kernel]) -> Vec<(Kernel, f64)> {
         let foreseen: Vec<Signature> = kernels.iter().map(Kernel::signature).collect();
-        let ran: Vec<Signature> = self.0.iter().map(|(signature, _)| signature.clone()).collect();
+        let ran: Vec<Signature> = self.ran.iter().map(|(signature, _)| signature.clone()).collect();
         let beside = |at: usize| at.saturating_sub(BRANCH)..(at + BRANCH + 1).min(kernels.len());
         // How long ago their operator ran may be different.
         let is_like = |a: &Kernel, b: &Kernel| *a == Kernel { since: a.since, ..b.clone() };
         let is_clear = |at: &usize| beside(*at).all(|b| foreseen[b] != foreseen[*at] || is_like(&kernels[b], &kernels[*at]));
         let mut by: BTreeMap<&Kernel, Vec<f64>> = BTreeMap::new();
         if foreseen == ran {
-            (0..ran.len()).filter(is_clear).for_each(|at| by.entry(&kernels[at]).or_default().push(self.0[at].1));
+            (0..ran.len()).filter(is_clear).for_each(|at| by.entry(&kernels[at]).or_default().push(self.ran[at].1));
         } else {
             for around in [0, 1] {
                 let (mut alike, mut times) = (BTreeMap::new(), BTreeMap::new());
                 for at in (0..kernels.len()).filter(is_clear) {
                     alike.entry(near(&foreseen, at, around)).or_insert_with(Vec::new).push(&kernels[at]);
                 }
-                for (at, (_, nanos)) in self.0.iter().enumerate() {
+                for (at, (_, nanos)) in self.ran.iter().enumerate() {
                     times.entry(near(&ran, at, around)).or_insert_with(Vec::new).push(*nanos);
                 }
                 let mut found: BTreeMap<&Kernel, Vec<f64>> = BTreeMap::new();
@@ -109,7 +114,7 @@ mod tests {
         let sum = Kernel::same("QLinearAdd", Layout::Last, [1, 1], [1, 8, 7, 7]);
         let ran = |kernels: &[&Kernel]| {
             let time = |(at, kernel): (usize, &&Kernel)| (kernel.signature(), 2.0 * (at + 1) as f64);
-            Times(kernels.iter().enumerate().map(time).collect())
+            Times { ran: kernels.iter().enumerate().map(time).collect(), tensors: 9 * kernels.len() }
         };
         assert_eq!(ran(&[&small, &small]).assign(&[small.clone(), small.clone()]), [(small.clone(), 3.0)]);
         // In the order that is foreseen each is the one that it looks like, but for branches that are alike.
@@ -139,6 +144,6 @@ mod tests {
         assert_eq!(found, [(small.clone(), 2.0), (later.clone(), 4.0)]);
         let found = ran(&[&small, &later, &sum]).assign(&[small.clone(), sum.clone(), later.clone()]);
         assert_eq!(found, [(sum, 6.0), (small.clone(), 2.0), (later, 4.0)]);
-        assert_eq!(ran(&[&small]).counted(), [1, 1]);
+        assert_eq!(ran(&[&small]).counted(), [1, 9]);
     }
 }

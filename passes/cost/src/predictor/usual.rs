@@ -63,7 +63,7 @@ const ACTIVATIONS: [Activation; 7] = [
 ];
 /// Blocks, of which networks have one kind after the other: often those whose kernels are most unlike. Their number, those of
 /// [`IMAGES`] and [`ACTIVATIONS`], 2 and 3 have no divisor in common, so that each comes in integers and in floats and with all extents.
-const KINDS: [Kind; 23] = [
+const KINDS: [Kind; 25] = [
     Kind::Inverted,
     Kind::Bottleneck,
     Kind::Separable,
@@ -80,6 +80,7 @@ const KINDS: [Kind; 23] = [
     Kind::Inverted,
     Kind::Basic,
     Kind::Fire,
+    Kind::Grouped,
     Kind::Rows,
     Kind::Inverted,
     Kind::Grouped,
@@ -87,6 +88,7 @@ const KINDS: [Kind; 23] = [
     Kind::Inception,
     Kind::Fused,
     Kind::Bottleneck,
+    Kind::Grouped,
 ];
 /// Extents of images, which networks have in this order.
 const IMAGES: [u32; 17] = [32, 48, 64, 96, 112, 128, 160, 160, 192, 192, 128, 224, 224, 224, 224, 256, 320];
@@ -242,7 +244,8 @@ impl Writer {
                 if stride == 1 && map.channels == output { self.sum(&made, map) } else { made }
             }
             Kind::Basic | Kind::Bottleneck | Kind::Grouped => {
-                let groups = if style.kind == Kind::Grouped { (middle / (2 * style.step)).max(1) } else { 1 };
+                let groups =
+                    if style.kind == Kind::Grouped { (middle / (draws.one(&[1, 2]) * style.step)).max(1) } else { 1 };
                 let middle = middle.next_multiple_of(groups);
                 let inner = if style.kind == Kind::Basic {
                     self.active(map, conv(output, 3, stride, 1), style)
