@@ -27,7 +27,7 @@ pub(super) fn folded(graph: &Graph, slice: OpId, read: ValueId) -> Option<Folded
     for _ in 0..2 {
         let &[User::Op(next, _), ..] = graph.value(graph.op(below).result()).users() else { return None };
         below = next;
-        if graph.op(below).name().is_onnx("Concat") {
+        if !is_slice(graph, below) {
             break;
         }
     }
@@ -49,16 +49,13 @@ pub(super) fn folded(graph: &Graph, slice: OpId, read: ValueId) -> Option<Folded
     slices.sort_unstable();
     slices.dedup();
     // Rows that somebody else reads, too, are still cut out.
-    slices.retain(|&slice| {
-        graph.value(graph.op(slice).result()).users().iter().all(|user| match user {
-            User::Op(op, _) => *op == below || slices_of(graph, *op),
-            _ => false,
-        })
-    });
+    let own = |user: &User| matches!(user, User::Op(op, _) if *op == below || slices.contains(op));
+    let is_own = |slice: &OpId| graph.value(graph.op(*slice).result()).users().iter().all(own);
+    let slices: Vec<OpId> = slices.iter().copied().filter(is_own).collect();
     (all && slices.contains(&slice)).then_some(Folded { slices, concat: below, in_order })
 }
 
-fn slices_of(graph: &Graph, op: OpId) -> bool {
+fn is_slice(graph: &Graph, op: OpId) -> bool {
     graph.op(op).name().is_onnx("Slice")
 }
 
