@@ -9,7 +9,7 @@
 use super::{Fused, Kernel, Layout};
 
 /// Number of counts.
-const COUNTED: usize = 27;
+const COUNTED: usize = 28;
 
 /// Names of the counts, in the order of [`counts`].
 pub const COUNTS: [&str; COUNTED] = [
@@ -40,6 +40,7 @@ pub const COUNTS: [&str; COUNTED] = [
     "calls after longer",
     "numbers of planes on each other",
     "numbers beyond blocks of 16",
+    "macs at the ends of rows",
 ];
 
 /// Number of features.
@@ -111,6 +112,8 @@ enum Part {
     Together,
     /// Loops over the channels of each pixel.
     Copies,
+    /// Results of a row whose window reaches beyond it, if the row is padded.
+    Ends,
 }
 
 /// What is below 256: its part, and which byte of it.
@@ -132,7 +135,7 @@ const MULTIPLIES: Byte = Byte(Part::Traits, 3);
 /// The parts of a kernel.
 type Parts = [u32; PARTS];
 /// How many there are.
-pub(crate) const PARTS: usize = Part::Copies as usize + 1;
+pub(crate) const PARTS: usize = Part::Ends as usize + 1;
 
 /// What of an operator counts and features depend on.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -182,6 +185,8 @@ pub(crate) fn parts(kernel: &Kernel, does: Does) -> Parts {
     set(Part::Traits, u32::from_le_bytes([kernel.bytes[0], kernel.bytes[1], does.takes.into(), multiplies]));
     set(Part::Together, does.together.min(kernel.input[1]));
     set(Part::Copies, copies(kernel).max(does.together.min(1)));
+    let reach = (kernel.window[1].max(1) - 1).wrapping_mul(kernel.dilations[1]);
+    set(Part::Ends, (reach / kernel.strides[1].max(1)).min(width));
     parts
 }
 
@@ -200,8 +205,8 @@ fn copies(kernel: &Kernel) -> u32 {
 #[inline(always)]
 pub(crate) fn computed(part: impl Fn(usize) -> u32) -> ([f64; COUNTED], [f32; FEATURED]) {
     use Part::{
-        Batch, Copies, Dilation, Each, Groups, Height, Input, InputBatch, InputHeight, InputWidth, Makes, Others, Output,
-        Stride, Taps, Together, Width,
+        Batch, Copies, Dilation, Each, Ends, Groups, Height, Input, InputBatch, InputHeight, InputWidth, Makes, Others,
+        Output, Stride, Taps, Together, Width,
     };
     let whole = |p: Part| part(p as usize);
     let is = |p: Part| part(p as usize) != 0;
@@ -280,6 +285,8 @@ pub(crate) fn computed(part: impl Fn(usize) -> u32) -> ([f64; COUNTED], [f32; FE
         between(byte(SINCE), 21.0, 25.0),
         only(each_on_other, made),
         only(is(Together), of_input * f64::from(whole(Input) % 16)),
+        // Where a window reaches over the end of a row, results are made one by one; of integers, windows are gathered before.
+        only(multiplies & (byte(READS) > 1), macs * n(Ends) / n(Width).max(1.0)),
     ];
 
     let f = |p: Part| part(p as usize) as f32;
@@ -428,6 +435,21 @@ mod tests {
         assert_eq!(moved("ReorderInput", 4, 64, 32)[0], 64.0 * 1024.0);
         assert_eq!(moved("ReorderInput", 4, 64, 16)[0], 0.0, "of sixteen, four in each place");
         assert_eq!(moved("Clip", 1, 24, 64), [0.0; 3]);
+    }
+
+    #[test]
+    fn windows_that_reach_over_the_ends_of_rows_are_counted() {
+        let part = |window: u32, stride: u32, width: u32| {
+            let kernel = Kernel {
+                window: [window; 2],
+                strides: [stride; 2],
+                ..Kernel::same("Conv", Layout::Blocked, [4, 4], [1, 8, width, width])
+            };
+            count(&kernel, "macs at the ends of rows") / count(&kernel, "macs")
+        };
+        assert_eq!([part(1, 1, 10), part(7, 1, 10), part(7, 2, 10), part(7, 1, 4)], [0.0, 0.6, 0.3, 1.0]);
+        let stored = Kernel { window: [7; 2], ..Kernel::same("QLinearConv", Layout::Last, [1, 1], [1, 8, 10, 10]) };
+        assert_eq!(count(&stored, "macs at the ends of rows"), 0.0);
     }
 
     #[test]
