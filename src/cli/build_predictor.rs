@@ -114,7 +114,7 @@ struct Report<'a> {
     origin: &'a Origin,
     done: bool,
     kernels: usize,
-    /// Microseconds of each kernel and, beside that, of those that are told scales and in networks that move 16 MB; times as long as traced.
+    /// Microseconds of each kernel, beside that of each of its tensors, and of each in networks that move 16 MB; times as long as traced.
     overhead: [f64; 4],
     families: &'a [Held],
 }

@@ -1,7 +1,7 @@
 //! What models of latency are made of: counts, whose weighted sum is a first estimate, and features, by which it is corrected.
 //!
-//! Nothing here knows a runtime but for what it calls changes of layout. How well channels are aligned is the largest power of two that divides them; which alignment
-//! matters, and from where on, is found in measurements (`predictor::discover`).
+//! Nothing here knows a runtime but for what it calls changes of layout. How well channels are aligned is the largest power of two
+//! that divides them; which alignment matters, and from where on, is found in measurements (`predictor::discover`).
 //!
 //! A kernel is taken apart into whole numbers first ([`parts`]); what is made of them ([`computed`]) has no branch, so that it is made of
 //! many kernels side by side.

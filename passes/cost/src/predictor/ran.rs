@@ -144,6 +144,21 @@ mod tests {
         assert_eq!(found, [(small.clone(), 2.0), (later.clone(), 4.0)]);
         let found = ran(&[&small, &later, &sum]).assign(&[small.clone(), sum.clone(), later.clone()]);
         assert_eq!(found, [(sum, 6.0), (small.clone(), 2.0), (later, 4.0)]);
-        assert_eq!(ran(&[&small]).counted(), [1, 9]);
+    }
+
+    #[test]
+    fn a_trace_says_how_many_tensors_its_kernels_have() {
+        let event = |name: &str, cat: &str, args: &str| {
+            format!(
+                r#"{{"cat": "{cat}", "pid": 1, "tid": 1, "dur": 8, "ts": 0, "ph": "X", "name": "{name}", "args": {{{args}}}}}"#
+            )
+        };
+        let sum = r#""op_name": "Add", "input_type_shape": [{"float": [1, 8]}, {"float": []}], "output_type_shape": [{"float": [1, 8]}]"#;
+        let one = r#""op_name": "Relu", "input_type_shape": [{"float": [1, 8]}], "output_type_shape": [{"float": [1, 8]}]"#;
+        let run =
+            [event("a_kernel_time", "Node", sum), event("b_kernel_time", "Node", one), event("model_run", "Session", "")];
+        let events = format!("[{}]", vec![run.join(","); WARM + 2].join(","));
+        let times = ran(events.as_bytes(), &|_| Some(1.0)).unwrap();
+        assert_eq!((times.counted(), times.sum()), ([2, 5], 17_000.0));
     }
 }

@@ -188,7 +188,7 @@ impl Writer {
         }
         let mut map = self.input(3, size);
         if style.kind == Kind::Separable && self.numbers == Numbers::Float {
-            // All through, as some are: no blocks of channels here.
+            // Some are separable from the picture on; three channels have no blocks to run in.
             map = self.conv(&map, conv(3, 3, 1, 3));
         }
         map = self.conv(&map, conv(output, window, stride, 1));
