@@ -9,7 +9,7 @@
 use super::{Fused, Kernel, Layout};
 
 /// Number of counts.
-const COUNTED: usize = 28;
+const COUNTED: usize = 29;
 
 /// Names of the counts, in the order of [`counts`].
 pub const COUNTS: [&str; COUNTED] = [
@@ -39,8 +39,9 @@ pub const COUNTS: [&str; COUNTED] = [
     "calls after long",
     "calls after longer",
     "numbers of planes on each other",
-    "numbers beyond blocks of 16",
+    "numbers beyond blocks",
     "macs at the ends of rows",
+    "bytes from afar",
 ];
 
 /// Number of features.
@@ -184,9 +185,10 @@ pub(crate) fn parts(kernel: &Kernel, does: Does) -> Parts {
     let multiplies = u8::from(does.multiplies) | u8::from(kernel.is_depthwise()) << 1;
     set(Part::Traits, u32::from_le_bytes([kernel.bytes[0], kernel.bytes[1], does.takes.into(), multiplies]));
     set(Part::Together, does.together.min(kernel.input[1]));
-    set(Part::Copies, copies(kernel).max(does.together.min(1)));
+    // What is divided only where it counts: many kernels are asked for.
+    set(Part::Copies, if does.multiplies { 0 } else { copies(kernel).max(does.together.min(1)) });
     let reach = (kernel.window[1].max(1) - 1).wrapping_mul(kernel.dilations[1]);
-    set(Part::Ends, (reach / kernel.strides[1].max(1)).min(width));
+    set(Part::Ends, if reach == 0 { 0 } else { (reach / kernel.strides[1].max(1)).min(width) });
     parts
 }
 
@@ -284,9 +286,12 @@ pub(crate) fn computed(part: impl Fn(usize) -> u32) -> ([f64; COUNTED], [f32; FE
         between(byte(SINCE), 18.0, 21.0),
         between(byte(SINCE), 21.0, 25.0),
         only(each_on_other, made),
-        only(is(Together), of_input * f64::from(whole(Input) % 16)),
+        // Of bytes blocks of eight channels change their order at once, of floats blocks of sixteen.
+        only(is(Together), of_input * f64::from(whole(Input) % if byte(READS) > 1 { 16 } else { 8 })),
         // Where a window reaches over the end of a row, results are made one by one; of integers, windows are gathered before.
         only(multiplies & (byte(READS) > 1), macs * n(Ends) / n(Width).max(1.0)),
+        // Maps of a network that moves much are in no near cache when they are made anew; of what multiplies, weights say it.
+        only(!multiplies, between(byte(AROUND), 21.0, 26.0) * bytes),
     ];
 
     let f = |p: Part| part(p as usize) as f32;
@@ -423,13 +428,25 @@ mod tests {
     }
 
     #[test]
+    fn bytes_from_afar_are_counted_by_what_a_network_moves() {
+        let of = |op: &str, around: u8| {
+            let kernel = Kernel { around, ..Kernel::same(op, Layout::Last, [1, 1], [1, 8, 5, 5]) };
+            count(&kernel, "bytes from afar")
+        };
+        assert_eq!([20, 21, 26, 30].map(|around| of("QLinearSigmoid", 4 * around)), [0.0, 0.0, 400.0, 400.0]);
+        assert_eq!(of("QLinearSigmoid", 4 * 23 + 2), 200.0);
+        assert_eq!(of("QLinearConv", 4 * 26), 0.0, "its weights are");
+    }
+
+    #[test]
     fn of_changes_of_order_planes_on_each_other_count_and_what_is_beyond_blocks() {
         let moved = |op: &str, byte: u8, channels: u32, size: u32| {
             let kernel = Kernel::same(op, Layout::Last, [byte; 2], [1, channels, size, size]);
-            ["numbers of planes on each other", "numbers beyond blocks of 16", "pixels"].map(|name| count(&kernel, name))
+            ["numbers of planes on each other", "numbers beyond blocks", "pixels"].map(|name| count(&kernel, name))
         };
-        assert_eq!(moved("Transpose", 1, 24, 64), [24.0 * 4096.0, 8.0 * 4096.0, 4096.0], "planes of a page");
-        assert_eq!(moved("Transpose", 1, 24, 56), [0.0, 8.0 * 3136.0, 3136.0]);
+        assert_eq!(moved("Transpose", 1, 24, 64), [24.0 * 4096.0, 0.0, 4096.0], "planes of a page");
+        assert_eq!(moved("Transpose", 1, 28, 56), [0.0, 4.0 * 3136.0, 3136.0]);
+        assert_eq!(moved("Transpose", 4, 24, 56), [0.0, 8.0 * 3136.0, 3136.0]);
         assert_eq!(moved("Transpose", 1, 8, 64)[0], 0.0, "as many as there is room for");
         assert_eq!(moved("Transpose", 1, 33, 32)[0], 33.0 * 1024.0, "four to a page");
         assert_eq!(moved("ReorderInput", 4, 64, 32)[0], 64.0 * 1024.0);

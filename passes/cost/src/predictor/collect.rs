@@ -19,7 +19,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::Origin;
 use super::draw::{Draws, Prior};
 use super::fit::{Limits, Sample, fit, held_out, median, typical};
-use super::known::Known;
+use super::known::{Known, rank};
 use super::measurements::{Measured, Traced};
 use super::network::{self, Drawn, Numbers, network};
 use super::pace::{Pace, WARM};
@@ -137,8 +137,7 @@ impl Collector<'_> {
             let (cpu, ran, reference) =
                 self.trace(&drawn, if numbers == Numbers::Stored { &mut stored } else { &mut float })?;
             let ([all, tensors], sum, mut times) = (ran.counted(), ran.sum(), ran.assign(&kernels));
-            // In no order, so that those that are kept are of all kinds.
-            times.sort_by_cached_key(|(kernel, _)| xxh3_64(kernel.key().as_bytes()));
+            times.sort_by_cached_key(|(kernel, _)| rank(kernel));
             times.retain(|(kernel, _)| known.takes((numbers, number), kernel));
             let traced = Traced { numbers, number, round, cpu, kernels: all, tensors, sum, reference, times };
             append.write_all(traced.to_text().as_bytes()).map_err(io)?;
@@ -161,7 +160,7 @@ impl Collector<'_> {
         let (Plan { seed, stored, float, .. }, models) = (self.plan, self.given.len());
         let like = format!("{:?}", self.priors);
         Ok(format!(
-            "version 10, seed {seed}, networks {stored} and {float}, models {models} #{:08x}, like {} #{:08x}",
+            "version 11, seed {seed}, networks {stored} and {float}, models {models} #{:08x}, like {} #{:08x}",
             hash(&given),
             self.priors.len(),
             hash(&like)

@@ -10,7 +10,7 @@
 //! [`Vectors`] says it for a processor. Every kernel's sum is made in the order of the trees whatever the vectors.
 
 #[cfg(target_arch = "x86_64")]
-use bytemuck::cast_slice;
+use bytemuck::{cast_slice, cast_slice_mut};
 
 use super::{Forest, ROW};
 
@@ -51,14 +51,13 @@ pub(super) struct Tree {
 
 /// How a processor does what compilers do not see, for the first `K` groups of kernels; here without any special way.
 pub(super) trait Vectors: Copy {
-    /// All ones where a number is at least that.
+    /// Writes all ones where a number is at least that, and zeros elsewhere.
     #[inline(always)]
-    fn ask<const K: usize>(self, column: &Lanes, least: f32) -> Answers {
-        let mut answers = [0; LANES];
+    fn ask<const K: usize>(self, column: &Lanes, least: f32, answers: &mut Answers) {
+        answers.0 = [0; LANES];
         for lane in 0..K * GROUP {
-            answers[place(lane)] = u8::from(column[lane] >= least).wrapping_neg();
+            answers.0[place(lane)] = u8::from(column[lane] >= least).wrapping_neg();
         }
-        Aligned(answers)
     }
 
     /// The sums of the leaves of all trees.
@@ -121,16 +120,17 @@ impl Vectors for Plain {}
 #[cfg(target_arch = "x86_64")]
 impl Vectors for pulp::x86::V4 {
     #[inline(always)]
-    fn ask<const K: usize>(self, column: &Lanes, least: f32) -> Answers {
-        use std::arch::x86_64::{__m512, _CMP_GE_OQ};
+    fn ask<const K: usize>(self, column: &Lanes, least: f32, answers: &mut Answers) {
+        use std::arch::x86_64::{__m512, __m512i, _CMP_GE_OQ};
         let f = self.avx512f;
         let least = f._mm512_set1_ps(least);
-        let mut answers = f._mm512_setzero_si512();
+        let mut all = f._mm512_setzero_si512();
         for (group, column) in cast_slice::<f32, __m512>(column).iter().enumerate().take(K) {
             let yes = f._mm512_cmp_ps_mask::<_CMP_GE_OQ>(*column, least);
-            answers = f._mm512_mask_or_epi32(answers, yes, answers, f._mm512_set1_epi32(0xff << (8 * group)));
+            all = f._mm512_mask_or_epi32(all, yes, all, f._mm512_set1_epi32(0xff << (8 * group)));
         }
-        Aligned(pulp::cast(answers))
+        // In its place at once: as a value it would go through memory twice more.
+        cast_slice_mut::<u8, __m512i>(&mut answers.0)[0] = all;
     }
 
     #[inline(always)]
@@ -187,7 +187,7 @@ impl Questions {
     ) -> Lanes {
         answers.resize(self.questions.len() + 1, Aligned([0; LANES]));
         for (&(feature, least), answers) in self.questions.iter().zip(&mut *answers) {
-            *answers = vectors.ask::<K>(&columns.0[feature], least);
+            vectors.ask::<K>(&columns.0[feature], least, answers);
         }
         answers[self.questions.len()] = Aligned([0; LANES]);
         vectors.sums::<K>(&self.trees, answers)
