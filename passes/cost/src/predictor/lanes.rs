@@ -55,8 +55,8 @@ pub(super) trait Vectors: Copy {
     #[inline(always)]
     fn ask<const K: usize>(self, column: &Lanes, least: f32, answers: &mut Answers) {
         answers.0 = [0; LANES];
-        for lane in 0..K * GROUP {
-            answers.0[place(lane)] = u8::from(column[lane] >= least).wrapping_neg();
+        for (lane, number) in column.iter().enumerate().take(K * GROUP) {
+            answers.0[place(lane)] = u8::from(*number >= least).wrapping_neg();
         }
     }
 
