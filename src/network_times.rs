@@ -26,7 +26,7 @@ use crate::file::load;
 pub type Times = BTreeMap<String, [f64; 2]>;
 
 /// Passes over all networks, for both measurements together.
-const PASSES: usize = 8;
+const PASSES: usize = 16;
 
 /// Measures models on ONNX Runtime with one thread, in processor time, on one processor, where the calling thread stays.
 ///
