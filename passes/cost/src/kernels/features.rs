@@ -111,8 +111,8 @@ enum Part {
     Traits,
     /// Channels that a change of their order goes through together; 0 of other ops.
     Together,
-    /// Loops over the channels of each pixel.
-    Copies,
+    /// Runs of numbers beside each other that are gone over one by one ([`runs`]).
+    Runs,
     /// Results of a row whose window reaches beyond it, if the row is padded.
     Ends,
 }
@@ -186,19 +186,28 @@ pub(crate) fn parts(kernel: &Kernel, does: Does) -> Parts {
     set(Part::Traits, u32::from_le_bytes([kernel.bytes[0], kernel.bytes[1], does.takes.into(), multiplies]));
     set(Part::Together, does.together.min(kernel.input[1]));
     // What is divided only where it counts: many kernels are asked for.
-    set(Part::Copies, if does.multiplies { 0 } else { copies(kernel).max(does.together.min(1)) });
+    let pixels = batch.wrapping_mul(height).wrapping_mul(width);
+    set(Part::Runs, if does.multiplies { 0 } else { runs(kernel, pixels).max(pixels * does.together.min(1)) });
     let reach = (kernel.window[1].max(1) - 1).wrapping_mul(kernel.dilations[1]);
     set(Part::Ends, if reach == 0 { 0 } else { (reach / kernel.strides[1].max(1)).min(width) });
     parts
 }
 
-/// Where channels are last: how many runs of channels an op without a window goes over at each pixel. Those of each map that is joined,
-/// about as many as the first one fits into the result; one of a map that a part is taken of, or that is scaled by channel.
-fn copies(kernel: &Kernel) -> u32 {
-    let channels = kernel.output[1];
+/// How many runs of numbers an op without a window goes over. Where channels are last, these are channels at each of `pixels`: those of
+/// each map that is joined, about as many as the first one fits into the result; one of a map that a part is taken of, or that is scaled
+/// by channel. Else they are what is behind the axis along which maps are joined or parts taken; whole maps are no runs.
+fn runs(kernel: &Kernel, pixels: u32) -> u32 {
+    let Kernel { input, output, others, .. } = kernel;
+    let joined = |axis: usize| output[axis].div_ceil(input[axis].max(1)).max(1);
+    let product = |extents: &[u32]| extents.iter().fold(1u32, |product, &extent| product.wrapping_mul(extent));
     match kernel.layout {
-        Layout::Last if kernel.input != kernel.output => channels.div_ceil(kernel.input[1].max(1)).max(1),
-        Layout::Last => (channels > 1 && kernel.others == channels).into(),
+        Layout::Last if input != output => pixels.wrapping_mul(joined(1)),
+        Layout::Last if output[1] > 1 && *others == output[1] => pixels,
+        Layout::Plain if product(input) != product(output) => {
+            let axis = (0..4).rfind(|&axis| input[axis] != output[axis]).unwrap_or(0);
+            let before = product(&output[..axis]);
+            if before > 1 { before.wrapping_mul(joined(axis)) } else { 0 }
+        }
         _ => 0,
     }
 }
@@ -207,8 +216,8 @@ fn copies(kernel: &Kernel) -> u32 {
 #[inline(always)]
 pub(crate) fn computed(part: impl Fn(usize) -> u32) -> ([f64; COUNTED], [f32; FEATURED]) {
     use Part::{
-        Batch, Copies, Dilation, Each, Ends, Groups, Height, Input, InputBatch, InputHeight, InputWidth, Makes, Others,
-        Output, Stride, Taps, Together, Width,
+        Batch, Dilation, Each, Ends, Groups, Height, Input, InputBatch, InputHeight, InputWidth, Makes, Others, Output,
+        Runs, Stride, Taps, Together, Width,
     };
     let whole = |p: Part| part(p as usize);
     let is = |p: Part| part(p as usize) != 0;
@@ -267,7 +276,7 @@ pub(crate) fn computed(part: impl Fn(usize) -> u32) -> ([f64; COUNTED], [f32; FE
         weights,
         only(copied, gathered),
         only(windowed, n(Height) * f64::from(next(whole(Output), 16) / 16)),
-        if windowed { pixels } else { maps * n(Copies) },
+        if windowed { pixels } else { n(Runs) },
         pixels * result * wide,
         pixels * result * f64::from(whole(Output) % 8),
         only(multiplies, between(byte(WEIGHTS), 20.0, 26.0) * weights),
@@ -498,5 +507,17 @@ mod tests {
         assert_eq!(pixels(Layout::Last, 8, 0), 75.0, "three maps are joined");
         assert_eq!(pixels(Layout::Last, 48, 0), 25.0, "half of a map");
         assert_eq!(pixels(Layout::Plain, 24, 24), 0.0);
+    }
+
+    #[test]
+    fn where_channels_are_first_runs_are_what_is_behind_the_axis_of_a_join() {
+        let runs = |input: [u32; 4], output: [u32; 4]| {
+            let kernel = Kernel { input, ..Kernel::same("Concat", Layout::Plain, [4, 4], output) };
+            count(&kernel, "pixels")
+        };
+        assert_eq!(runs([1, 4420, 2, 1], [1, 4420, 4, 1]), 2.0 * 4420.0, "pairs");
+        assert_eq!(runs([1, 80, 13, 13], [1, 85, 13, 13]), 0.0, "whole maps");
+        assert_eq!(runs([1, 4420, 4, 1], [1, 4420, 2, 1]), 4420.0, "half of each");
+        assert_eq!(runs([1, 85, 52, 52], [1, 85, 2704, 1]), 0.0, "no number moves");
     }
 }

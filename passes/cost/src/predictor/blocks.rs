@@ -236,12 +236,18 @@ impl Writer {
 
     /// The first and the second half of the channels, of which there is an even number.
     pub(super) fn halves(&mut self, map: &Map) -> (Map, Map) {
-        self.count += 1;
         let half = Map { channels: map.channels / 2, ..map.clone() };
-        let (a, b) = (format!("%l{}", self.count), format!("%r{}", self.count));
-        let ty = format!("{}{}", self.elem(), half.dims());
-        self.lines += &format!("  {a}, {b} = onnx.Split {} {{axis = 1}} : {ty}, {ty}\n", map.name);
+        let (a, b) = self.split(&map.name, 1, &half.dims());
         (Map { name: a, ..half.clone() }, Map { name: b, ..half })
+    }
+
+    /// Both halves along an axis, with the extents `dims` each.
+    fn split(&mut self, whole: &str, axis: usize, dims: &str) -> (String, String) {
+        self.count += 1;
+        let (a, b) = (format!("%l{}", self.count), format!("%r{}", self.count));
+        let ty = format!("{}{dims}", self.elem());
+        self.lines += &format!("  {a}, {b} = onnx.Split {whole} {{axis = {axis}}} : {ty}, {ty}\n");
+        (a, b)
     }
 
     /// Each pixel four times.
@@ -351,10 +357,19 @@ impl Writer {
         let shape = self.ints(&[1, i64::from(rows), i64::from(columns)]);
         let flat = self.value("Reshape", &[&last, &shape], "", &format!("[1,{rows},{columns}]"));
         let half = i64::from(columns / 2);
-        let [from, to, axis] = [[0], [half], [2]].map(|number: [i64; 1]| self.ints(&number));
-        let part = self.value("Slice", &[&flat, &from, &to, &axis], "", &format!("[1,{rows},{half}]"));
+        let [part, dims] = [half, 2 * half].map(|columns| format!("[1,{rows},{columns}]"));
+        let left = if draws.below(2) == 0 {
+            let [from, to, axis] = [[0], [half], [2]].map(|number: [i64; 1]| self.ints(&number));
+            self.value("Slice", &[&flat, &from, &to, &axis], "", &part)
+        } else {
+            self.split(&flat, 2, &part).0
+        };
         let op = draws.one(&["Softmax", "Sigmoid", "Exp"]);
-        let made = self.value(op, &[&part], "", &format!("[1,{rows},{half}]"));
+        let mut made = self.value(op, &[&left], "", &part);
+        if draws.below(2) == 0 {
+            // Corners of a middle and an extent, in pairs.
+            made = self.value("Concat", &[&made, &left], " {axis = 2}", &dims);
+        }
         self.outputs.push(made);
         self.numbers = numbers;
     }

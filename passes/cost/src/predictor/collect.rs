@@ -55,6 +55,8 @@ impl Plan {
 
 /// Runs of a trace between two readings of the pace, of which the last counts.
 const EACH: usize = 2;
+/// Every how many rounds a network runs without being traced, too: in a session of its own, which takes longest to make.
+const WHOLE: usize = 2;
 /// Part of the networks that are drawn before errors are looked at.
 const FIRST: f64 = 0.6;
 /// Rounds of these before that.
@@ -134,8 +136,8 @@ impl Collector<'_> {
             };
             let drawn = self.drawn(numbers, number, priors)?;
             let kernels: Vec<Kernel> = detect(&drawn.graph, self.target)?.into_iter().map(|p| p.kernel).collect();
-            let (cpu, ran, reference) =
-                self.trace(&drawn, if numbers == Numbers::Stored { &mut stored } else { &mut float })?;
+            let pace = if numbers == Numbers::Stored { &mut stored } else { &mut float };
+            let (cpu, ran, reference) = self.trace(&drawn, pace, round.is_multiple_of(WHOLE))?;
             let ([all, tensors], sum, mut times) = (ran.counted(), ran.sum(), ran.assign(&kernels));
             times.sort_by_cached_key(|(kernel, _)| rank(kernel));
             times.retain(|(kernel, _)| known.takes((numbers, number), kernel));
@@ -160,7 +162,7 @@ impl Collector<'_> {
         let (Plan { seed, stored, float, .. }, models) = (self.plan, self.given.len());
         let like = format!("{:?}", self.priors);
         Ok(format!(
-            "version 11, seed {seed}, networks {stored} and {float}, models {models} #{:08x}, like {} #{:08x}",
+            "version 12, seed {seed}, networks {stored} and {float}, models {models} #{:08x}, like {} #{:08x}",
             hash(&given),
             self.priors.len(),
             hash(&like)
@@ -238,8 +240,8 @@ impl Collector<'_> {
         network(&mut Draws::new(self.plan.seed, stream), priors, numbers, self.target, self.registry)
     }
 
-    /// Nanoseconds of a run, of what ran in it, and of the reference network.
-    fn trace(&self, drawn: &Drawn, pace: &mut Pace) -> Result<(f64, Times, f64), Diagnostic> {
+    /// Nanoseconds of a run, 0 unless it is wanted `whole`, of what ran in it, and of the reference network.
+    fn trace(&self, drawn: &Drawn, pace: &mut Pace, whole: bool) -> Result<(f64, Times, f64), Diagnostic> {
         let (options, runs) = (LoadOptions::default(), WARM + EACH * self.plan.runs);
         let mut run = 0;
         let mut between = || {
@@ -249,8 +251,8 @@ impl Collector<'_> {
         };
         let trace = self.runtime.trace(ModelSource::Graph(&drawn.graph), &options, &drawn.inputs, runs, &mut between)?;
         let traced = pace.around();
-        // In every round: what a process has allocated before changes what everything takes by some percent.
-        let turns = pace.beside(&mut timed(self.runtime, drawn)?)?;
+        // In several rounds: what a process has allocated before changes what everything takes by some percent.
+        let turns = if whole { pace.beside(&mut timed(self.runtime, drawn)?)? } else { Vec::new() };
         let paces: Vec<f64> = traced.iter().copied().chain(turns.iter().map(|[_, pace]| *pace)).collect();
         let reference = median(&paces);
         let cpu: Vec<f64> = turns.iter().map(|[time, pace]| time * reference / pace).collect();

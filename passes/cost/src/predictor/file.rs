@@ -1,7 +1,7 @@
 //! A predictor as text: one line for each fact, each with a sum by which damage is found.
 //!
 //! ```text
-//! spaceevo-predictor 11 #9c0b7f3f
+//! spaceevo-predictor 12 #1a1b6d3d
 //! origin machine AMD EPYC, 2 threads #…
 //! overhead -2100.5 -350.25 -500.0 1.02 0.01 #…
 //! family QLinearConv-last 1180 0.041 #…
@@ -24,7 +24,7 @@ use super::{Base, Forest, Model, Origin, Overhead, Predictor, ROW, TERMS, Thresh
 /// Thresholds of a family at most: the weights of all their sides are kept at hand.
 const THRESHOLDS: usize = 8;
 
-const HEAD: &str = "spaceevo-predictor 11";
+const HEAD: &str = "spaceevo-predictor 12";
 
 impl Predictor {
     /// The text. The same predictor has the same bytes.

@@ -1,7 +1,7 @@
 //! What was measured of drawn networks, as a file that grows by a round of a network at a time, and as numbers to fit.
 //!
 //! ```text
-//! plan version 11, seed 1, networks 46 and 31, models 0 #2d068005, like 0 #4d6a0c4c
+//! plan version 12, seed 1, networks 46 and 31, models 0 #2d068005, like 0 #4d6a0c4c
 //! network stored 17 round 0 cpu 2894100.0 sum 2920400.0 kernels 61 tensors 480 reference 310250.0
 //! QLinearConv last 1:1 1x32x28x28 1x64x28x28 k3x3 s1x1 d1x1 g1 +0 in22/20 = 28250.0
 //! …

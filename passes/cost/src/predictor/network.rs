@@ -37,7 +37,7 @@ impl Numbers {
 /// Blocks of a network, at least and at most: what a network takes beside its kernels shows in how many it has.
 const BLOCKS: [usize; 2] = [1, 17];
 /// Weights behind which no block is begun: networks for devices have no more.
-const WEIGHTS: u64 = 20_000_000;
+const WEIGHTS: u64 = 40_000_000;
 /// Scale of stored numbers: 3 is whole steps of it, as of most of what a hard swish reads in a converted network.
 const SCALE: f32 = 0.04;
 /// One of which 3 is no whole steps: there a hard swish has a sum of its own.
@@ -143,7 +143,7 @@ pub(super) struct Writer {
     /// Scale of stored numbers that are written next.
     pub(super) scale: f32,
     /// Weights written so far.
-    weights: u64,
+    pub(super) weights: u64,
     /// Multiply-accumulates of convolutions written so far.
     pub(super) macs: u64,
     /// Extents and what the numbers are.

@@ -62,7 +62,8 @@ const ACTIVATIONS: [Activation; 7] = [
     Activation::Clip,
 ];
 /// Blocks, of which networks have one kind after the other: often those whose kernels are most unlike. Their number, those of
-/// [`IMAGES`] and [`ACTIVATIONS`], 2 and 3 have no divisor in common, so that each comes in integers and in floats and with all extents.
+/// [`IMAGES`], [`ACTIVATIONS`] and [`WEIGHTS`], 2 and 3 have no divisor in common, so that each comes in integers and in floats and with
+/// all extents.
 const KINDS: [Kind; 25] = [
     Kind::Inverted,
     Kind::Bottleneck,
@@ -88,12 +89,16 @@ const KINDS: [Kind; 25] = [
     Kind::Inception,
     Kind::Fused,
     Kind::Bottleneck,
-    Kind::Grouped,
+    Kind::Pointwise,
 ];
 /// Extents of images, which networks have in this order.
 const IMAGES: [u32; 17] = [32, 48, 64, 96, 112, 128, 160, 160, 192, 192, 128, 224, 224, 224, 224, 256, 320];
 /// Multiply-accumulates behind which no block is begun, of integers and of floats, which are slower.
-const MACS: [u64; 2] = [1_000_000_000, 700_000_000];
+const MACS: [u64; 2] = [2_400_000_000, 900_000_000];
+/// Million weights of deep networks, half as many in float, which networks have in this order; 0 of networks that are not deep.
+const WEIGHTS: [u64; 11] = [0, 8, 0, 0, 24, 0, 16, 0, 0, 36, 0];
+/// Blocks of the last stage of a deep network at most.
+const DEEPEST: usize = 24;
 
 /// What the blocks of a network have in common.
 struct Style {
@@ -142,27 +147,41 @@ impl Style {
 }
 
 impl Writer {
-    /// A whole network of a family that is drawn, up to what its head reads.
+    /// A whole network of a family that is drawn, up to what its head reads. Some are deep, with more weights than a cache holds that
+    /// others use, too, and maps of 6 to 14 pixels where they are: of subnets for phones a third has 12 to 40 MB, and whatever is in them
+    /// takes a tenth longer than in networks of a few MB (AMD EPYC of the Zen 4 kind).
     pub(super) fn usual(&mut self, draws: &mut Draws) -> Map {
         self.of_kind(draws.in_turn(&KINDS), draws)
     }
 
     fn of_kind(&mut self, kind: Kind, draws: &mut Draws) -> Map {
         let style = Style::drawn(kind, draws);
-        let size = draws.in_turn(&IMAGES);
-        let mut channels = f64::from(draws.one(&[8u32, 12, 16, 16, 24, 32, 32, 48, 64]));
+        let wanted = draws.in_turn(&WEIGHTS) * 1_000_000 / if self.numbers == Numbers::Float { 2 } else { 1 };
+        let is_deep = wanted > 0;
+        let size = draws.in_turn(&IMAGES).max(if is_deep { 192 } else { 0 });
+        let mut channels = f64::from(draws.one(&[8u32, 12, 16, 16, 24, 32, 32, 48, 64]).max(if is_deep { 24 } else { 0 }));
         let mut map = self.picture(size, style.wide(channels), &style, draws);
-        let stages = if size < 64 { 3 } else { 4 + draws.below(2) };
+        let stages = if size < 64 { 3 } else { 4 + usize::from(size > 256) };
+        let most = MACS[usize::from(self.numbers == Numbers::Float)];
         let mut fine = Vec::new();
         for stage in 0..stages {
             if stage > 0 || size >= 64 {
-                channels *= draws.one(&[1.0, 1.5, 1.5, 2.0, 2.0]);
+                channels *= draws.one(if is_deep { &[2.0, 2.0, 2.5] } else { &[1.0, 1.5, 1.5, 2.0, 2.0] });
             }
-            for block in 0..1 + draws.below(5) {
-                if self.macs > MACS[usize::from(self.numbers == Numbers::Float)] || self.is_heavy() {
+            let blocks = match (is_deep, stage + 1 == stages) {
+                (false, _) => 1 + draws.below(5),
+                (true, false) => 3 + draws.below(4),
+                (true, true) => DEEPEST,
+            };
+            for block in 0..blocks {
+                // Later stages have most of the weights.
+                let is_full = self.macs * stages as u64 > most * (stage as u64 + 1) || self.is_heavy();
+                if is_full || is_deep && self.weights > wanted {
                     break;
                 }
-                let stride = if block == 0 && map.size > 3 && (stage > 0 || size >= 96) { 2 } else { 1 };
+                // Where the picture was pooled, the first stage is as fine as it.
+                let halves = stage > 0 || size >= 96 && 2 * map.size >= size;
+                let stride = if block == 0 && map.size > 3 && halves { 2 } else { 1 };
                 map = self.usual_block(&map, style.wide(channels.min(640.0)), stride, &style, stage, draws);
             }
             fine.push(map.clone());
@@ -363,7 +382,7 @@ mod tests {
 
     #[test]
     fn every_seed_draws_of_all_families_and_extents() {
-        let parts = [3, KINDS.len(), IMAGES.len(), ACTIVATIONS.len()];
+        let parts = [3, KINDS.len(), IMAGES.len(), ACTIVATIONS.len(), WEIGHTS.len()];
         for seed in [0, 7, 1 << 60] {
             // Of either numbers every other stream.
             let drawn = |first: u64| (0..70).map(move |number| Draws::new(seed, 2 * number + first));
@@ -378,6 +397,17 @@ mod tests {
         }
         let is_odd_and_alone = |part: usize| part % 2 == 1 && parts.iter().all(|&other| other == part || other % part > 0);
         assert!(parts.into_iter().all(is_odd_and_alone), "lists are gone through together");
+    }
+
+    #[test]
+    fn some_networks_have_more_weights_than_a_shared_cache_holds() {
+        let weights = |number: u64| {
+            let mut writer = Writer::new(Numbers::Stored);
+            writer.usual(&mut Draws::new(5, 2 * number + 1));
+            writer.weights
+        };
+        let heavy = (0..60).filter(|&number| weights(number) > 12_000_000).count();
+        assert!((5..20).contains(&heavy), "{heavy} of 60");
     }
 
     #[test]
