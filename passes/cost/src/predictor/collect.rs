@@ -47,7 +47,7 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// About 5,000 kernels, in five to seven minutes on a processor of 2023 that others use, too.
+    /// About 5,000 kernels, in six to nine minutes on a processor of 2023 that others use, too.
     pub fn usual(seed: u64) -> Plan {
         Plan { seed, stored: 78, float: 46, rounds: 10, runs: 8, kernels: 5000 }
     }
