@@ -148,8 +148,8 @@ impl Style {
 
 impl Writer {
     /// A whole network of a family that is drawn, up to what its head reads. Some are deep, with more weights than a cache holds that
-    /// others use, too, and maps of 6 to 14 pixels where they are: of subnets for phones a third has 12 to 40 MB, and whatever is in them
-    /// takes a tenth longer than in networks of a few MB (AMD EPYC of the Zen 4 kind).
+    /// others use, too, and maps of 6 to 14 pixels where they are: of thirty subnets of SpaceEvo's spaces half have 16 to 47 MB,
+    /// and whatever is in them takes a tenth longer than in networks of a few MB (AMD EPYC of the Zen 4 kind).
     pub(super) fn usual(&mut self, draws: &mut Draws) -> Map {
         self.of_kind(draws.in_turn(&KINDS), draws)
     }
