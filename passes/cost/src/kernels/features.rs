@@ -185,8 +185,8 @@ pub(crate) fn parts(kernel: &Kernel, does: Does) -> Parts {
     let multiplies = u8::from(does.multiplies) | u8::from(kernel.is_depthwise()) << 1;
     set(Part::Traits, u32::from_le_bytes([kernel.bytes[0], kernel.bytes[1], does.takes.into(), multiplies]));
     set(Part::Together, does.together.min(kernel.input[1]));
-    // What is divided only where it counts: many kernels are asked for.
     let pixels = batch.wrapping_mul(height).wrapping_mul(width);
+    // What is divided only where it counts: many kernels are asked for.
     set(Part::Runs, if does.multiplies { 0 } else { runs(kernel, pixels).max(pixels * does.together.min(1)) });
     let reach = (kernel.window[1].max(1) - 1).wrapping_mul(kernel.dilations[1]);
     set(Part::Ends, if reach == 0 { 0 } else { (reach / kernel.strides[1].max(1)).min(width) });

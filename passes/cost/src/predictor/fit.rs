@@ -228,7 +228,8 @@ pub fn typical(numbers: &[f64]) -> f64 {
     sorted.sort_unstable_by(f64::total_cmp);
     let cut = if sorted.len() < 3 { 0 } else { sorted.len().div_ceil(8) };
     let kept = &sorted[cut..sorted.len() - cut];
-    kept.iter().sum::<f64>() / kept.len().max(1) as f64
+    // The sum of nothing is -0.
+    (0.0 + kept.iter().sum::<f64>()) / kept.len().max(1) as f64
 }
 
 /// The median; 0 of nothing.
@@ -259,6 +260,7 @@ mod tests {
     fn a_time_is_a_mean_that_no_end_moves() {
         assert_eq!((typical(&[]), typical(&[3.0]), typical(&[2.0, 4.0])), (0.0, 3.0, 3.0));
         assert_eq!(typical(&[900.0, 4.0, 1.0, 6.0]), 5.0);
+        assert!(typical(&[]).is_sign_positive(), "it is written into files");
     }
 
     #[test]

@@ -36,7 +36,7 @@ impl Numbers {
 
 /// Blocks of a network, at least and at most: what a network takes beside its kernels shows in how many it has.
 const BLOCKS: [usize; 2] = [1, 17];
-/// Weights behind which no block is begun: networks for devices have no more.
+/// Weights behind which no block is begun: few networks for devices have more.
 const WEIGHTS: u64 = 40_000_000;
 /// Scale of stored numbers: 3 is whole steps of it, as of most of what a hard swish reads in a converted network.
 const SCALE: f32 = 0.04;
